@@ -1,0 +1,36 @@
+# make demo: export the demo reader and ask it a question.  make test: run the tests.
+# Both make a virtual environment first and install what they need, at the versions of constraints.txt.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+QUESTION := Who was the first person to climb the mountain alone?
+
+.PHONY: demo test check bench clean
+
+demo: $(VENV)/demo.done
+	$(BIN)/dpr-export demo/reader -o $(VENV)/reader-onnx --force
+	$(BIN)/dpr-runtime answer $(VENV)/reader-onnx --passages benchmarks/passages.jsonl --question "$(QUESTION)"
+
+test: $(VENV)/test.done
+	$(BIN)/python -m pytest
+
+check: $(VENV)/test.done
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	rm -rf build/types && $(PIP) install --quiet --no-deps --target build/types .
+	MYPYPATH=build/types $(BIN)/mypy -p dpr_export
+
+bench: $(VENV)/test.done
+	$(BIN)/python -m benchmarks.spans
+	$(BIN)/python -m benchmarks.cold_start
+
+$(VENV)/%.done: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dpr-export needs Python 3.11 or newer: make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --constraint constraints.txt --editable ".[$*]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

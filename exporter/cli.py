@@ -1,0 +1,103 @@
+"""The command `dpr-export`.
+
+torch and transformers take seconds to import, so they are imported once the arguments are known to be right.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from dpr_export.runtime.commands import run_command
+
+if TYPE_CHECKING:
+    from dpr_export.models.manifest import Manifest
+
+app = typer.Typer(
+    add_completion=False, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
+)
+
+
+@app.command()
+def export(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A checkpoint's folder, demo/question, demo/context, demo/reader, or a name on the Hugging Face hub.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The folder to write.", show_default="./NAME-onnx")
+    ] = None,
+    revision: Annotated[str | None, typer.Option(help="The hub's branch, tag or commit.", show_default=False)] = None,
+    token: Annotated[
+        str | None, typer.Option(help="The hub's access token.", envvar="HF_TOKEN", show_default=False)
+    ] = None,
+    opset: Annotated[int, typer.Option(help="The ONNX operator set, 18 to 23.")] = 18,
+    atol: Annotated[
+        float, typer.Option(help="The largest difference to PyTorch allowed, beside 1e-5 x max|reference|.")
+    ] = 1e-4,
+    force: Annotated[bool, typer.Option("--force", help="Replace an exported folder that exists.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the manifest on standard output, all else on standard error.")
+    ] = False,
+) -> None:
+    """Turn a DPR checkpoint into ONNX graphs that are proved equal to the original."""
+    from dpr_export.exporter.export import default_output
+    from dpr_export.exporter.export import export as run
+    from dpr_export.exporter.progress import steps
+
+    console = Console(stderr=json)
+    manifest = run(
+        source,
+        output,
+        revision=revision,
+        token=token,
+        opset=opset,
+        atol=atol,
+        force=force,
+        step=steps(Console(stderr=True)),
+    )
+    report(manifest, output or default_output(source), console)
+    if json:
+        print(manifest.to_json(), end="")
+
+
+def report(manifest: "Manifest", folder: Path, console: Console) -> None:
+    """Print what was made and how it was proved."""
+    for variant in manifest.variants:
+        proof = variant.proof
+        shapes = ", ".join(f"{batch}x{length}" for batch, length in proof.shapes)
+        console.print(
+            f"\n[bold]{variant.file}[/] equals PyTorch: largest difference {proof.largest_error:.1e}, "
+            f"{proof.share_of_bound:.1%} of what is allowed\n"
+            f"  checked at batch x sequence {shapes}, by {proof.engine}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    table = Table("file", "size", box=None, header_style="dim", pad_edge=False)
+    table.columns[1].justify = "right"
+    for name, record in manifest.files.items():
+        table.add_row(name, human_size(record.bytes))
+    console.print()
+    console.print(table, highlight=False)
+    console.print(f"\nin [bold]{folder}[/]", highlight=False)
+
+
+def human_size(size: int) -> str:
+    """A size for people.
+
+    >>> human_size(90_500_000), human_size(711), human_size(45_200)
+    ('90.5 MB', '711 B', '45.2 kB')
+    """
+    if size >= 1_000_000:
+        return f"{size / 1e6:.1f} MB"
+    return f"{size / 1e3:.1f} kB" if size >= 1000 else f"{size} B"
+
+
+def main() -> None:
+    """The entry point: errors end in one line and exit code 1, wrong usage in exit code 2."""
+    run_command(app, "dpr-export")

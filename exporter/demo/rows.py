@@ -1,0 +1,42 @@
+"""Texts as rows of tokens, which training and measuring build their inputs from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from tokenizers import Tokenizer
+
+CLS, SEP, PAD = 101, 102, 0  # of bert-base-uncased's vocabulary
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    ids: list[int]  # without special tokens
+    offsets: list[tuple[int, int]]  # of each token, in characters
+
+    def tokens_of(self, start: int, end: int) -> tuple[int, int]:
+        """The first and last token of the characters from `start` up to `end`.
+
+        >>> Encoded([7, 8, 9], [(0, 3), (4, 6), (6, 7)]).tokens_of(4, 7)
+        (1, 2)
+        """
+        inside = [number for number, (first, last) in enumerate(self.offsets) if first < end and last > start]
+        return inside[0], inside[-1]
+
+
+def encode(tokenizer: Tokenizer, text: str) -> Encoded:
+    """A text's tokens, with no special ones around them."""
+    encoding = tokenizer.encode(text, add_special_tokens=False)
+    return Encoded(encoding.ids, encoding.offsets)
+
+
+def padded(rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows of ids as (ids, mask), both (rows, longest).
+
+    >>> padded([[5, 6], [7]])[0].tolist()
+    [[5, 6], [7, 0]]
+    """
+    longest = max(map(len, rows))
+    ids = torch.tensor([[*row, *[PAD] * (longest - len(row))] for row in rows])
+    mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
+    return ids, mask

@@ -1,0 +1,37 @@
+"""Tell a person what an export is doing: a spinner and the time on a terminal, plain lines anywhere else."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+from rich.console import Console
+
+Step = Callable[[str], AbstractContextManager[None]]
+
+
+def steps(console: Console) -> Step:
+    """Return a function that opens a step of work, and prints its name and duration when it is done.
+
+    Where the console is a terminal, a spinner turns meanwhile; where it is a file or a pipe, the name is printed first
+    too, so that a long step is seen to have begun.
+    """
+
+    @contextmanager
+    def step(name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        if console.is_terminal:
+            with console.status(f"{name} …"):
+                yield
+        else:
+            console.print(f"{name} ...", highlight=False)
+            yield
+        mark = "[green]✓[/]" if console.is_terminal else "done:"
+        console.print(f"{mark} {name} [dim]{time.perf_counter() - start:.1f} s[/]", highlight=False)
+
+    return step
+
+
+@contextmanager
+def silent(name: str) -> Iterator[None]:  # noqa: ARG001 (the signature of a step)
+    """A step that tells nobody."""
+    yield

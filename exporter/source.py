@@ -1,0 +1,107 @@
+"""Find the checkpoint that SOURCE names: an existing folder, `demo/...`, or a repository of the hub; in that order."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from dpr_export.exporter.errors import ExportError
+from dpr_export.models.kinds import KINDS
+
+SMALL_FILES = ("config.json", "vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+_DEMO = re.compile(r"demo/(.*)")
+_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A checkpoint on this machine.
+
+    Attributes:
+        folder: where its files lie.
+        name: what it was asked for as.
+        revision: the hub's commit; None for anything else.
+    """
+
+    folder: Path
+    name: str
+    revision: str | None = None
+
+    @property
+    def weights(self) -> Path:
+        """The file of weights: safetensors where there is one.
+
+        Raises:
+            ExportError: there is none.
+        """
+        for name in WEIGHT_FILES:
+            if (self.folder / name).is_file():
+                return self.folder / name
+        raise ExportError(f"{self.name} has no weights: looked for {' and '.join(WEIGHT_FILES)}")
+
+
+@contextmanager
+def found(source: str, revision: str | None = None, token: str | None = None) -> Iterator[Checkpoint]:
+    """Yield the checkpoint that `source` names, on this machine for as long as the context lasts.
+
+    Args:
+        source: a folder, `demo/question`, `demo/context`, `demo/reader`, or a name on the hub.
+        revision: the hub's branch, tag or commit; its default branch where None.
+        token: the hub's access token; the one logged in with where None.
+
+    Raises:
+        ExportError: nothing of that name can be had.
+    """
+    demo = _DEMO.fullmatch(source)
+    if Path(source).is_dir():
+        yield Checkpoint(Path(source), source)
+    elif Path(source).exists():
+        raise ExportError(f"{source} is a file: give the folder of a checkpoint")
+    elif demo:
+        with TemporaryDirectory(prefix="dpr-export-demo-") as folder:
+            yield _demo(demo.group(1), Path(folder))
+    elif _HUB_NAME.fullmatch(source) and not source.startswith("."):
+        yield _downloaded(source, revision, token)
+    else:
+        raise ExportError(f"there is no folder {source}, and it is no name on the hub (org/name)")
+
+
+def _demo(kind: str, folder: Path) -> Checkpoint:
+    if kind not in KINDS:
+        raise ExportError(f"there is no demo/{kind}, only " + ", ".join(f"demo/{name}" for name in KINDS))
+    from dpr_export.exporter.demo.checkpoint import write_checkpoint
+
+    try:
+        write_checkpoint(kind, folder)
+    except ImportError as error:
+        raise ExportError(str(error)) from None
+    return Checkpoint(folder, f"demo/{kind}")
+
+
+def _downloaded(name: str, revision: str | None, token: str | None) -> Checkpoint:
+    """Download the few files an export reads: the small ones first, then one file of weights."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    where = f"{name}@{revision}" if revision else name
+    try:
+        for weights in WEIGHT_FILES:
+            patterns = [*SMALL_FILES, weights]
+            folder = Path(snapshot_download(name, revision=revision, token=token, allow_patterns=patterns))
+            if (folder / weights).is_file():
+                break
+    except RepositoryNotFoundError:
+        raise ExportError(
+            f"{where} is not on the hub, or needs a token (--token), and there is no such folder here"
+        ) from None
+    except LocalEntryNotFoundError:
+        raise ExportError(
+            f"{where} is not in the cache and the hub cannot be reached: check the network and HF_HUB_OFFLINE, "
+            "or give the folder of a checkpoint"
+        ) from None
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        raise ExportError(f"{where} cannot be downloaded: {str(error).splitlines()[0]}") from None
+    return Checkpoint(folder, name, revision=folder.name)

@@ -1,0 +1,66 @@
+"""Trace the original into `model.onnx`: standard operators only, batch and sequence dynamic."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from dpr_export.exporter.errors import ExportError
+from dpr_export.exporter.graph import graph_of
+from dpr_export.exporter.load import Original
+
+OPSETS = range(18, 24)
+DEFAULT_OPSET = 18
+AXES = ("batch_size", "sequence_length")
+_EXAMPLE_SHAPE = (2, 7)
+
+
+def trace(original: Original, path: Path, opset: int = DEFAULT_OPSET) -> None:
+    """Write the graph of a model.
+
+    Args:
+        original: the model to trace.
+        path: the .onnx file to write.
+        opset: the ONNX operator set, one of `OPSETS`.
+
+    Raises:
+        ExportError: PyTorch cannot trace the model.
+    """
+    inputs, outputs = original.kind.inputs, original.kind.outputs
+    length = min(_EXAMPLE_SHAPE[1], original.config.max_position_embeddings)
+    # Subtle: one tensor given three times would be traced as one input that is read three times.
+    example = tuple(torch.zeros((_EXAMPLE_SHAPE[0], length), dtype=torch.int64) for _ in inputs)
+    batch = torch.export.Dim(AXES[0])
+    sequence = torch.export.Dim(AXES[1], max=original.config.max_position_embeddings)
+    try:
+        with _quietly(), torch.no_grad():
+            program = torch.onnx.export(
+                graph_of(original.model),
+                example,
+                dynamo=True,
+                opset_version=opset,
+                input_names=list(inputs),
+                output_names=list(outputs),
+                dynamic_shapes=({0: batch, 1: sequence},) * len(inputs),
+                verbose=False,
+            )
+            program.save(str(path))
+    except Exception as error:  # torch.export raises many kinds, none of which a user could handle apart
+        raise ExportError(f"PyTorch cannot trace this model: {str(error).splitlines()[0]}") from error
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without the exporter's notes on packages it does without and names it keeps."""
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)

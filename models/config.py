@@ -1,0 +1,102 @@
+"""A DPR model's configuration: the original's `config.json`, field for field.
+
+Only the fields that decide what the model computes, or how it is called, are named here. Every other field of a
+`config.json` is kept as it is in `extra` and written back, so that reading and writing loses nothing.
+"""
+
+import json
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+CONFIG_FILE = "config.json"
+
+
+@dataclass(kw_only=True)
+class DPRConfig:
+    """The configuration of a question encoder, a context encoder or a reader.
+
+    Defaults are the original's. `extra` holds the fields that this class does not name; they read as attributes too.
+
+    >>> config = DPRConfig(projection_dim=128)
+    >>> config.hidden_size, config.dim
+    (768, 128)
+    >>> DPRConfig.from_dict({"hidden_size": 384, "my_field": 1}).my_field
+    1
+    """
+
+    architectures: list[str] | None = None
+    vocab_size: int = 30522
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    hidden_act: str = "gelu"
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-12
+    pad_token_id: int | None = 0
+    bos_token_id: int | None = None
+    eos_token_id: int | list[int] | None = None
+    position_embedding_type: str = "absolute"
+    projection_dim: int = 0
+    is_decoder: bool = False
+    add_cross_attention: bool = False
+    return_dict: bool = True
+    output_hidden_states: bool = False
+    output_attentions: bool = False
+    extra: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    model_type = "dpr"
+
+    @property
+    def dim(self) -> int:
+        """Entries of an encoder's vector: `projection_dim` where there is a projection, else `hidden_size`."""
+        return self.projection_dim or self.hidden_size
+
+    def __getattr__(self, name: str) -> Any:
+        extra = self.__dict__.get("extra", {})
+        if name in extra:
+            return extra[name]
+        raise AttributeError(f"'DPRConfig' has no field '{name}'")
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "DPRConfig":
+        """Build a configuration from the content of a `config.json`."""
+        named = {f.name for f in fields(cls)} - {"extra"}
+        extra = {key: value for key, value in values.items() if key not in named and key != "model_type"}
+        return cls(**{key: value for key, value in values.items() if key in named}, extra=extra)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field, named and unnamed, as `config.json` holds them."""
+        named = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "extra"}
+        return {"model_type": self.model_type, **named, **self.extra}
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> "DPRConfig":
+        """Read `config.json` from a checkpoint or an exported folder.
+
+        Raises:
+            OSError: there is no `config.json`.
+            ValueError: it is not JSON, or not a DPR model's.
+        """
+        path = Path(folder) / CONFIG_FILE
+        if not path.is_file():
+            raise OSError(f"no {CONFIG_FILE} in {folder}")
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path} is not JSON: {error}") from None
+        if not isinstance(values, dict) or values.get("model_type", "dpr") != "dpr":
+            found = values.get("model_type") if isinstance(values, dict) else type(values).__name__
+            raise ValueError(f"{path} is not a DPR model's: model_type is {found!r}, not 'dpr'")
+        return cls.from_dict(values)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write `config.json` into a folder, which is made if need be."""
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        text = json.dumps(self.to_dict(), indent=2, sort_keys=True, ensure_ascii=False)
+        (Path(folder) / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")

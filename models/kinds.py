@@ -1,0 +1,102 @@
+"""The three kinds of DPR model, as a table of three rows: all that differs between them stands here.
+
+What a mask is when none is given differs too, and so does nothing else: encoders leave out the padding
+(`input_ids != pad`), the reader attends to everything, as the original does.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dpr_export.models.outputs import (
+    DPRContextEncoderOutput,
+    DPRQuestionEncoderOutput,
+    DPRReaderOutput,
+    ModelOutput,
+)
+from dpr_export.models.reader_tokenizer import DPRReaderTokenizer
+from dpr_export.models.tokenizers import DPRContextEncoderTokenizer, DPRQuestionEncoderTokenizer
+
+Ids = NDArray[np.int64]
+
+
+def _all_but_padding(input_ids: Ids, pad_token_id: int) -> Ids:
+    return (input_ids != pad_token_id).astype(np.int64)
+
+
+def _everything(input_ids: Ids, pad_token_id: int) -> Ids:  # noqa: ARG001 (one signature for both masks)
+    return np.ones_like(input_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What one kind of DPR model is called, takes and returns.
+
+    Attributes:
+        name: "question", "context" or "reader".
+        architecture: the class named in the `architectures` of `config.json`.
+        inputs: the graph's inputs, int64 (batch, sequence).
+        outputs: the graph's outputs, float32.
+        output_class: the dataclass that the outputs are returned in.
+        tokenizer_class: the tokenizer that makes the inputs.
+        default_mask: (input_ids, pad_token_id) -> the attention mask where none is given.
+    """
+
+    name: str
+    architecture: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    output_class: type[ModelOutput]
+    tokenizer_class: type[DPRQuestionEncoderTokenizer]
+    default_mask: Callable[[Ids, int], Ids]
+
+
+_ENCODER_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
+QUESTION = Kind(
+    "question",
+    "DPRQuestionEncoder",
+    _ENCODER_INPUTS,
+    ("pooler_output",),
+    DPRQuestionEncoderOutput,
+    DPRQuestionEncoderTokenizer,
+    _all_but_padding,
+)
+CONTEXT = Kind(
+    "context",
+    "DPRContextEncoder",
+    _ENCODER_INPUTS,
+    ("pooler_output",),
+    DPRContextEncoderOutput,
+    DPRContextEncoderTokenizer,
+    _all_but_padding,
+)
+READER = Kind(
+    "reader",
+    "DPRReader",
+    ("input_ids", "attention_mask"),
+    ("start_logits", "end_logits", "relevance_logits"),
+    DPRReaderOutput,
+    DPRReaderTokenizer,
+    _everything,
+)
+
+KINDS = {kind.name: kind for kind in (QUESTION, CONTEXT, READER)}
+
+
+def kind_of(architectures: list[str] | None) -> Kind:
+    """The kind that a `config.json` names.
+
+    Raises:
+        ValueError: `architectures` names none of the three, or more than one.
+
+    >>> kind_of(["DPRReader"]).name
+    'reader'
+    """
+    found = [kind for kind in KINDS.values() if kind.architecture in (architectures or [])]
+    if len(found) != 1:
+        known = ", ".join(kind.architecture for kind in KINDS.values())
+        raise ValueError(f"architectures in config.json is {architectures}, which names not exactly one of {known}")
+    return found[0]

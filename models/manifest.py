@@ -1,0 +1,142 @@
+"""The manifest of an exported folder: what is in it, where it came from, and how it was proved.
+
+A manifest is a frozen dataclass written as JSON. Reading one trusts nothing: every field is checked for its type, and
+no file it names may lie outside the folder.
+"""
+
+import json
+from dataclasses import asdict, dataclass, is_dataclass
+from pathlib import PurePosixPath
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+MANIFEST_FILE = "manifest.json"
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a checkpoint came from: its name, its revision (hub commits only) and its weights' SHA-256."""
+
+    name: str
+    revision: str | None
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """One file's size and SHA-256."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """How a variant was shown to equal the original.
+
+    Attributes:
+        engine: what computed the variant's outputs, with its version.
+        shapes: the (batch, sequence) sizes it was compared on.
+        atol: the absolute part of the bound that every output had to keep.
+        largest_error: the largest absolute difference to the original, over all outputs and shapes.
+        share_of_bound: how much of its bound the worst output used: over 1 fails the export.
+    """
+
+    engine: str
+    shapes: tuple[tuple[int, int], ...]
+    atol: float
+    largest_error: float
+    share_of_bound: float
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One graph of the folder: what runs it, at which precision, and its proof."""
+
+    backend: str
+    precision: str
+    file: str
+    proof: Proof
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What `manifest.json` holds.
+
+    Attributes:
+        kind: "question", "context" or "reader".
+        source: the checkpoint.
+        versions: the packages that made the folder, name to version.
+        opset: the ONNX operator set of the graphs.
+        variants: the graphs, in the order they were made.
+        files: every file of the folder but the manifest, by its path in it.
+        schema: the version of this layout.
+    """
+
+    kind: str
+    source: Source
+    versions: dict[str, str]
+    opset: int
+    variants: tuple[Variant, ...]
+    files: dict[str, FileRecord]
+    schema: int = SCHEMA
+
+    def to_json(self) -> str:
+        """The manifest as `manifest.json` holds it."""
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Manifest":
+        """Read a manifest back.
+
+        Raises:
+            ValueError: not JSON, a newer schema, a field missing or of the wrong type, or a path outside the folder.
+        """
+        try:
+            values = json.loads(text)
+        except ValueError as error:
+            raise ValueError(f"{MANIFEST_FILE} is not JSON: {error}") from None
+        schema = values.get("schema") if isinstance(values, dict) else None
+        if isinstance(schema, int) and schema > SCHEMA:
+            raise ValueError(
+                f"{MANIFEST_FILE} has schema {schema}, and this dpr-export reads up to {SCHEMA}: "
+                "pip install --upgrade dpr-export"
+            )
+        manifest: Manifest = _read(cls, values, "")
+        for path in (*manifest.files, *(variant.file for variant in manifest.variants)):
+            _check_path(path)
+            if path not in manifest.files:
+                raise ValueError(f"{MANIFEST_FILE}: the variant file {path!r} is not among the files")
+        return manifest
+
+
+def _read(kind: Any, value: Any, where: str) -> Any:
+    """`value`, from JSON, as the annotated type `kind`; whatever does not fit is a ValueError that says where."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if is_dataclass(kind) and isinstance(value, dict):
+        hints = get_type_hints(kind)
+        missing = hints.keys() - value.keys()
+        if missing:
+            raise ValueError(f"{MANIFEST_FILE} lacks {where}{min(missing)}")
+        return kind(**{name: _read(hint, value[name], f"{where}{name}.") for name, hint in hints.items()})
+    if origin is tuple and isinstance(value, list):
+        each = [arguments[0]] * len(value) if arguments[-1] is ... else arguments
+        if len(each) == len(value):
+            return tuple(_read(hint, item, where) for hint, item in zip(each, value, strict=True))
+    if origin is dict and isinstance(value, dict):
+        return {name: _read(arguments[1], item, f"{where}{name}.") for name, item in value.items()}
+    if origin is UnionType and value is None:
+        return None
+    plain = arguments[0] if origin is UnionType else kind
+    if plain is float and type(value) in (int, float):
+        return float(value)
+    if type(value) is plain:
+        return value
+    raise ValueError(f"{MANIFEST_FILE}: {where.rstrip('.') or 'the whole'} is {value!r}, of the wrong type")
+
+
+def _check_path(name: str) -> None:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name or not path.parts:
+        raise ValueError(f"{MANIFEST_FILE} names {name!r}, which is not a path within the folder")

@@ -1,0 +1,29 @@
+"""Exported DPR models, run without PyTorch: change one import line and the program stays as it is."""
+
+from dpr_export.models.config import DPRConfig
+from dpr_export.models.outputs import (
+    DPRContextEncoderOutput,
+    DPRQuestionEncoderOutput,
+    DPRReaderOutput,
+    DPRSpanPrediction,
+)
+from dpr_export.models.reader_tokenizer import DPRReaderTokenizer
+from dpr_export.models.tokenizers import DPRContextEncoderTokenizer, DPRQuestionEncoderTokenizer
+from dpr_export.runtime.answers import Answer
+from dpr_export.runtime.encoders import DPRContextEncoder, DPRQuestionEncoder
+from dpr_export.runtime.reader import DPRReader
+
+__all__ = [
+    "Answer",
+    "DPRConfig",
+    "DPRContextEncoder",
+    "DPRContextEncoderOutput",
+    "DPRContextEncoderTokenizer",
+    "DPRQuestionEncoder",
+    "DPRQuestionEncoderOutput",
+    "DPRQuestionEncoderTokenizer",
+    "DPRReader",
+    "DPRReaderOutput",
+    "DPRReaderTokenizer",
+    "DPRSpanPrediction",
+]

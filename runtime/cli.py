@@ -1,0 +1,162 @@
+"""The command `dpr-runtime`: answer, encode, inspect and verify with an exported folder."""
+
+import json as jsonlib
+import sys
+import time
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from dpr_export.models.config import DPRConfig
+from dpr_export.models.folder import ExportedFolder
+from dpr_export.models.kinds import CONTEXT, READER, kind_of
+from dpr_export.runtime.commands import run_command
+from dpr_export.runtime.encoders import DPRContextEncoder, DPRQuestionEncoder, Vectors
+from dpr_export.runtime.passages import Passage, read_passages
+from dpr_export.runtime.reader import DPRReader
+from dpr_export.runtime.show import show_answers, show_manifest
+from dpr_export.runtime.verify import verify as checks_of
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Run exported DPR models, without PyTorch.",
+)
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The exported folder.", show_default=False)]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="Threads to use.", show_default="as many as there are processors")
+]
+
+
+@app.command()
+def answer(
+    folder: Folder,
+    question: Annotated[str, typer.Option(help="The question.", show_default=False)],
+    passages: Annotated[
+        Path | None, typer.Option(help="A file of JSON lines with title and text.", show_default=False)
+    ] = None,
+    title: Annotated[list[str] | None, typer.Option(help="A passage's title; may be repeated.")] = None,
+    text: Annotated[list[str] | None, typer.Option(help="A passage's text; may be repeated.")] = None,
+    top_k: Annotated[int, typer.Option(min=1, help="How many answers to give at most.")] = 5,
+    max_answer_length: Annotated[int, typer.Option(min=1, help="The longest answer, in tokens.")] = 10,
+    threads: Threads = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the answers as JSON.")] = False,
+) -> None:
+    """Answer a question from passages, with a reader."""
+    read = _passages(passages, title or [], text or [])
+    with DPRReader.from_pretrained(folder, threads=threads) as reader:
+        answers = reader.answer(
+            question,
+            [passage.title for passage in read],
+            [passage.text for passage in read],
+            top_k=top_k,
+            max_answer_length=max_answer_length,
+        )
+    if json:
+        print(jsonlib.dumps([{**asdict(a), "span": a.span._asdict()} for a in answers], ensure_ascii=False, indent=2))
+    else:
+        show_answers(Console(highlight=False), question, answers, read)
+
+
+def _passages(file: Path | None, titles: list[str], texts: list[str]) -> list[Passage]:
+    if file is not None and texts:
+        raise typer.BadParameter("give --passages or --text, not both")
+    if file is not None:
+        with file.open(encoding="utf-8") as lines:
+            return read_passages(lines, str(file))
+    if not texts:
+        raise typer.BadParameter("there are no passages: give --passages FILE.jsonl, or --title and --text")
+    if titles and len(titles) != len(texts):
+        raise typer.BadParameter(f"--title is given {len(titles)} times and --text {len(texts)} times")
+    return [Passage(title, text) for title, text in zip(titles or [""] * len(texts), texts, strict=True)]
+
+
+@app.command()
+def encode(
+    folder: Folder,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The .npy file to write.", show_default=False)],
+    file: Annotated[
+        str,
+        typer.Argument(help="One text a line, or JSON lines (.jsonl) with title and text; - is standard input."),
+    ] = "-",
+    threads: Threads = None,
+) -> None:
+    """Turn questions or passages into vectors, with an encoder: float32 (n, dim), in the order given."""
+    kind = kind_of(DPRConfig.from_pretrained(ExportedFolder.open(folder).path).architectures)
+    if kind is READER:
+        raise ValueError(f"{folder} holds a reader, which gives no vectors: use a question or context encoder")
+    console = Console(stderr=True, highlight=False)
+    read = _texts(file)
+    titles, texts = [passage.title for passage in read], [passage.text for passage in read]
+    start = time.perf_counter()
+    if kind is CONTEXT:
+        with DPRContextEncoder.from_pretrained(folder, threads=threads) as context:
+            titled = titles if any(titles) else None
+            vectors = context.encode(texts, titled, show_progress=console.is_terminal)
+    else:
+        with DPRQuestionEncoder.from_pretrained(folder, threads=threads) as question:
+            vectors = question.encode(texts, show_progress=console.is_terminal)
+    _save(output, vectors)
+    rate = len(texts) / (time.perf_counter() - start)
+    console.print(f"{len(texts):,} texts to {escape(str(output))}: float32 {vectors.shape}, {rate:,.0f} texts/s")
+
+
+def _texts(file: str) -> list[Passage]:
+    with nullcontext(sys.stdin) if file == "-" else Path(file).open(encoding="utf-8") as lines:
+        if file.endswith(".jsonl"):
+            return read_passages(lines, file)
+        return [Passage("", line.rstrip("\r\n")) for line in lines]
+
+
+def _save(output: Path, vectors: Vectors) -> None:
+    """Write the vectors whole, or not at all."""
+    with NamedTemporaryFile(dir=output.parent, prefix=f".{output.name}.", delete=False) as temporary:
+        written = Path(temporary.name)
+        try:
+            np.save(temporary, vectors, allow_pickle=False)
+            temporary.close()
+            written.chmod(0o644)
+            written.replace(output)
+        except BaseException:
+            written.unlink(missing_ok=True)
+            raise
+
+
+@app.command()
+def inspect(
+    folder: Folder, json: Annotated[bool, typer.Option("--json", help="Print the manifest as it is.")] = False
+) -> None:
+    """Show what an exported folder holds, and how it was proved."""
+    manifest = ExportedFolder.open(folder).manifest
+    if json:
+        print(manifest.to_json(), end="")
+    else:
+        show_manifest(Console(), manifest)
+
+
+@app.command()
+def verify(folder: Folder) -> None:
+    """Check a folder on this machine: hashes, and golden outputs. Exit code 1 if anything fails."""
+    console = Console(highlight=False)
+    failed = 0
+    for check in checks_of(folder):
+        failed += not check.passed
+        mark = "[green]ok[/]    " if check.passed else "[red]FAILED[/]"
+        console.print(f"{mark} {escape(check.what)}: {escape(check.found)}", soft_wrap=True)
+    console.print("[bold green]PASSED[/]" if not failed else f"[bold red]FAILED[/]: {failed} checks")
+    if failed:
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """The entry point."""
+    run_command(app, "dpr-runtime")

@@ -1,0 +1,41 @@
+"""Run a command so that it ends as a good citizen of the shell: one line for an error, and an exit code that means it.
+
+0 is success, 1 an error in what was given, 2 wrong usage, 130 Ctrl-C, 143 a request to end. Ctrl-C and the request to
+end run every clean-up first, so that nothing half-written stays behind.
+"""
+
+import os
+import signal
+import sys
+from typing import NoReturn
+
+import typer
+
+# typer carries its own copy of click in some releases, so its class of usage errors is found by descent.
+_USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
+_EXPECTED = (OSError, ValueError, IndexError, TypeError, ImportError, RuntimeError)
+
+
+def run_command(app: typer.Typer, name: str) -> NoReturn:
+    """Run `app` on the process's arguments, and exit."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        code = app(standalone_mode=False)
+        sys.stdout.flush()
+    except _USAGE_ERROR as error:
+        message = error.format_message() if hasattr(error, "format_message") else str(error)
+        _fail(name, f"{message or 'arguments are missing'} (see {name} --help)", 2)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail(name, "interrupted", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except _EXPECTED as error:
+        _fail(name, str(error) or type(error).__name__, 1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(name: str, message: str, code: int) -> NoReturn:
+    line = " ".join(message.split())
+    print(f"{name}: {line}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,121 @@
+"""The two encoders: texts to vectors, and the original's call.
+
+    from dpr_export.runtime import DPRQuestionEncoder
+    vectors = DPRQuestionEncoder.from_pretrained("question-onnx").encode(["who wrote hamlet?"])
+
+A text's vector does not depend on the texts beside it: batches only save padding.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dpr_export.models.kinds import CONTEXT, QUESTION, Kind
+from dpr_export.runtime.batching import BATCH_TOKENS, run_rows
+from dpr_export.runtime.model import DPRModel
+from dpr_export.runtime.progress import progress
+
+Vectors = NDArray[np.float32]
+SEGMENTS = ("hf", "dpr")
+
+
+class _Encoder(DPRModel):
+    """The way from tokens to vectors that both encoders share."""
+
+    def _vectors(
+        self, first: list[str], second: list[str] | None, segments: str, batch_tokens: int, show_progress: bool
+    ) -> Vectors:
+        vectors = np.empty((len(first), self.config.dim), dtype=np.float32)
+        if not first:
+            return vectors
+        limit = min(self.config.max_position_embeddings, self.tokenizer.model_max_length)
+        encoded = self.tokenizer(first, second, truncation=True, max_length=limit)
+        types = encoded["token_type_ids"] if segments == "hf" else None
+        batches = run_rows(
+            self._session,
+            encoded["input_ids"],
+            types,
+            pad_token_id=self.tokenizer.pad_token_id,
+            batch_tokens=batch_tokens,
+        )
+        with progress(len(first), "encode", show_progress) as done:
+            for batch, outputs in batches:
+                vectors[batch.positions] = outputs["pooler_output"]
+                done(len(batch.positions))
+        return vectors
+
+
+class DPRQuestionEncoder(_Encoder):
+    """Questions to vectors, on an engine. A drop-in for the class of the same name in transformers."""
+
+    kind: ClassVar[Kind] = QUESTION
+
+    def encode(self, texts: Sequence[str], *, batch_tokens: int = BATCH_TOKENS, show_progress: bool = False) -> Vectors:
+        """Turn questions into vectors.
+
+        Args:
+            texts: the questions; each is cut at the model's length.
+            batch_tokens: how many tokens, padding included, one batch may have.
+            show_progress: draw a progress bar on standard error.
+
+        Returns:
+            float32 (n, dim), in the order given; (0, dim) for no texts.
+
+        Raises:
+            TypeError: `texts` is one string, or holds something else than strings.
+        """
+        return self._vectors(_strings("texts", texts), None, "hf", batch_tokens, show_progress)
+
+
+class DPRContextEncoder(_Encoder):
+    """Passages to vectors, on an engine. A drop-in for the class of the same name in transformers."""
+
+    kind: ClassVar[Kind] = CONTEXT
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        titles: Sequence[str] | None = None,
+        *,
+        segments: str = "hf",
+        batch_tokens: int = BATCH_TOKENS,
+        show_progress: bool = False,
+    ) -> Vectors:
+        """Turn passages into vectors.
+
+        Args:
+            texts: the passages; each is cut at the model's length.
+            titles: their titles, which stand before them; None for passages without titles.
+            segments: "hf" gives the text token type 1, as transformers' tokenizer does; "dpr" gives zeros all along,
+                as the first DPR code did, and with it the published indexes of passages.
+            batch_tokens: how many tokens, padding included, one batch may have.
+            show_progress: draw a progress bar on standard error.
+
+        Returns:
+            float32 (n, dim), in the order given; (0, dim) for no texts.
+
+        Raises:
+            TypeError: `texts` or `titles` is one string, or holds something else than strings.
+            ValueError: as many titles as texts are needed; `segments` is unknown.
+        """
+        if segments not in SEGMENTS:
+            raise ValueError(f"segments is {segments!r}, and must be one of: {', '.join(SEGMENTS)}")
+        passages = _strings("texts", texts)
+        if titles is None:
+            return self._vectors(passages, None, segments, batch_tokens, show_progress)
+        named = _strings("titles", titles)
+        if len(named) != len(passages):
+            raise ValueError(f"titles has {len(named)} entries and texts {len(passages)}: give as many")
+        return self._vectors(named, passages, segments, batch_tokens, show_progress)
+
+
+def _strings(name: str, values: Sequence[str]) -> list[str]:
+    if isinstance(values, str):
+        raise TypeError(f"{name} is one string: give a list of strings")
+    strings = list(values)
+    wrong = next((index for index, value in enumerate(strings) if not isinstance(value, str)), None)
+    if wrong is not None:
+        raise TypeError(f"{name}[{wrong}] is of type {type(strings[wrong]).__name__}, not a string")
+    return strings

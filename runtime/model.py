@@ -1,0 +1,178 @@
+"""What the three models share: loading an exported folder, the original's call, closing.
+
+A model holds a session and nothing that changes, so it may be called from several threads at once.
+"""
+
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from dpr_export.models.config import DPRConfig
+from dpr_export.models.folder import ExportedFolder, copy_folder
+from dpr_export.models.kinds import Kind, kind_of
+from dpr_export.models.manifest import MANIFEST_FILE
+from dpr_export.models.tensors import is_torch, to_torch
+from dpr_export.models.tokenizers import DPRQuestionEncoderTokenizer
+from dpr_export.runtime.inputs import checked_feeds
+from dpr_export.runtime.processors import usable_processors
+from dpr_export.runtime.selection import Choice, choose
+from dpr_export.runtime.session import Session, open_session
+
+
+class DPRModel:
+    """A DPR model on an engine. Use one of its three subclasses.
+
+    Attributes:
+        config: the original's configuration.
+        tokenizer: the folder's tokenizer, which `encode` and `answer` use.
+        device: where the session runs: "cpu".
+    """
+
+    kind: ClassVar[Kind]
+
+    def __init__(
+        self,
+        session: Session,
+        config: DPRConfig,
+        tokenizer: DPRQuestionEncoderTokenizer,
+        choice: Choice | None = None,
+        folder: ExportedFolder | None = None,
+    ) -> None:
+        self.config = config
+        self.tokenizer: Any = tokenizer
+        self._session = session
+        self._choice = choice
+        self._folder = folder
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        folder: str | Path,
+        *,
+        backend: str = "auto",
+        precision: str = "auto",
+        device: str = "cpu",
+        threads: int | None = None,
+        verify: bool = False,
+    ) -> Self:
+        """Load an exported folder.
+
+        Args:
+            folder: the exported folder.
+            backend: "auto", or the engine to run on: "onnxruntime".
+            precision: "auto", or the variant to run: "fp32".
+            device: "cpu".
+            threads: how many threads one call may use; None: as many as this process has processors.
+            verify: compare every file's SHA-256 with the manifest (sizes are always compared).
+
+        Raises:
+            OSError: `folder` is no exported folder; the message says which command makes it.
+            ValueError: the folder is damaged, holds another kind of model, or not the variant asked for.
+            ImportError: the engine is not installed.
+        """
+        if threads is not None and threads < 1:
+            raise ValueError(f"threads is {threads}, and must be at least 1")
+        if not (Path(folder) / MANIFEST_FILE).is_file():
+            raise OSError(
+                f"{folder} is not an exported folder. This command makes one from the checkpoint {folder}: "
+                f"dpr-export {folder} -o {Path(folder).name}-onnx"
+            )
+        opened = ExportedFolder.open(folder, verify=verify)
+        config = DPRConfig.from_pretrained(folder)
+        found = kind_of(config.architectures)
+        if found is not cls.kind:
+            raise ValueError(f"{folder} holds a {found.architecture}, not a {cls.kind.architecture}")
+        choice = choose(opened, backend=backend, precision=precision)
+        tokenizer = cls.kind.tokenizer_class.from_pretrained(folder)
+        graph = opened.path / choice.variant.file
+        session = open_session(choice.variant.backend, graph, device=device, threads=threads or usable_processors())
+        return cls(session, config, tokenizer, choice, opened)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Copy the exported folder that this model was loaded from.
+
+        Raises:
+            FileExistsError: `folder` exists.
+        """
+        if self._folder is None:
+            raise RuntimeError("this model was not loaded from a folder")
+        copy_folder(self._folder.path, Path(folder))
+
+    def __call__(
+        self,
+        input_ids: Any = None,
+        attention_mask: Any = None,
+        token_type_ids: Any = None,
+        return_dict: bool | None = None,
+    ) -> Any:
+        """Compute the outputs, as the original's call does.
+
+        Args:
+            input_ids: integers (batch, sequence): a list, a NumPy array, or a torch tensor (then outputs are too).
+            attention_mask: zeros and ones (batch, sequence); None: the original's default for this kind.
+            token_type_ids: integers (batch, sequence); None: zeros.
+            return_dict: False for a plain tuple; None: as the configuration says.
+
+        Returns:
+            The kind's output dataclass, or a tuple.
+
+        Raises:
+            ValueError: an argument of a wrong type, shape or value. The message names it.
+            IndexError: an id outside the vocabulary.
+            RuntimeError: the model is closed.
+        """
+        if input_ids is None:
+            raise ValueError("You have to specify either input_ids or inputs_embeds")
+        feeds = checked_feeds(self.kind, self.config, input_ids, attention_mask, token_type_ids)
+        results: dict[str, Any] = self._session.run(feeds)
+        if is_torch(input_ids):
+            results = {name: to_torch(array) for name, array in results.items()}
+        output = self.kind.output_class(**{name: results[name] for name in self.kind.outputs})
+        as_dataclass = self.config.return_dict if return_dict is None else return_dict
+        return output if as_dataclass else output.to_tuple()
+
+    def warmup(self, shapes: tuple[tuple[int, int], ...] = ((1, 16), (1, 128), (8, 128))) -> Self:
+        """Run the shapes (batch, sequence) that one expects, so that the first real call is as fast as the rest."""
+        for batch, length in shapes:
+            length = min(length, self.config.max_position_embeddings)
+            self._session.run(checked_feeds(self.kind, self.config, np.ones((batch, length), np.int64)))
+        return self
+
+    def explain(self) -> str:
+        """What runs this model, and why that was chosen, in a few lines."""
+        reason = self._choice.reason if self._choice else "the session was given"
+        return f"{self.kind.architecture} on {self._session.engine}\n{reason}"
+
+    @property
+    def device(self) -> str:
+        return self._session.device
+
+    @property
+    def dtype(self) -> np.dtype[np.float32]:
+        """The type of the outputs: float32, whatever the variant computes in."""
+        return np.dtype(np.float32)
+
+    def eval(self) -> Self:
+        """Nothing to do: an exported model has no training mode. Kept for programs that call it."""
+        return self
+
+    def to(self, device: Any) -> Self:
+        """Nothing to do where `device` is the one the model runs on.
+
+        Raises:
+            ValueError: another device; load the model there instead.
+        """
+        if str(device) != self.device:
+            raise ValueError(f'this model runs on {self.device}: load it with from_pretrained(..., device="{device}")')
+        return self
+
+    def close(self) -> None:
+        """Free the graph's memory; calls after this are a RuntimeError."""
+        self._session.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,63 @@
+"""The ONNX Runtime session, on the CPU.
+
+Every option is set on purpose. Threads are given, because ONNX Runtime counts the machine's processors rather than
+those this process may use. The graph is one chain of large operators, so operators run one after another and all
+threads work inside each.
+"""
+
+from pathlib import Path
+
+from dpr_export.runtime.session import Feeds, Outputs
+
+try:
+    import onnxruntime as ort
+except ImportError as error:
+    raise ImportError('onnxruntime is not installed: pip install "dpr-export[cpu]"') from error
+
+_PROVIDERS = {"cpu": "CPUExecutionProvider"}
+_ERRORS_ONLY = 3
+
+
+class OnnxRuntimeSession:
+    """A graph loaded by ONNX Runtime.
+
+    Args:
+        graph: the .onnx file.
+        device: "cpu".
+        threads: how many threads one call may use.
+
+    Raises:
+        ValueError: no such device.
+        RuntimeError: ONNX Runtime refused the graph.
+    """
+
+    def __init__(self, graph: Path, *, device: str = "cpu", threads: int) -> None:
+        if device not in _PROVIDERS:
+            raise ValueError(f"device is {device!r}: the onnxruntime backend runs on {', '.join(_PROVIDERS)}")
+        options = ort.SessionOptions()
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = _ERRORS_ONLY
+        provider = _PROVIDERS[device]
+        try:
+            session = ort.InferenceSession(str(graph), options, providers=[provider])
+        except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
+            raise RuntimeError(f"ONNX Runtime cannot load {graph}: {error}") from None
+        if provider not in session.get_providers():
+            raise RuntimeError(f"ONNX Runtime did not get {provider}, only {', '.join(session.get_providers())}")
+        self._session: ort.InferenceSession | None = session
+        self.input_names = tuple(value.name for value in session.get_inputs())
+        self.output_names = tuple(value.name for value in session.get_outputs())
+        self.device = device
+        self.engine = f"onnxruntime {ort.__version__} {provider}"
+
+    def run(self, feeds: Feeds) -> Outputs:
+        session = self._session
+        if session is None:
+            raise RuntimeError("this session is closed")
+        return dict(zip(self.output_names, session.run(None, feeds), strict=True))
+
+    def close(self) -> None:
+        self._session = None

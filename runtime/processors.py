@@ -1,0 +1,55 @@
+"""How many processors this process may really use.
+
+A container often sees every processor of its host and may use two. Asking engines for more threads than processors
+makes them wait for each other, so three limits are read: the machine's count, the process's affinity, and the CPU
+quota of its control groups.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def usable_processors(root: Path = Path("/")) -> int:
+    """The least of: the machine's processors, the affinity mask, the control groups' quota (rounded up).
+
+    Args:
+        root: where /proc and /sys are found.
+    """
+    try:
+        allowed = len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS and Windows have no affinity to ask for
+        allowed = os.cpu_count() or 1
+    quota = min(_quotas(root), default=float(allowed))
+    return max(1, min(allowed, int(-(-quota // 1))))
+
+
+def _quotas(root: Path) -> Iterator[float]:
+    """Every CPU quota in force, in processors: of this process's control groups and of all those above them."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, group = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        mount = root / "sys/fs/cgroup" / (controllers and "cpu")
+        place = mount / group.lstrip("/")
+        while place.is_relative_to(mount):
+            yield from _quota(place)
+            place = place.parent
+
+
+def _quota(place: Path) -> Iterator[float]:
+    """The quota of one control group, by the second version's file or the first's; nothing where there is none."""
+    try:
+        if (place / "cpu.max").is_file():
+            quota, period = (place / "cpu.max").read_text().split()
+        else:
+            quota = (place / "cpu.cfs_quota_us").read_text().strip()
+            period = (place / "cpu.cfs_period_us").read_text().strip()
+        if quota not in ("max", "-1"):
+            yield int(quota) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):
+        return

@@ -1,0 +1,163 @@
+"""The reader: a question and passages to answers, and the original's call.
+
+    from dpr_export.runtime import DPRReader
+    reader = DPRReader.from_pretrained("reader-onnx")
+    answers = reader.answer("Who wrote Hamlet?", titles=["Hamlet"], texts=["Hamlet is a play by Shakespeare."])
+    answers[0].text                                                                          # "Shakespeare"
+
+`answer` differs from the original's `decode_best_spans` in three ways. It looks for spans within the passage text
+alone, by positions recorded when tokenizing, where the original may answer with a piece of the title. It gives each
+answer as a piece of the passage as it was written, widened to whole words. And it ranks passages against each other by
+relevance, with one span each, unless told otherwise.
+"""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dpr_export.models.kinds import READER, Kind
+from dpr_export.models.reader_tokenizer import PassageRow
+from dpr_export.runtime.answers import Answer, best_answers
+from dpr_export.runtime.batching import BATCH_TOKENS, run_rows
+from dpr_export.runtime.model import DPRModel
+
+Logits = NDArray[np.float32]
+Passages = Sequence[str] | Sequence[Sequence[str]]
+
+
+class DPRReader(DPRModel):
+    """Answers in passages, on an engine. A drop-in for the class of the same name in transformers."""
+
+    kind: ClassVar[Kind] = READER
+
+    @overload
+    def answer(self, question: str, titles: Sequence[str], texts: Sequence[str], **options: Any) -> list[Answer]: ...
+
+    @overload
+    def answer(
+        self,
+        question: Sequence[str],
+        titles: Sequence[Sequence[str]],
+        texts: Sequence[Sequence[str]],
+        **options: Any,
+    ) -> list[list[Answer]]: ...
+
+    def answer(
+        self,
+        question: str | Sequence[str],
+        titles: Any,
+        texts: Any,
+        *,
+        top_k: int = 5,
+        max_answer_length: int = 10,
+        spans_per_passage: int = 1,
+        stride: int | None = None,
+        batch_tokens: int = BATCH_TOKENS,
+    ) -> Any:
+        """The best answers to a question, or to each of several questions.
+
+        Args:
+            question: a question; or a list of them, and then `titles` and `texts` hold one list a question.
+            titles: the passages' titles.
+            texts: the passages' texts.
+            top_k: how many answers to give at most.
+            max_answer_length: the longest answer, in tokens.
+            spans_per_passage: how many answers one passage may give.
+            stride: None cuts a passage that is longer than the model reads (`Answer.truncated` says so); a number
+                reads it in windows that overlap by as many tokens.
+            batch_tokens: how many tokens, padding included, one batch may have.
+
+        Returns:
+            At most `top_k` answers: the most relevant passage's first, within a passage the best span first. For a
+            list of questions, a list of such lists.
+
+        Raises:
+            ValueError: no passages, as many titles as texts are needed, a bound below 1, or a question and title that
+                leave no room for the passage.
+        """
+        for name, value in (
+            ("top_k", top_k),
+            ("max_answer_length", max_answer_length),
+            ("spans_per_passage", spans_per_passage),
+        ):
+            if value < 1:
+                raise ValueError(f"{name} is {value}, and must be at least 1")
+        one = isinstance(question, str)
+        questions = [question] if isinstance(question, str) else list(question)
+        asked = _asked(questions, [titles] if one else titles, [texts] if one else texts)
+        rows = [self._rows(*each, stride) for each in asked]
+        logits = self._logits([row for each in rows for row in each], batch_tokens)
+        results: list[list[Answer]] = []
+        start = 0
+        for (_, question_titles, question_texts), each in zip(asked, rows, strict=True):
+            results.append(
+                best_answers(
+                    each,
+                    logits[start : start + len(each)],
+                    question_titles,
+                    question_texts,
+                    decode=self.tokenizer.batch_decode,
+                    top_k=top_k,
+                    max_answer_length=max_answer_length,
+                    spans_per_passage=spans_per_passage,
+                )
+            )
+            start += len(each)
+        return results[0] if one else results
+
+    def rank(
+        self, question: str, titles: Sequence[str], texts: Sequence[str], *, batch_tokens: int = BATCH_TOKENS
+    ) -> Logits:
+        """How relevant each passage is to the question: higher is better, and only the order means anything.
+
+        Returns:
+            float32 (n,), in the order of the passages.
+
+        Raises:
+            ValueError: as `answer`.
+        """
+        (asked,) = _asked([question], [titles], [texts])
+        rows = self._rows(*asked, None)
+        relevance = [row_logits[2] for row_logits in self._logits(rows, batch_tokens)]
+        return np.asarray(relevance, dtype=np.float32)
+
+    def _rows(self, question: str, titles: Sequence[str], texts: Sequence[str], stride: int | None) -> list[PassageRow]:
+        limit = min(self.config.max_position_embeddings, self.tokenizer.model_max_length)
+        rows: list[PassageRow] = self.tokenizer.encode_passages(question, titles, texts, limit, stride=stride)
+        return rows
+
+    def _logits(self, rows: Sequence[PassageRow], batch_tokens: int) -> list[tuple[Logits, Logits, float]]:
+        """Start logits, end logits and relevance of each row, cut back to the row's own length."""
+        found: dict[int, tuple[Logits, Logits, float]] = {}
+        batches = run_rows(
+            self._session,
+            [row.input_ids for row in rows],
+            pad_token_id=self.tokenizer.pad_token_id,
+            batch_tokens=batch_tokens,
+        )
+        for batch, outputs in batches:
+            for index, position in enumerate(batch.positions.tolist()):
+                length = len(rows[position].input_ids)
+                found[position] = (
+                    outputs["start_logits"][index, :length],
+                    outputs["end_logits"][index, :length],
+                    float(outputs["relevance_logits"][index]),
+                )
+        return [found[position] for position in range(len(rows))]
+
+
+def _asked(questions: list[str], titles: Any, texts: Any) -> list[tuple[str, list[str], list[str]]]:
+    """Each question with its own titles and texts, checked."""
+    if not len(questions) == len(titles) == len(texts):
+        raise ValueError(
+            f"there are {len(questions)} questions, {len(titles)} lists of titles and {len(texts)} lists of texts"
+        )
+    asked = [(q, list(ts), list(xs)) for q, ts, xs in zip(questions, titles, texts, strict=True)]
+    for question, its_titles, its_texts in asked:
+        if len(its_titles) != len(its_texts):
+            raise ValueError(f"titles has {len(its_titles)} entries and texts {len(its_texts)}: give as many")
+        if not its_texts:
+            raise ValueError(f"texts is empty: the question {question!r} needs at least one passage")
+    return asked

@@ -1,0 +1,85 @@
+"""What `dpr-runtime` prints, for people."""
+
+import re
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from dpr_export.models.manifest import Manifest
+from dpr_export.runtime.answers import Answer
+from dpr_export.runtime.passages import Passage
+
+_SENTENCE_END = re.compile(r"[.!?。!?]['\"”’)\]]*\s+")
+
+
+def show_answers(console: Console, question: str, answers: Sequence[Answer], passages: Sequence[Passage]) -> None:
+    """Print ranked answers, each with its scores and marked in its sentence."""
+    console.print(Text(question, style="bold"))
+    for rank, answer in enumerate(answers, start=1):
+        line = Text.assemble(
+            f"\n{rank}  ",
+            (answer.text, "bold green"),
+            (f"   relevance {answer.relevance_score:.2f}, span {answer.span_score:.2f}", "dim"),
+        )
+        console.print(line)
+        place = answer.title or f"passage {answer.passage + 1}"
+        start, end = sentence_around(passages[answer.passage].text, answer.start, answer.end)
+        console.print(_marked(place, passages[answer.passage].text, answer, start, end, console.is_terminal))
+        if answer.truncated:
+            console.print(
+                Text("   (this passage was longer than the model reads, and its end was cut)", style="yellow")
+            )
+
+
+def _marked(place: str, text: str, answer: Answer, start: int, end: int, colour: bool) -> Text:
+    """`place: ... answer ...`, the answer underlined on a terminal and in [brackets] elsewhere."""
+    inside = (text[answer.start : answer.end], "underline green") if colour else f"[{answer.text}]"
+    line = Text.assemble(
+        "   ", (f"{place}: ", "cyan"), text[start : answer.start], inside, text[answer.end : end].rstrip()
+    )
+    return Text(re.sub(r"\s", " ", line.plain), spans=line.spans)
+
+
+def sentence_around(text: str, start: int, end: int) -> tuple[int, int]:
+    """Where the sentence that holds a piece of text begins and ends.
+
+    >>> text = "It rained. The play began at nine. All left."
+    >>> text[slice(*sentence_around(text, text.index("nine"), text.index("nine") + 4))]
+    'The play began at nine. '
+    """
+    begin, stop = 0, len(text)
+    for found in _SENTENCE_END.finditer(text):
+        if found.end() <= start:
+            begin = found.end()
+        elif found.start() >= end - 1:
+            stop = found.end()
+            break
+    return begin, stop
+
+
+def show_manifest(console: Console, manifest: Manifest) -> None:
+    """Print a manifest as two tables: the variants with their proofs, and the files."""
+    revision = f" at {manifest.source.revision}" if manifest.source.revision else ""
+    console.print(f"[bold]{manifest.kind}[/], exported from {manifest.source.name}{revision}", highlight=False)
+    console.print(f"[dim]weights SHA-256 {manifest.source.sha256}[/]", highlight=False)
+    versions = ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
+    console.print(f"[dim]opset {manifest.opset}; made by {versions}[/]\n", highlight=False)
+    variants = Table("variant", "file", "largest difference to PyTorch", "checked on", "by", box=None, pad_edge=False)
+    for variant in manifest.variants:
+        proof = variant.proof
+        variants.add_row(
+            f"{variant.backend} {variant.precision}",
+            variant.file,
+            f"{proof.largest_error:.1e} ({proof.share_of_bound:.1%} of what is allowed)",
+            ", ".join(f"{batch}x{length}" for batch, length in proof.shapes),
+            proof.engine,
+        )
+    files = Table("file", "bytes", "SHA-256", box=None, pad_edge=False)
+    files.columns[1].justify = "right"
+    for name, record in manifest.files.items():
+        files.add_row(name, f"{record.bytes:,}", record.sha256[:16])
+    console.print(variants, highlight=False)
+    console.print()
+    console.print(files, highlight=False)

@@ -1,0 +1,143 @@
+"""Checkpoints of every shape load right, and those that would load wrongly are refused by name."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+
+from dpr_export.exporter import ExportError, export
+from dpr_export.exporter.load import load
+from dpr_export.exporter.source import Checkpoint
+
+
+def weights_of(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def rewrite(folder: Path, weights: dict[str, torch.Tensor], name: str = "pytorch_model.bin") -> Path:
+    """Replace a checkpoint's weights by others, in the older format unless told otherwise."""
+    (folder / "model.safetensors").unlink()
+    if name.endswith(".bin"):
+        torch.save(weights, folder / name)
+    else:
+        save_file(weights, folder / name, metadata={"format": "pt"})
+    return folder
+
+
+def edit_config(folder: Path, **fields: object) -> Path:
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+    return folder
+
+
+def same(found: torch.nn.Module, expected: dict[str, torch.Tensor]) -> bool:
+    state = found.state_dict()
+    return all(torch.equal(state[name], tensor) for name, tensor in expected.items())
+
+
+def test_a_checkpoint_with_pytorch_model_bin_alone_loads(checkpoint) -> None:
+    folder = checkpoint("reader")
+    weights = weights_of(folder)
+    assert same(load(Checkpoint(rewrite(folder, weights), "x")).model, weights)
+
+
+def test_the_old_names_of_layernorm_and_position_ids_load(checkpoint) -> None:
+    folder = checkpoint("question")
+    weights = weights_of(folder)
+    old = {
+        name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): tensor
+        for name, tensor in weights.items()
+    }
+    old["question_encoder.bert_model.embeddings.position_ids"] = torch.arange(512)[None]
+    old["question_encoder.bert_model.pooler.dense.weight"] = torch.zeros(32, 32)
+    assert same(load(Checkpoint(rewrite(folder, old), "x")).model, weights)
+
+
+def test_weights_without_their_prefix_load(checkpoint) -> None:
+    folder = checkpoint("context")
+    weights = weights_of(folder)
+    bare = {name.removeprefix("ctx_encoder."): tensor for name, tensor in weights.items()}
+    assert same(load(Checkpoint(rewrite(folder, bare), "x")).model, weights)
+
+
+def test_weights_in_half_precision_are_exported_in_float32(checkpoint, tmp_path: Path) -> None:
+    folder = checkpoint("question")
+    half = {name: tensor.half() for name, tensor in weights_of(folder).items()}
+    rewrite(folder, half, "model.safetensors")
+    edit_config(folder, dtype="float16")
+    assert load(Checkpoint(folder, "x")).model.dtype == torch.float32
+    assert export(str(folder), tmp_path / "out").variants[0].proof.largest_error < 1e-4
+
+
+def test_a_missing_weight_is_an_error_that_names_it(checkpoint) -> None:
+    folder = checkpoint("reader")
+    weights = weights_of(folder)
+    del weights["span_predictor.qa_classifier.weight"]
+    with pytest.raises(ExportError, match=r"lacks 1 weights of a DPRReader: span_predictor\.qa_classifier\.weight"):
+        load(Checkpoint(rewrite(folder, weights), "x"))
+
+
+def test_a_context_checkpoint_that_says_it_is_a_question_encoder_is_refused(checkpoint) -> None:
+    folder = edit_config(checkpoint("context"), architectures=["DPRQuestionEncoder"])
+    with pytest.raises(ExportError, match=r"lacks \d+ weights of a DPRQuestionEncoder"):
+        load(Checkpoint(folder, "x"))
+
+
+def test_a_weight_of_another_shape_is_refused(checkpoint) -> None:
+    folder = edit_config(checkpoint("question"), vocab_size=121)
+    with pytest.raises(ExportError, match=r"cannot be loaded"):
+        load(Checkpoint(folder, "x"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"position_embedding_type": "relative_key"}, "position_embedding_type is 'relative_key'"),
+        ({"is_decoder": True}, "is_decoder"),
+        ({"architectures": ["BertModel"]}, "names not exactly one of"),
+        ({"architectures": None}, "architectures in config.json is None"),
+        ({"model_type": "bert"}, "model_type is 'bert'"),
+        ({"hidden_act": "no_such"}, "cannot be loaded"),
+        ({"num_attention_heads": 5}, "cannot be loaded"),
+    ],
+)
+def test_a_configuration_that_cannot_be_exported_is_refused(checkpoint, fields: dict, message: str) -> None:
+    with pytest.raises(ExportError, match=message):
+        load(Checkpoint(edit_config(checkpoint("question"), **fields), "x"))
+
+
+@pytest.mark.parametrize("content", [b"", b"not weights", b"\x80\x04\x95"])
+def test_damaged_weights_are_refused(checkpoint, content: bytes) -> None:
+    folder = checkpoint("question")
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(content)
+    with pytest.raises(ExportError, match=r"pytorch_model\.bin of x cannot be loaded"):
+        load(Checkpoint(folder, "x"))
+
+
+class Payload:
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple:
+        return Path.touch, (self.target,)
+
+
+def test_a_pickle_that_would_run_code_does_not_run_it(checkpoint, tmp_path: Path) -> None:
+    folder = checkpoint("question")
+    (folder / "model.safetensors").unlink()
+    torch.save({"x": Payload(tmp_path / "ran")}, folder / "pytorch_model.bin")
+    with pytest.raises(ExportError, match="cannot be loaded"):
+        load(Checkpoint(folder, "x"))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_automodel_would_have_loaded_random_weights(checkpoint) -> None:
+    """Why `load` dispatches on `architectures`: the original's own short cut gives another model without an error."""
+    folder = checkpoint("context")
+    auto = transformers.AutoModel.from_pretrained(folder)
+    assert type(auto).__name__ == "DPRQuestionEncoder"
+    assert load(Checkpoint(folder, "x")).kind.name == "context"

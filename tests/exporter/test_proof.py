@@ -1,0 +1,158 @@
+"""The graph equals the original, for every kind and configuration; a graph that does not is never written."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+import transformers
+from onnx import numpy_helper
+
+from dpr_export.exporter import ExportError, export
+from dpr_export.models.kinds import KINDS
+from dpr_export.models.variants import MODEL_FILE
+from dpr_export.runtime.session import open_session
+
+BOUND = 1e-4
+CONFIGURATIONS = [
+    ("question", {}),
+    ("context", {}),
+    ("reader", {}),
+    ("question", {"projection_dim": 24}),
+    ("context", {"projection_dim": 8}),
+    ("question", {"hidden_act": "relu"}),
+    ("context", {"hidden_act": "silu"}),
+    ("reader", {"hidden_act": "gelu_new"}),
+    ("question", {"num_hidden_layers": 1, "num_attention_heads": 1}),
+    ("reader", {"max_position_embeddings": 5, "type_vocab_size": 1, "pad_token_id": 3}),
+]
+
+
+@pytest.mark.parametrize(("kind", "config"), CONFIGURATIONS)
+def test_a_graph_gives_what_transformers_gives_at_sizes_and_masks_it_was_not_traced_at(
+    checkpoint, tmp_path: Path, kind: str, config: dict
+) -> None:
+    source = checkpoint(kind, **config)
+    manifest = export(str(source), tmp_path / "out")
+    assert manifest.variants[0].proof.largest_error < BOUND
+    original = getattr(transformers, KINDS[kind].architecture).from_pretrained(source, attn_implementation="eager")
+    session = open_session("onnxruntime", tmp_path / "out" / MODEL_FILE, device="cpu", threads=1)
+    generator = np.random.default_rng(5)
+    positions = original.config.max_position_embeddings
+    for batch, length in ((1, 2), (2, 1), (5, 33), (4, 200), (2, 512)):
+        length = min(length, positions)
+        feeds = {
+            "input_ids": generator.integers(0, 120, (batch, length)),
+            "attention_mask": generator.integers(0, 2, (batch, length)),
+            "token_type_ids": generator.integers(0, original.config.type_vocab_size, (batch, length)),
+        }
+        feeds["attention_mask"][0] = 0
+        feeds = {name: feeds[name] for name in KINDS[kind].inputs}
+        with torch.no_grad():
+            expected = original(**{name: torch.from_numpy(array) for name, array in feeds.items()})
+        found = session.run(feeds)
+        for name in KINDS[kind].outputs:
+            np.testing.assert_allclose(found[name], expected[name].numpy(), atol=1e-5, rtol=1e-5)
+
+
+def _change_a_weight(model: onnx.ModelProto) -> None:
+    """Change one matrix, of the first layer's feed-forward, by one part in a hundred."""
+    weight = next(tensor for tensor in model.graph.initializer if list(tensor.dims) == [32, 64])
+    weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * np.float32(1.01), weight.name))
+
+
+def _ignore_the_mask(model: onnx.ModelProto) -> None:
+    """Multiply the additive mask by zero."""
+    least = float(np.finfo(np.float32).min)
+    for tensor in model.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT and numpy_helper.to_array(tensor).size == 1:
+            if float(numpy_helper.to_array(tensor).item()) == least:
+                tensor.CopyFrom(numpy_helper.from_array(np.zeros(tensor.dims, np.float32), tensor.name))
+                return
+    raise AssertionError("the graph has no mask constant")
+
+
+def _fix_an_axis(model: onnx.ModelProto) -> None:
+    """Fix the length at the traced one."""
+    for value in model.graph.input:
+        value.type.tensor_type.shape.dim[1].ClearField("dim_param")
+        value.type.tensor_type.shape.dim[1].dim_value = 7
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("damage", [_change_a_weight, _ignore_the_mask, _fix_an_axis])
+def test_a_graph_that_was_broken_is_not_proved_and_leaves_no_folder(
+    checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, damage: Callable[[onnx.ModelProto], None]
+) -> None:
+    module = sys.modules["dpr_export.exporter.export"]
+    trace = module.trace
+
+    def broken(original: object, path: Path, opset: int) -> None:
+        trace(original, path, opset)
+        model = onnx.load(path)
+        damage(model)
+        onnx.save(model, path)
+
+    monkeypatch.setattr(module, "trace", broken)
+    source = checkpoint(kind)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    with pytest.raises(ExportError, match="not proved"):
+        export(str(source), tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_every_row_of_the_grid_has_its_own_padding(checkpoint) -> None:
+    from dpr_export.exporter.load import load
+    from dpr_export.exporter.prove import examples
+    from dpr_export.exporter.source import Checkpoint
+
+    original = load(Checkpoint(checkpoint("question"), "tiny"))
+    mask = next(call.feeds["attention_mask"] for call in examples(original) if call.shape == (8, 128))
+    assert mask[0].all()
+    assert not mask[1].any()
+    middle = mask[2].tolist()
+    assert 0 in middle[: middle.index(1) + len(middle) // 2]
+    assert middle[-1] == 0
+    assert len({tuple(row) for row in mask.tolist()}) == 8
+
+
+@pytest.mark.parametrize("opset", [18, 20, 23])
+def test_each_operator_set_that_is_offered_is_proved(checkpoint, tmp_path: Path, opset: int) -> None:
+    manifest = export(str(checkpoint("reader")), tmp_path / "out", opset=opset)
+    assert manifest.opset == opset
+    assert {item.domain: item.version for item in onnx.load(tmp_path / "out" / MODEL_FILE).opset_import}[""] == opset
+
+
+def test_the_last_layer_of_an_encoder_computes_one_row(tiny) -> None:
+    """The feed-forward of the last layer sees (batch, 1, hidden) where the others see (batch, sequence, hidden)."""
+    model = onnx.shape_inference.infer_shapes(onnx.load(tiny["question"] / MODEL_FILE))
+    lengths = [
+        value.type.tensor_type.shape.dim[1].dim_param or value.type.tensor_type.shape.dim[1].dim_value
+        for node in model.graph.node
+        if node.op_type == "Erf"
+        for value in model.graph.value_info
+        if value.name == node.output[0]
+    ]
+    assert lengths == ["sequence_length", 1]
+
+
+def test_the_graph_holds_standard_operators_only(tiny) -> None:
+    for folder in tiny.values():
+        assert {node.domain for node in onnx.load(folder / MODEL_FILE).graph.node} == {""}
+
+
+def test_the_axes_of_inputs_and_outputs_are_named(tiny) -> None:
+    def axes(value: onnx.ValueInfoProto) -> list[str | int]:
+        return [axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim]
+
+    graph = onnx.load(tiny["reader"] / MODEL_FILE).graph
+    both = ["batch_size", "sequence_length"]
+    assert {value.name: axes(value) for value in graph.input} == {"input_ids": both, "attention_mask": both}
+    assert {value.name: axes(value) for value in graph.output} == {
+        "start_logits": both,
+        "end_logits": both,
+        "relevance_logits": ["batch_size"],
+    }
