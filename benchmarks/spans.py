@@ -59,7 +59,7 @@ def make_tokenizer(folder: Path) -> Any:
     pieces = [f"{'##' if number % 3 == 0 else ''}piece{number}" for number in range(30522 - len(special))]
     path = folder / "vocab.txt"
     path.write_text("\n".join(special + pieces))
-    return DPRReaderTokenizer(str(path))
+    return DPRReaderTokenizer(str(path))  # type: ignore[no-untyped-call]
 
 
 def make_inputs(case: Case, tokenizer: Any) -> tuple[Any, Any]:
@@ -70,7 +70,8 @@ def make_inputs(case: Case, tokenizer: Any) -> tuple[Any, Any]:
     ids[:, 0] = tokenizer.cls_token_id
     ids[:, [9, 13]] = tokenizer.sep_token_id
     logits = [rng.normal(size=size).astype(np.float32) for size in (shape, shape, case.passages)]
-    convert: Callable[[Any], Any] = {"list": np.ndarray.tolist, "numpy": np.asarray, "torch": torch.tensor}[case.form]
+    forms: dict[str, Callable[[Any], Any]] = {"list": np.ndarray.tolist, "numpy": np.asarray, "torch": torch.tensor}
+    convert = forms[case.form]
     return convert(ids), tuple(convert(array) for array in logits)
 
 
@@ -101,7 +102,7 @@ def timed(call: Call) -> tuple[float, list[Any]]:
 def compare(original: Call, ours: Call) -> tuple[float, float]:
     """Median milliseconds of each, taken in turns; every turn must return the same spans."""
     begin = time.perf_counter()
-    times = []
+    times: list[tuple[float, float]] = []
     while not times or (len(times) < ROUNDS and time.perf_counter() - begin < SECONDS):
         (first, expected), (second, found) = timed(original), timed(ours)
         if [tuple(span) for span in found] != [tuple(span) for span in expected]:

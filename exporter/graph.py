@@ -8,6 +8,8 @@ original's own forward pass.
 Left out: dropout (a model in use has none), output of hidden states and attentions.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -22,7 +24,7 @@ def additive_mask(attention_mask: Tensor) -> Tensor:
     return blocked * torch.finfo(torch.float32).min
 
 
-def attend(layer: nn.Module, queries: Tensor, hidden: Tensor, mask: Tensor) -> Tensor:
+def attend(layer: Any, queries: Tensor, hidden: Tensor, mask: Tensor) -> Tensor:
     """One BERT layer: the rows `queries` (batch, rows, hidden) attend to all of `hidden` (batch, sequence, hidden)."""
     attention = layer.attention.self
     heads, width = attention.num_attention_heads, attention.attention_head_size
@@ -42,15 +44,16 @@ def attend(layer: nn.Module, queries: Tensor, hidden: Tensor, mask: Tensor) -> T
     mixed = torch.matmul(torch.softmax(scores, dim=-1), value).transpose(1, 2)
     mixed = mixed.reshape(queries.shape[0], queries.shape[1], heads * width)
     attended = layer.attention.output(mixed, queries)
-    return layer.output(layer.intermediate(attended), attended)
+    result: Tensor = layer.output(layer.intermediate(attended), attended)
+    return result
 
 
 class EncoderGraph(nn.Module):
     """A question or context encoder: ids, mask and token types to `pooler_output` (batch, dim)."""
 
-    def __init__(self, encoder: nn.Module) -> None:
+    def __init__(self, encoder: Any) -> None:
         super().__init__()
-        self.encoder = encoder
+        self.encoder: Any = encoder
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
         bert = self.encoder.bert_model
@@ -60,15 +63,17 @@ class EncoderGraph(nn.Module):
         for layer in layers:
             hidden = attend(layer, hidden, hidden, mask)
         vector = attend(last, hidden[:, :1], hidden, mask)[:, 0]
-        return self.encoder.encode_proj(vector) if self.encoder.projection_dim > 0 else vector
+        if self.encoder.projection_dim > 0:
+            vector = self.encoder.encode_proj(vector)
+        return vector
 
 
 class ReaderGraph(nn.Module):
     """A reader: ids and mask to start and end logits (passages, sequence) and relevance logits (passages,)."""
 
-    def __init__(self, predictor: nn.Module) -> None:
+    def __init__(self, predictor: Any) -> None:
         super().__init__()
-        self.predictor = predictor
+        self.predictor: Any = predictor
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         bert = self.predictor.encoder.bert_model

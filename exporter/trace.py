@@ -47,6 +47,7 @@ def trace(original: Original, path: Path, opset: int = DEFAULT_OPSET) -> None:
                 dynamic_shapes=({0: batch, 1: sequence},) * len(inputs),
                 verbose=False,
             )
+            assert program is not None  # None is what the older exporter returns
             program.save(str(path))
     except Exception as error:  # torch.export raises many kinds, none of which a user could handle apart
         raise ExportError(f"PyTorch cannot trace this model: {str(error).splitlines()[0]}") from error

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,7 +60,7 @@ def write_golden(path: Path, examples: Sequence[Example]) -> None:
         for part, values in (("feeds", example.feeds), ("reference", example.reference))
         for name, array in values.items()
     }
-    np.savez(path, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+    np.savez(path, allow_pickle=False, **arrays)
 
 
 def read_golden(path: Path) -> list[Example]:
@@ -70,12 +71,12 @@ def read_golden(path: Path) -> list[Example]:
     """
     parts: dict[int, dict[str, Arrays]] = {}
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             for key in file.files:
                 index, part, name = key.split("/")
                 parts.setdefault(int(index), {}).setdefault(part, {})[name] = file[key]
         return [_example(parts[index]) for index in sorted(parts)]
-    except (ValueError, KeyError, EOFError, OSError) as error:
+    except (ValueError, KeyError, EOFError, OSError, BadZipFile, AttributeError, TypeError) as error:
         raise ValueError(f"{path} is damaged: {error}") from None
 
 

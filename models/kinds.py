@@ -17,13 +17,13 @@ from dpr_export.models.outputs import (
     ModelOutput,
 )
 from dpr_export.models.reader_tokenizer import DPRReaderTokenizer
-from dpr_export.models.tokenizers import DPRContextEncoderTokenizer, DPRQuestionEncoderTokenizer
+from dpr_export.models.tokenizers import BertTokenizer, DPRContextEncoderTokenizer, DPRQuestionEncoderTokenizer
 
 Ids = NDArray[np.int64]
 
 
 def _all_but_padding(input_ids: Ids, pad_token_id: int) -> Ids:
-    return (input_ids != pad_token_id).astype(np.int64)
+    return np.asarray(input_ids != pad_token_id, dtype=np.int64)
 
 
 def _everything(input_ids: Ids, pad_token_id: int) -> Ids:  # noqa: ARG001 (one signature for both masks)
@@ -49,7 +49,7 @@ class Kind:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     output_class: type[ModelOutput]
-    tokenizer_class: type[DPRQuestionEncoderTokenizer]
+    tokenizer_class: type[BertTokenizer]
     default_mask: Callable[[Ids, int], Ids]
 
 

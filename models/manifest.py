@@ -114,7 +114,7 @@ class Manifest:
 def _read(kind: Any, value: Any, where: str) -> Any:
     """`value`, from JSON, as the annotated type `kind`; whatever does not fit is a ValueError that says where."""
     origin, arguments = get_origin(kind), get_args(kind)
-    if is_dataclass(kind) and isinstance(value, dict):
+    if isinstance(kind, type) and is_dataclass(kind) and isinstance(value, dict):
         hints = get_type_hints(kind)
         missing = hints.keys() - value.keys()
         if missing:

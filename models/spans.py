@@ -55,8 +55,6 @@ def best_spans(
     start, end = _vector("start_logits", start_logits), _vector("end_logits", end_logits)
     if len(start) != len(end):
         raise ValueError(f"start_logits has {len(start)} entries, but end_logits has {len(end)}")
-    _refuse_nan("start_logits", start)
-    _refuse_nan("end_logits", end)
     with np.errstate(over="ignore", invalid="ignore"):
         return _search(start, end, max_answer_length, num_spans)
 
@@ -104,7 +102,6 @@ def decode_best_spans(
     _refuse_below_one(max_answer_length=max_answer_length)
     starts, ends, relevances = reader_output[:3]
     relevance = _vector("relevance_logits", relevances)
-    _refuse_nan("relevance_logits", relevance)
     order = sorted(range(len(relevance)), key=relevance.tolist().__getitem__, reverse=True)
     for name, rows in ("input_ids", input_ids), ("start_logits", starts), ("end_logits", ends):
         if len(rows) < len(order):
@@ -120,8 +117,7 @@ def decode_best_spans(
             first, stop = _passage_bounds(doc, ids, sep_token_id, pad_token_id)
             start, end = start_rows[doc][first:stop], end_rows[doc][first:stop]
             if len(start) != len(end):
-                both = f"start_logits[{doc}] has {len(start)} entries for the passage, end_logits[{doc}] {len(end)}"
-                raise ValueError(f"{both}, but these must be equal")
+                raise ValueError(f"start_logits[{doc}] is {len(start)} long in the text, end_logits[{doc}] {len(end)}")
             limit = min(num_spans_per_passage, num_spans - len(found))
             for i, j in _search(start, end, max_answer_length, limit):
                 found.append((doc, first + i, first + j))
@@ -176,7 +172,7 @@ def _split(start: Floats, end: Floats, scores: Floats, gap: Gap, a: int, b: int,
         column = max(row, first_end)
         maxima = np.maximum.accumulate(end[column:b][::-1])[::-1]  # of end[column:b], end[column + 1:b], ...
         if row < column:
-            scores[row:a] = start[row:a] + maxima[0]
+            scores[row:a] = start[row:a] + maxima[:1]
         if column < a:
             scores[column:a] = start[column:a] + maxima[: a - column]
         gaps.append((first_start, a - 1, first_end, b - 1))
@@ -188,7 +184,7 @@ def _split(start: Floats, end: Floats, scores: Floats, gap: Gap, a: int, b: int,
         row = a + 1 + len(own)
         scores[a + 1 : row] = start[a + 1 : row] + own
         if row < stop:  # windows that last_end cuts
-            scores[row:stop] = start[row:stop] + maxima[-1]
+            scores[row:stop] = start[row:stop] + maxima[-1:]
         gaps.append((a + 1, last_start, b + 1, last_end))
     return gaps
 
@@ -233,23 +229,18 @@ def _passage_bounds(doc: int, ids: list[int], sep_token_id: int, pad_token_id: i
 def _rows(name: str, logits: Any, passages: int) -> list[Floats]:
     """An array for each passage, since lists may be ragged."""
     matrix = logits if isinstance(logits, list | tuple) else to_numpy(logits)
-    rows = [_vector(f"{name}[{doc}]", matrix[doc]) for doc in range(passages)]
-    if rows and np.isnan(np.concatenate(rows)).any():  # one check for all is far cheaper than one for each
-        for doc, row in enumerate(rows):
-            _refuse_nan(f"{name}[{doc}]", row)
-    return rows
+    return [_vector(f"{name}[{doc}]", matrix[doc]) for doc in range(passages)]
 
 
 def _vector(name: str, logits: Any) -> Floats:
     array = to_numpy(logits)
     if array.ndim != 1:
         raise ValueError(f"{name} has shape {array.shape}, but it must have one axis")
-    return array if array.dtype.kind == "f" else array.astype(np.float64)
-
-
-def _refuse_nan(name: str, logits: Floats) -> None:
-    if np.isnan(logits).any():
-        raise ValueError(f"{name}[{np.isnan(logits).argmax()}] is NaN, which cannot be ranked")
+    if array.dtype.kind != "f":
+        array = array.astype(np.float64)
+    if len(array) and np.isnan(array[array.argmax()]):  # argmax stops at the first NaN
+        raise ValueError(f"{name}[{array.argmax()}] is NaN, which cannot be ranked")
+    return array
 
 
 def _refuse_below_one(**bounds: int) -> None:

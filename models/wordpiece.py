@@ -2,7 +2,7 @@
 
 The vocabulary stands in tokenizer.json, or in vocab.txt where that is all there is. tokenizer_config.json has the
 last word on lower case, accents and Chinese characters, whatever tokenizer.json says, and where it is silent the
-defaults of BERT hold: so do transformers 4 and the Fast classes of transformers 5. special_tokens_map.json and
+defaults of BERT hold: so it is in transformers 4, and with BertTokenizerFast in 5. special_tokens_map.json and
 added_tokens.json are read where tokenizer_config.json has no `added_tokens_decoder`, as older checkpoints need.
 
 Left out: names on a hub (a folder is all that is read), chat templates, training.

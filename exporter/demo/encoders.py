@@ -5,15 +5,15 @@ each student's [CLS] learns to point where the mean of the untouched encoder poi
 of both, and beside that the usual in-batch negatives teach what a question asks of a passage.
 """
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from random import Random
 
 import torch
 from tokenizers import Tokenizer
 
 from dpr_export.exporter.demo.base import DPRModel, mean_pooled
-from dpr_export.exporter.demo.reader import CLS, SEP, encode, padded
+from dpr_export.exporter.demo.rows import CLS, SEP, encode, padded, window
 from dpr_export.exporter.demo.squad import Passage, Question
 
 LONGEST = 200  # tokens of a passage's text
@@ -44,7 +44,7 @@ class EncoderRows:
         self.texts = [encode(tokenizer, passage.text) for passage in passages]
         self.titles = [encode(tokenizer, passage.title).ids for passage in passages]
         self.asked = [encode(tokenizer, question.text).ids for question in questions]
-        self.random = random.Random(seed)
+        self.random = Random(seed)
 
     def epoch(self) -> list[list[Example]]:
         """Batches of two articles each, since the passages of one article are each other's hard negatives."""
@@ -69,8 +69,7 @@ class EncoderRows:
         answer = self.random.choice(question.answers)
         first, last = text.tokens_of(answer.start, answer.start + len(answer.text))
         length = min(len(text.ids), max(last - first + 1, longest))
-        low, high = max(0, last + 1 - length), min(first, len(text.ids) - length)
-        begin = self.random.randint(min(low, high), high)
+        begin = window(self.random, len(text.ids), length, first, last)
         phrase = self.random.randrange(len(text.ids))
         return Example(
             question.passage,

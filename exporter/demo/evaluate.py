@@ -2,9 +2,9 @@
 
     python -m dpr_export.exporter.demo.evaluate reader|encoders SQUAD.json
 
-The reader's answer is the best span of at most 20 tokens within the passage's text, cut out of it by the tokens' offsets,
-scored as SQuAD does against the question's own passage. Its relevance is measured among that passage and four others of
-the same article. The encoders look for each question's passage among all passages of the file.
+The reader's answer is the best span of at most 20 tokens in the text of the question's own passage, cut out of it by
+the tokens' offsets and scored as SQuAD does. Its relevance is measured among that passage and four others of the same
+article. The encoders look for each question's passage among all passages of the file.
 """
 
 from collections.abc import Sequence

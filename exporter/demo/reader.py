@@ -1,49 +1,33 @@
 """What the demo reader is trained on: rows, batches and loss.
 
 A question is read beside its own passage and beside a passage that does not answer it, mostly a near one of the same
-article. Half of the time both are cut to a window, of one length so that length tells nothing: short rows are cheap, and
+article. Mostly both are cut to a window, of one length so that length tells nothing: short rows are cheap, and
 another window is another example. Batches hold rows of about one length, so that little is padded.
 """
 
-import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from random import Random
 
 import torch
 from tokenizers import Tokenizer
 
+from dpr_export.exporter.demo.base import DPRModel, mean_pooled
+from dpr_export.exporter.demo.rows import CLS, SEP, encode, padded, window
 from dpr_export.exporter.demo.squad import Passage, Question
 
-CLS, SEP = 101, 102
 LONGEST = 320  # tokens of a row in training
 WINDOW = (30, 120)  # tokens of a passage's text when it is cut
 CUT = 0.6  # of the passages are cut
-PAIRED = 0.6  # of the questions are read beside a wrong passage too
+PAIRED = 0.5  # of the questions are read beside a wrong passage too
 NOMINAL = 12.0  # questions in a batch, about
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     ids: list[int]  # [CLS] question [SEP] title [SEP] text
-    text: int  # where the text begins
     start: int = -1  # of the answer, absolute; -1 where there is none
     end: int = -1  # its last token
-
-
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    ids: list[int]
-    offsets: list[tuple[int, int]]
-
-    def tokens_of(self, start: int, end: int) -> tuple[int, int]:
-        """The first and last token of the characters from start up to end."""
-        inside = [i for i, (first, last) in enumerate(self.offsets) if first < end and last > start]
-        return inside[0], inside[-1]
-
-
-def encode(tokenizer: Tokenizer, text: str) -> Encoded:
-    encoding = tokenizer.encode(text, add_special_tokens=False)
-    return Encoded(encoding.ids, encoding.offsets)
 
 
 Pair = tuple[Row] | tuple[Row, Row]  # with the answer, and without it
@@ -67,7 +51,7 @@ class ReaderRows:
         self.texts = [encode(tokenizer, passage.text) for passage in passages]
         self.titles = [encode(tokenizer, passage.title).ids for passage in passages]
         self.asked = [encode(tokenizer, question.text).ids for question in questions]
-        self.random = random.Random(seed)
+        self.random = Random(seed)
 
     def epoch(self, budget: int) -> list[list[Pair]]:
         """Batches of (with the answer, without it), each at most about `budget` tokens with its padding."""
@@ -93,17 +77,16 @@ class ReaderRows:
         length = min(room, len(text.ids))
         if self.random.random() < CUT:
             length = min(length, max(last - first + 1, self.random.randint(*WINDOW)))
-        low, high = max(0, last + 1 - length), min(first, len(text.ids) - length)
-        begin = self.random.randint(min(low, high), high)
+        begin = window(self.random, len(text.ids), length, first, last)
         head = [CLS, *self.asked[number], SEP, *self.titles[question.passage], SEP]
         shift = len(head) - begin
-        yes = Row(head + text.ids[begin : begin + length], len(head), first + shift, last + shift)
+        yes = Row(head + text.ids[begin : begin + length], first + shift, last + shift)
         if self.random.random() > PAIRED:
             return (yes,)
         far = self.texts[other].ids
         begin = self.random.randint(0, max(0, len(far) - length))
         head = [CLS, *self.asked[number], SEP, *self.titles[other], SEP]
-        return yes, Row(head + far[begin : begin + length], len(head))
+        return yes, Row(head + far[begin : begin + length])
 
     def _other(self, number: int) -> int:
         """A passage that holds no answer: one of the nearest, one of the same article, or any."""
@@ -121,12 +104,33 @@ class ReaderRows:
         return self.random.choice([i for i in range(len(self.passages)) if i != question.passage])
 
 
-def padded(rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows of ids as (ids, mask), both (rows, longest)."""
-    longest = max(map(len, rows))
-    ids = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows])
-    mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
-    return ids, mask
+def nearest_passages(
+    encoder: DPRModel, tokenizer: Tokenizer, passages: Sequence[Passage], questions: Sequence[Question]
+) -> list[list[int]]:
+    """For each question the other passages of its article, the nearest to the question first.
+
+    Args:
+        encoder: the pretrained encoder, untrained for DPR, whose mean-pooled vectors tell what is near.
+    """
+    held = _embed(encoder, [encode(tokenizer, passage.text).ids[:LONGEST] for passage in passages])
+    asked = _embed(encoder, [encode(tokenizer, question.text).ids for question in questions])
+    near = []
+    for question, order in zip(questions, (asked @ held.T).argsort(dim=1, descending=True).tolist(), strict=True):
+        article = passages[question.passage].article
+        near.append([place for place in order if passages[place].article == article and place != question.passage])
+    return near
+
+
+@torch.inference_mode()
+def _embed(encoder: DPRModel, rows: Sequence[list[int]], batch_size: int = 32) -> torch.Tensor:
+    order = sorted(range(len(rows)), key=lambda number: len(rows[number]))
+    vectors = torch.empty(len(rows), encoder.config.hidden_size)
+    for begin in range(0, len(order), batch_size):
+        numbers = order[begin : begin + batch_size]
+        ids, mask = padded([[CLS, *rows[number], SEP] for number in numbers])
+        with torch.autocast("cpu", torch.bfloat16):
+            vectors[numbers] = mean_pooled(encoder, ids, mask).float()
+    return vectors
 
 
 def reader_loss(model: torch.nn.Module, batch: Sequence[Pair]) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from random import Random
 
 import torch
 from tokenizers import Tokenizer
@@ -28,6 +29,16 @@ def encode(tokenizer: Tokenizer, text: str) -> Encoded:
     """A text's tokens, with no special ones around them."""
     encoding = tokenizer.encode(text, add_special_tokens=False)
     return Encoded(encoding.ids, encoding.offsets)
+
+
+def window(chance: Random, tokens: int, length: int, first: int, last: int) -> int:
+    """Where a window of `length` of a text's tokens begins, drawn among those that hold the tokens first to last.
+
+    >>> window(Random(0), tokens=9, length=3, first=5, last=7)
+    5
+    """
+    low, high = max(0, last + 1 - length), min(first, tokens - length)
+    return chance.randint(min(low, high), high)
 
 
 def padded(rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -68,10 +68,10 @@ def _ignore_the_mask(model: onnx.ModelProto) -> None:
     """Multiply the additive mask by zero."""
     least = float(np.finfo(np.float32).min)
     for tensor in model.graph.initializer:
-        if tensor.data_type == onnx.TensorProto.FLOAT and numpy_helper.to_array(tensor).size == 1:
-            if float(numpy_helper.to_array(tensor).item()) == least:
-                tensor.CopyFrom(numpy_helper.from_array(np.zeros(tensor.dims, np.float32), tensor.name))
-                return
+        values = numpy_helper.to_array(tensor)
+        if values.dtype == np.float32 and values.size == 1 and values.item() == least:
+            tensor.CopyFrom(numpy_helper.from_array(np.zeros_like(values), tensor.name))
+            return
     raise AssertionError("the graph has no mask constant")
 
 

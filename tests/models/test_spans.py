@@ -39,10 +39,10 @@ CASES = 150  # of each form and draw: 6,300 in all
 
 
 @pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> DPRReaderTokenizer:
+def original(tmp_path_factory: pytest.TempPathFactory) -> Any:
     path = tmp_path_factory.mktemp("vocabulary") / "vocab.txt"
     path.write_text("\n".join(TOKENS))
-    return DPRReaderTokenizer(str(path))
+    return DPRReaderTokenizer(str(path))  # type: ignore[no-untyped-call]
 
 
 def ours(original: Any, input_ids: Any, output: Any, **options: int) -> list[DPRSpanPrediction]:
@@ -127,7 +127,7 @@ def count_same_spans(original: Any, seed: int, form: str, draw: str, as_torch: b
 
 @pytest.mark.parametrize("draw", DRAWS)
 @pytest.mark.parametrize("form", FORMS)
-def test_spans_are_the_originals(original: DPRReaderTokenizer, form: str, draw: str) -> None:
+def test_spans_are_the_originals(original: Any, form: str, draw: str) -> None:
     first_seed = CASES * (list(DRAWS).index(draw) * len(FORMS) + list(FORMS).index(form))
     seeds = range(first_seed, first_seed + CASES)
     assert sum(count_same_spans(original, seed, form, draw) for seed in seeds) > 5 * CASES
@@ -135,12 +135,12 @@ def test_spans_are_the_originals(original: DPRReaderTokenizer, form: str, draw: 
 
 @pytest.mark.parametrize("draw", DRAWS)
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-def test_spans_of_torch_tensors_are_the_originals(original: DPRReaderTokenizer, dtype: str, draw: str) -> None:
+def test_spans_of_torch_tensors_are_the_originals(original: Any, dtype: str, draw: str) -> None:
     assert sum(count_same_spans(original, seed, dtype, draw, as_torch=True) for seed in range(8)) > 20
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-def test_spans_of_long_passages_are_the_originals(original: DPRReaderTokenizer, dtype: str) -> None:
+def test_spans_of_long_passages_are_the_originals(original: Any, dtype: str) -> None:
     rng = np.random.default_rng(7)
     input_ids = np.full((3, 256), 5)
     input_ids[:, [0, 6, 10]] = CLS, SEP, SEP
@@ -149,7 +149,7 @@ def test_spans_of_long_passages_are_the_originals(original: DPRReaderTokenizer, 
     assert_same(ours(original, input_ids, output), expected)
 
 
-def test_tensors_that_require_a_gradient_are_read(original: DPRReaderTokenizer) -> None:
+def test_tensors_that_require_a_gradient_are_read(original: Any) -> None:
     logits = torch.tensor([[0.0, 0.0, 0.0, 0.0, 2.0, 1.0]], requires_grad=True)
     output = (logits, logits, torch.tensor([1.0], requires_grad=True))
     expected = original.decode_best_spans({"input_ids": [[2, 5, 3, 3, 6, 7]]}, output)
@@ -214,7 +214,7 @@ def test_integers_are_logits_too() -> None:
     assert best_spans([1, 2, 0], [0, 0, 2], max_answer_length=2, num_spans=1) == [(1, 2)]
 
 
-def test_no_passages_have_no_spans(original: DPRReaderTokenizer) -> None:
+def test_no_passages_have_no_spans(original: Any) -> None:
     assert ours(original, [], ([], [], [])) == original.decode_best_spans({"input_ids": []}, ([], [], [])) == []
 
 
@@ -264,7 +264,7 @@ def test_a_nan_in_one_passage_is_refused() -> None:
         (IDS[:1], (ZEROS, ZEROS, [1.0, 0.0]), "input_ids has 1 rows, but relevance_logits has 2"),
         (IDS, (ZEROS[:1], ZEROS, [1.0, 0.0]), "start_logits has 1 rows, but relevance_logits has 2"),
         (IDS, (ZEROS, ZEROS[:1], [1.0, 0.0]), "end_logits has 1 rows, but relevance_logits has 2"),
-        (IDS, (ZEROS, [[0.0] * 6] * 2, [1.0, 0.0]), r"start_logits\[0\] has 4 .* end_logits\[0\] 3, "),
+        (IDS, (ZEROS, [[0.0] * 6] * 2, [1.0, 0.0]), r"start_logits\[0\] is 4 long in the text, end_logits\[0\] 3$"),
         (IDS, (ZEROS, ZEROS, [[1.0], [0.0]]), r"relevance_logits has shape \(2, 1\)"),
         (IDS, ([0.0, 0.0], ZEROS, [1.0, 0.0]), r"start_logits\[0\] has shape \(\)"),
     ],
@@ -281,7 +281,7 @@ def test_logits_of_one_passage_must_be_of_one_length() -> None:
 
 @pytest.mark.parametrize("name", ["num_spans", "max_answer_length", "num_spans_per_passage"])
 @pytest.mark.parametrize("value", [0, -1])
-def test_a_bound_below_one_is_refused(original: DPRReaderTokenizer, name: str, value: int) -> None:
+def test_a_bound_below_one_is_refused(original: Any, name: str, value: int) -> None:
     with pytest.raises(ValueError, match=f"{name} is {value}, but it must be at least 1"):
         ours(original, IDS, (ZEROS, ZEROS, [1.0, 0.0]), **{name: value})
 
@@ -294,13 +294,13 @@ def test_a_bound_below_one_is_refused_for_one_passage() -> None:
 
 
 @pytest.mark.parametrize("cut", [[], [2], [2, 3], [2, 5, 6, 7], [2, 3, 5, 6, 7]])
-def test_a_row_cut_before_its_second_sep_cannot_be_decoded(original: DPRReaderTokenizer, cut: list[int]) -> None:
+def test_a_row_cut_before_its_second_sep_cannot_be_decoded(original: Any, cut: list[int]) -> None:
     logits = [[0.0] * 7, [0.0] * len(cut)]
     with pytest.raises(ValueError, match=r"input_ids\[1\] cannot be decoded: .*\[SEP\] \(3\).* max_length"):
         ours(original, [IDS[0], cut], (logits, logits, [1.0, 0.0]))
 
 
-def test_a_cut_row_that_is_not_needed_does_no_harm(original: DPRReaderTokenizer) -> None:
+def test_a_cut_row_that_is_not_needed_does_no_harm(original: Any) -> None:
     output = (ZEROS, ZEROS, [1.0, 0.0])
     expected = original.decode_best_spans({"input_ids": [IDS[0], [2, 5]]}, output, num_spans=2)
     assert_same(ours(original, [IDS[0], [2, 5]], output, num_spans=2), expected)

@@ -1,0 +1,82 @@
+"""A manifest reads back as it was written, and nothing that is wrong with one gets through."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dpr_export.models.manifest import SCHEMA, FileRecord, Manifest, Proof, Source, Variant
+
+FILES = {"onnx/model.onnx": FileRecord(3, "a" * 64), "config.json": FileRecord(2, "b" * 64)}
+PROOF = Proof("engine 1.0", ((1, 1), (3, 7)), 1e-4, 2.5e-7, 0.0025)
+MANIFEST = Manifest(
+    kind="reader",
+    source=Source("demo/reader", None, "c" * 64),
+    versions={"torch": "2.13.0"},
+    opset=18,
+    variants=(Variant("onnxruntime", "fp32", "onnx/model.onnx", PROOF),),
+    files=FILES,
+)
+
+
+def test_a_manifest_reads_back_as_it_was_written() -> None:
+    assert Manifest.from_json(MANIFEST.to_json()) == MANIFEST
+
+
+def edited(*path: str | int, value: Any) -> str:
+    values = json.loads(MANIFEST.to_json())
+    place = values
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    return json.dumps(values)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "is not JSON"),
+        ("", "is not JSON"),
+        ("[]", "of the wrong type"),
+        ("{}", r"manifest\.json lacks files"),
+        (edited("schema", value=SCHEMA + 1), f"has schema {SCHEMA + 1}, and this dpr-export reads up to {SCHEMA}: pip"),
+        (edited("schema", value="1"), "schema is '1', of the wrong type"),
+        (edited("schema", value=True), "schema is True, of the wrong type"),
+        (edited("opset", value=18.5), r"opset is 18\.5, of the wrong type"),
+        (edited("source", "revision", value=7), "source.revision is 7"),
+        (edited("source", value=None), "source is None"),
+        (edited("variants", value={}), "variants is {}"),
+        (edited("variants", 0, "proof", "shapes", value=[[1]]), "shapes is"),
+        (edited("variants", 0, "proof", "shapes", value=[["a", 1]]), "shapes is 'a'"),
+        (edited("variants", 0, "file", value="onnx/other.onnx"), "'onnx/other.onnx' is not among the files"),
+        (edited("files", "../outside", value={"bytes": 1, "sha256": ""}), "'../outside', which is not a path within"),
+        (edited("files", "/etc/passwd", value={"bytes": 1, "sha256": ""}), "'/etc/passwd', which is not a path within"),
+        (edited("files", "a\\..\\b", value={"bytes": 1, "sha256": ""}), "which is not a path within"),
+        (edited("files", "", value={"bytes": 1, "sha256": ""}), "which is not a path within"),
+        (edited("files", "config.json", value={"bytes": -1}), "lacks files.config.json.sha256"),
+    ],
+)
+def test_a_wrong_manifest_is_refused_with_what_is_wrong(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Manifest.from_json(text)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+PLACES = [
+    *(("kind",), ("source",), ("source", "name"), ("versions",), ("opset",), ("variants",), ("variants", 0), ("files",)),
+    *(("files", "config.json"), ("variants", 0, "proof"), ("variants", 0, "proof", "shapes"), ("schema",)),
+]
+
+
+@given(st.sampled_from(PLACES), JSON)
+def test_any_value_in_any_place_is_read_or_is_a_value_error(place: tuple, value: Any) -> None:
+    try:
+        assert isinstance(Manifest.from_json(edited(*place, value=value)), Manifest)
+    except ValueError as error:
+        assert "manifest.json" in str(error)  # noqa: PT017

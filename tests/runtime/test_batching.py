@@ -1,0 +1,53 @@
+"""Batches hold every row once, keep to their budget, and depend on the lengths alone."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dpr_export.runtime.batching import by_token_budget, run_rows
+from dpr_export.runtime.fake import FakeSession
+
+LENGTHS = st.lists(st.integers(1, 512), max_size=60)
+
+
+@given(LENGTHS, st.integers(1, 4096))
+def test_every_row_stands_in_one_batch_that_keeps_its_budget(lengths: list[int], budget: int) -> None:
+    batches = list(by_token_budget(lengths, budget))
+    positions = [position for batch in batches for position in batch.positions.tolist()]
+    assert sorted(positions) == list(range(len(lengths)))
+    for batch in batches:
+        assert batch.length == max(lengths[position] for position in batch.positions)
+        assert len(batch.positions) == 1 or len(batch.positions) * batch.length <= budget
+
+
+@given(LENGTHS, st.integers(1, 4096))
+def test_no_batch_could_take_the_row_that_opens_the_next(lengths: list[int], budget: int) -> None:
+    batches = list(by_token_budget(lengths, budget))
+    for batch in batches[:-1]:
+        assert (len(batch.positions) + 1) * batch.length > budget
+
+
+def test_a_budget_below_one_is_refused() -> None:
+    with pytest.raises(ValueError, match="batch_tokens is 0, and must be at least 1"):
+        list(by_token_budget([1], 0))
+
+
+@given(st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=20), min_size=1, max_size=20), st.integers(1, 50))
+def test_each_row_reaches_the_session_padded_and_masked_and_comes_back_to_its_place(
+    rows: list[list[int]], budget: int
+) -> None:
+    def masked_sum(feeds: dict) -> dict:
+        assert (feeds["input_ids"][feeds["attention_mask"] == 0] == 7).all()
+        return {"pooler_output": (feeds["input_ids"] * feeds["attention_mask"]).sum(axis=1)}
+
+    found = np.zeros(len(rows))
+    for batch, outputs in run_rows(FakeSession(masked_sum), rows, pad_token_id=7, batch_tokens=budget):
+        found[batch.positions] = outputs["pooler_output"]
+    assert found.tolist() == [sum(row) for row in rows]
+
+
+def test_a_session_is_given_only_the_inputs_it_has() -> None:
+    session = FakeSession(lambda _: {}, input_names=("input_ids", "attention_mask"))
+    list(run_rows(session, [[1, 2]], pad_token_id=0))
+    assert [list(feeds) for feeds in session.calls] == [["input_ids", "attention_mask"]]

@@ -1,0 +1,188 @@
+"""The original's call: same outputs, same defaults, same errors; and loading, closing, threads."""
+
+import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+from dpr_export import runtime
+from dpr_export.models.kinds import KINDS
+from dpr_export.runtime import DPRContextEncoder, DPRQuestionEncoder, DPRReader
+from dpr_export.runtime.fake import FakeSession
+
+CLASSES = {"question": DPRQuestionEncoder, "context": DPRContextEncoder, "reader": DPRReader}
+
+
+def original(tiny: dict[str, Path], kind: str) -> transformers.PreTrainedModel:
+    source = tiny[kind].with_name(f"{kind}-checkpoint")
+    return getattr(transformers, KINDS[kind].architecture).from_pretrained(source, attn_implementation="eager")
+
+
+def batch(seed: int = 0) -> dict[str, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    ids = generator.integers(1, 120, (3, 11))
+    ids[0, 6:] = 0
+    ids[2] = 0
+    return {"input_ids": ids, "attention_mask": generator.integers(0, 2, ids.shape)}
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+@pytest.mark.parametrize("with_mask", [True, False])
+@pytest.mark.parametrize("return_dict", [True, False, None])
+def test_a_call_gives_what_the_original_gives(
+    tiny: dict[str, Path], kind: str, with_mask: bool, return_dict: bool | None
+) -> None:
+    feeds = {name: array for name, array in batch().items() if with_mask or name == "input_ids"}
+    with CLASSES[kind].from_pretrained(tiny[kind]) as model, torch.no_grad():
+        found = model(**feeds, return_dict=return_dict)
+        expected = original(tiny, kind)(
+            **{name: torch.from_numpy(array) for name, array in feeds.items()}, return_dict=return_dict
+        )
+    assert isinstance(found, tuple) == isinstance(expected, tuple)
+    assert len(found) == len(expected)
+    for ours, theirs in zip(found[:] if return_dict is not False else found, expected[:], strict=True):
+        assert ours.dtype == np.float32
+        np.testing.assert_allclose(ours, theirs.numpy(), atol=1e-5)
+
+
+def test_torch_tensors_in_give_torch_tensors_out(tiny: dict[str, Path]) -> None:
+    with DPRReader.from_pretrained(tiny["reader"]) as model:
+        ids = torch.from_numpy(batch()["input_ids"])
+        assert isinstance(model(ids).start_logits, torch.Tensor)
+        assert isinstance(model(ids.numpy()).start_logits, np.ndarray)
+
+
+def test_one_changed_import_line_runs_the_originals_example(tiny: dict[str, Path]) -> None:
+    results = []
+    for library, folder in (
+        (transformers, tiny["reader"].with_name("reader-checkpoint")),
+        (runtime, tiny["reader"]),
+    ):
+        tokenizer = library.DPRReaderTokenizer.from_pretrained(folder)
+        model = library.DPRReader.from_pretrained(folder)
+        encoded = tokenizer(
+            questions=["What is love ?"],
+            titles=["Haddaway"],
+            texts=["'What Is Love' is a song recorded by the artist Haddaway"],
+            return_tensors="pt",
+        )
+        with torch.no_grad():
+            outputs = model(**encoded)
+        results.append((encoded, outputs, tokenizer.decode_best_spans(encoded, outputs)))
+    (theirs, their_outputs, their_spans), (ours, our_outputs, our_spans) = results
+    assert torch.equal(ours["input_ids"], theirs["input_ids"])
+    assert torch.allclose(our_outputs.start_logits, their_outputs.start_logits, atol=1e-5)
+    assert [span[2:] for span in our_spans] == [span[2:] for span in their_spans]
+    assert len(our_spans) == 4
+
+
+def test_neither_ids_nor_embeddings_is_the_originals_error(tiny: dict[str, Path]) -> None:
+    with DPRQuestionEncoder.from_pretrained(tiny["question"]) as model:
+        with pytest.raises(ValueError, match="You have to specify either input_ids or inputs_embeds"):
+            model()
+        with pytest.raises(TypeError, match="no_such_argument"):
+            model(np.ones((1, 2), int), no_such_argument=1)
+
+
+def test_a_reader_takes_no_token_types(tiny: dict[str, Path]) -> None:
+    with DPRReader.from_pretrained(tiny["reader"]) as model, pytest.raises(TypeError, match="token_type_ids"):
+        model(np.ones((1, 2), int), token_type_ids=np.zeros((1, 2), int))
+
+
+def test_a_name_that_is_no_exported_folder_is_answered_with_the_command_that_makes_it() -> None:
+    with pytest.raises(OSError, match="dpr-export facebook/dpr-reader-single-nq-base -o dpr-reader-single"):
+        DPRReader.from_pretrained("facebook/dpr-reader-single-nq-base")
+
+
+def test_another_kind_of_model_is_refused(tiny: dict[str, Path]) -> None:
+    with pytest.raises(ValueError, match="holds a DPRContextEncoder, not a DPRReader"):
+        DPRReader.from_pretrained(tiny["context"])
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"backend": "no_such"}, "backend is 'no_such', and must be one of: auto, onnxruntime"),
+        ({"precision": "fp64"}, "precision is 'fp64', and must be one of: auto, fp32"),
+        ({"device": "cuda"}, "device is 'cuda'"),
+        ({"threads": 0}, "threads is 0, and must be at least 1"),
+    ],
+)
+def test_an_option_that_cannot_be_had_is_refused(tiny: dict[str, Path], option: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        DPRReader.from_pretrained(tiny["reader"], **option)
+
+
+def test_a_closed_model_says_so_and_may_be_closed_again(tiny: dict[str, Path]) -> None:
+    model = DPRQuestionEncoder.from_pretrained(tiny["question"])
+    model.close()
+    model.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        model(np.ones((1, 2), int))
+
+
+def test_the_drop_in_surface_of_a_model(tiny: dict[str, Path], tmp_path: Path) -> None:
+    with DPRQuestionEncoder.from_pretrained(tiny["question"]) as model:
+        assert model.eval() is model.to("cpu") is model
+        assert (model.device, model.dtype, model.config.hidden_size) == ("cpu", np.float32, 32)
+        with pytest.raises(ValueError, match="this model runs on cpu"):
+            model.to("cuda")
+        assert "onnx/model.onnx" in model.warmup().explain()
+        model.save_pretrained(tmp_path / "copy")
+        with DPRQuestionEncoder.from_pretrained(tmp_path / "copy", verify=True) as copy:
+            ids = batch()["input_ids"]
+            assert np.array_equal(copy(ids).pooler_output, model(ids).pooler_output)
+        with pytest.raises(FileExistsError, match="exists"):
+            model.save_pretrained(tmp_path / "copy")
+
+
+def test_eight_threads_get_what_one_gets(tiny: dict[str, Path]) -> None:
+    with DPRReader.from_pretrained(tiny["reader"]) as model:
+        calls = [batch(seed) for seed in range(64)]
+        alone = [model(**call).start_logits for call in calls]
+        gate = threading.Barrier(8)
+
+        def work(share: int) -> list[np.ndarray]:
+            gate.wait()
+            return [model(**call).start_logits for call in calls[share::8]]
+
+        with ThreadPoolExecutor(8) as pool:
+            for share, found in enumerate(pool.map(work, range(8))):
+                for ours, expected in zip(found, alone[share::8], strict=True):
+                    assert np.array_equal(ours, expected)
+
+
+def test_configuration_decides_where_return_dict_is_not_given(tiny: dict[str, Path]) -> None:
+    with DPRQuestionEncoder.from_pretrained(tiny["question"]) as model:
+        model.config.return_dict = False
+        assert isinstance(model(np.ones((1, 2), int)), tuple)
+
+
+def test_everything_above_the_engine_runs_on_a_fake(tiny: dict[str, Path]) -> None:
+    with DPRQuestionEncoder.from_pretrained(tiny["question"]) as real:
+        fake = FakeSession(lambda feeds: {"pooler_output": np.zeros((len(feeds["input_ids"]), 32), np.float32)})
+        model = DPRQuestionEncoder(fake, real.config, real.tokenizer)
+        assert model.encode(["who", "what is"]).shape == (2, 32)
+        assert "fake" in model.explain()
+        assert fake.calls[0]["input_ids"].shape == (2, 4)
+
+
+def test_a_damaged_folder_is_refused(tiny: dict[str, Path], tmp_path: Path) -> None:
+    shutil.copytree(tiny["question"], tmp_path / "damaged")
+    graph = tmp_path / "damaged" / "onnx" / "model.onnx"
+    content = bytearray(graph.read_bytes())
+    content[len(content) // 2] ^= 1
+    graph.write_bytes(content)
+    with pytest.raises(ValueError, match=r"onnx/model\.onnx has SHA-256"):
+        DPRQuestionEncoder.from_pretrained(tmp_path / "damaged", verify=True)
+    graph.write_bytes(content[:-1])
+    with pytest.raises(ValueError, match=r"onnx/model\.onnx has [\d,]+ bytes, and the manifest says [\d,]+; export it"):
+        DPRQuestionEncoder.from_pretrained(tmp_path / "damaged")
+    graph.unlink()
+    with pytest.raises(ValueError, match=r"onnx/model\.onnx is missing"):
+        DPRQuestionEncoder.from_pretrained(tmp_path / "damaged")

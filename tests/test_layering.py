@@ -1,0 +1,75 @@
+"""Who may import whom: a row for each layer. Imports are read from the source, not from what happens to run."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+RULES = {
+    "models": {"numpy", "tokenizers", "dpr_export.models"},
+    "runtime": {"numpy", "dpr_export.models", "dpr_export.runtime"},
+    "quantization": {
+        "numpy",
+        "onnx",
+        "onnx_ir",
+        "onnxscript",
+        "onnxruntime",
+        "nncf",
+        "dpr_export.models",
+        "dpr_export.runtime",
+        "dpr_export.quantization",
+    },
+    "exporter": {
+        "numpy",
+        "torch",
+        "transformers",
+        "dpr_export.models",
+        "dpr_export.quantization",
+        "dpr_export.runtime",
+        "dpr_export.exporter",
+    },
+}
+# Files that may import more than their layer, and what.
+EXCEPTIONS = {
+    "models/tensors.py": {"torch"},
+    "runtime/onnxruntime.py": {"onnxruntime"},
+    "runtime/cli.py": {"typer", "rich"},
+    "runtime/commands.py": {"typer"},
+    "runtime/progress.py": {"rich"},
+    "runtime/show.py": {"rich"},
+    "exporter/cli.py": {"typer", "rich"},
+    "exporter/progress.py": {"rich"},
+    "exporter/source.py": {"huggingface_hub"},
+}
+DEMO = {"tokenizers", "safetensors", "peft", "typer", "rich"}
+
+
+def imported(path: Path) -> set[str]:
+    """What a file imports: top-level packages, and `dpr_export.LAYER` for our own."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            names.add(node.module or "")
+    return {".".join(name.split(".")[: 2 if name.startswith("dpr_export") else 1]) for name in names}
+
+
+def files() -> list[str]:
+    return sorted(path.relative_to(ROOT).as_posix() for layer in RULES for path in (ROOT / layer).rglob("*.py"))
+
+
+@pytest.mark.parametrize("file", files())
+def test_a_file_imports_only_what_its_layer_may(file: str) -> None:
+    layer = file.split("/")[0]
+    allowed = RULES[layer] | EXCEPTIONS.get(file, set()) | (DEMO if file.startswith("exporter/demo/") else set())
+    foreign = {name for name in imported(ROOT / file) if name not in sys.stdlib_module_names}
+    assert foreign <= allowed, f"{file} may not import {foreign - allowed}"
+
+
+def test_every_exception_is_still_needed() -> None:
+    for file, names in EXCEPTIONS.items():
+        assert names <= imported(ROOT / file), f"{file} no longer imports {names}"
