@@ -1,19 +1,18 @@
-"""The command `dpr-export`.
-
-torch and transformers take seconds to import, so they are imported once the arguments are known to be right.
-"""
+"""The command `dpr-export`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from dpr_export.exporter.export import DEFAULT_OPSET, OPSETS, default_output
+from dpr_export.exporter.export import export as make
+from dpr_export.exporter.progress import steps
+from dpr_export.models.golden import ATOL
+from dpr_export.models.manifest import Manifest
 from dpr_export.runtime.commands import run_command
-
-if TYPE_CHECKING:
-    from dpr_export.models.manifest import Manifest
 
 app = typer.Typer(
     add_completion=False, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
@@ -36,22 +35,18 @@ def export(
     token: Annotated[
         str | None, typer.Option(help="The hub's access token.", envvar="HF_TOKEN", show_default=False)
     ] = None,
-    opset: Annotated[int, typer.Option(help="The ONNX operator set, 18 to 23.")] = 18,
+    opset: Annotated[int, typer.Option(help=f"The ONNX operator set, {OPSETS[0]} to {OPSETS[-1]}.")] = DEFAULT_OPSET,
     atol: Annotated[
         float, typer.Option(help="The largest difference to PyTorch allowed, beside 1e-5 x max|reference|.")
-    ] = 1e-4,
+    ] = ATOL,
     force: Annotated[bool, typer.Option("--force", help="Replace an exported folder that exists.")] = False,
     json: Annotated[
         bool, typer.Option("--json", help="Print the manifest on standard output, all else on standard error.")
     ] = False,
 ) -> None:
     """Turn a DPR checkpoint into ONNX graphs that are proved equal to the original."""
-    from dpr_export.exporter.export import default_output
-    from dpr_export.exporter.export import export as run
-    from dpr_export.exporter.progress import steps
-
     console = Console(stderr=json)
-    manifest = run(
+    manifest = make(
         source,
         output,
         revision=revision,
@@ -66,7 +61,7 @@ def export(
         print(manifest.to_json(), end="")
 
 
-def report(manifest: "Manifest", folder: Path, console: Console) -> None:
+def report(manifest: Manifest, folder: Path, console: Console) -> None:
     """Print what was made and how it was proved."""
     for variant in manifest.variants:
         proof = variant.proof

@@ -1,17 +1,17 @@
-"""The export, from a checkpoint's name to a proved folder: load, trace, prove, write."""
+"""The export, from a checkpoint's name to a proved folder: load, trace, prove, write.
+
+torch and transformers take seconds to import, so they are imported when the arguments are known to be right and the
+checkpoint is at hand: a wrong name is answered at once.
+"""
 
 import platform
 from importlib.metadata import version
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from dpr_export.exporter.errors import ExportError
-from dpr_export.exporter.load import Original, load
 from dpr_export.exporter.progress import Step, silent
-from dpr_export.exporter.prove import GOLDEN_SHAPES, examples, prove
 from dpr_export.exporter.source import Checkpoint, found
-from dpr_export.exporter.trace import DEFAULT_OPSET, OPSETS, trace
 from dpr_export.models.folder import GOLDEN_FILE, check_output, file_record, folder_records, written_whole
 from dpr_export.models.golden import ATOL, write_golden
 from dpr_export.models.manifest import MANIFEST_FILE, Manifest, Source, Variant
@@ -19,6 +19,11 @@ from dpr_export.models.variants import VARIANTS
 from dpr_export.runtime.processors import usable_processors
 from dpr_export.runtime.session import open_session
 
+if TYPE_CHECKING:
+    from dpr_export.exporter.load import Original
+
+OPSETS = range(18, 24)
+DEFAULT_OPSET = 18
 _MAKERS = ("dpr-export", "torch", "transformers", "onnx", "onnxscript", "onnxruntime", "tokenizers")
 
 
@@ -77,6 +82,9 @@ def export(
     check_output(folder, force)
     with written_whole(folder, force) as making, found(source, revision, token) as checkpoint:
         with step(f"load {source}"):
+            from dpr_export.exporter.load import load
+            from dpr_export.exporter.trace import trace
+
             original = load(checkpoint)
             _write_tokenizer(original, checkpoint, making)
         with step("trace with torch.onnx"):
@@ -91,7 +99,7 @@ def export(
     return manifest
 
 
-def _write_tokenizer(original: Original, checkpoint: Checkpoint, making: Path) -> None:
+def _write_tokenizer(original: "Original", checkpoint: Checkpoint, making: Path) -> None:
     try:
         tokenizer = original.kind.tokenizer_class.from_pretrained(checkpoint.folder)
     except (OSError, ValueError) as error:
@@ -104,8 +112,10 @@ def _write_tokenizer(original: Original, checkpoint: Checkpoint, making: Path) -
     tokenizer.save_pretrained(making)
 
 
-def _prove(original: Original, making: Path, atol: float) -> tuple[Variant, ...]:
+def _prove(original: "Original", making: Path, atol: float) -> tuple[Variant, ...]:
     """Prove every variant, and keep a few examples in the folder for `dpr-runtime verify`."""
+    from dpr_export.exporter.prove import GOLDEN_SHAPES, examples, prove
+
     calls = list(examples(original))
     proved = []
     for spec in VARIANTS:
@@ -119,9 +129,9 @@ def _prove(original: Original, making: Path, atol: float) -> tuple[Variant, ...]
 
 
 def _manifest(
-    original: Original, checkpoint: Checkpoint, making: Path, variants: tuple[Variant, ...], opset: int
+    original: "Original", checkpoint: Checkpoint, making: Path, variants: tuple[Variant, ...], opset: int
 ) -> Manifest:
-    versions = {name: torch.__version__ if name == "torch" else version(name) for name in _MAKERS}
+    versions = {name: version(name) for name in _MAKERS}
     return Manifest(
         kind=original.kind.name,
         source=Source(checkpoint.name, checkpoint.revision, file_record(checkpoint.weights).sha256),

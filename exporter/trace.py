@@ -12,19 +12,17 @@ from dpr_export.exporter.errors import ExportError
 from dpr_export.exporter.graph import graph_of
 from dpr_export.exporter.load import Original
 
-OPSETS = range(18, 24)
-DEFAULT_OPSET = 18
 AXES = ("batch_size", "sequence_length")
 _EXAMPLE_SHAPE = (2, 7)
 
 
-def trace(original: Original, path: Path, opset: int = DEFAULT_OPSET) -> None:
+def trace(original: Original, path: Path, opset: int) -> None:
     """Write the graph of a model.
 
     Args:
         original: the model to trace.
         path: the .onnx file to write.
-        opset: the ONNX operator set, one of `OPSETS`.
+        opset: the ONNX operator set.
 
     Raises:
         ExportError: PyTorch cannot trace the model.

@@ -29,6 +29,16 @@ class Vocabulary:
         padding_side, truncation_side: "right" or "left".
         clean_up_tokenization_spaces: what `decode` does where it is not told.
         cls_token, sep_token, pad_token, unk_token, mask_token: the special tokens, each with an id (`cls_token_id`).
+
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "do", "##ing", "love"]
+    ...     _ = pathlib.Path(folder, "vocab.txt").write_text("\\n".join(words))
+    ...     vocabulary = Vocabulary.from_pretrained(folder)
+    >>> vocabulary.convert_tokens_to_ids(["love", "hate"]), vocabulary.convert_ids_to_tokens([2, 5, 6])
+    ([7, 1], ['[CLS]', 'do', '##ing'])
+    >>> vocabulary.decode([2, 5, 6, 7, 3], skip_special_tokens=True), vocabulary.batch_decode([[5], [7]])
+    ('doing love', ['do', 'love'])
     """
 
     is_fast = True

@@ -24,6 +24,7 @@ from dpr_export.exporter.demo.base import BASE_NAME, DPRModel, peft_kept_quiet
 
 Batch = TypeVar("Batch")
 LINEARS = ["query", "key", "value", "dense"]
+SAVED = frozenset("peft_type task_type r lora_alpha lora_dropout bias inference_mode modules_to_save".split())
 WARMUP = 0.06  # of all steps
 SECONDS_A_LINE = 30.0  # where there is no terminal to draw a bar on
 
@@ -144,6 +145,9 @@ def save_adapter(model: PeftModel, folder: Path) -> None:
     weights = folder / "adapter_model.safetensors"
     save_file({name: value.half() for name, value in load_file(weights).items()}, weights, {"format": "pt"})
     settings = folder / "adapter_config.json"
-    config = json.loads(settings.read_text(encoding="utf-8"))
+    config = {name: value for name, value in json.loads(settings.read_text(encoding="utf-8")).items() if name in SAVED}
     config["base_model_name_or_path"] = BASE_NAME
+    config["target_modules"] = LINEARS
     settings.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    for file in (weights, settings):
+        file.chmod(0o644)

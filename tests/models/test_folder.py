@@ -37,9 +37,13 @@ def test_a_folder_appears_when_it_is_whole(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
 def test_a_folder_that_fails_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> None:
-    with pytest.raises(error), written_whole(tmp_path / "out") as making:
-        fill(making, "half")
-        raise error
+    def fail_halfway() -> None:
+        with written_whole(tmp_path / "out") as making:
+            fill(making, "half")
+            raise error
+
+    with pytest.raises(error):
+        fail_halfway()
     assert names(tmp_path) == []
 
 
@@ -54,7 +58,7 @@ def test_an_exported_folder_is_replaced_only_with_force(
         fill(making, "old")
     with pytest.raises(FileExistsError, match="exists: give another, or --force"), written_whole(output):
         pass
-    with pytest.raises(ValueError, match="broken"), written_whole(output, force=True) as making:
+    with pytest.raises(ValueError, match="broken"), written_whole(output, force=True):
         raise ValueError("broken")
     assert (output / "content").read_text() == "old"
     with written_whole(output, force=True) as making:
@@ -68,9 +72,9 @@ def test_force_never_replaces_what_is_no_exported_folder(tmp_path: Path) -> None
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     (tmp_path / "file").write_text("x")
     for name in ("mine", "file"):
-        with pytest.raises(FileExistsError, match="is not an exported folder: --force replaces only those"):
-            with written_whole(tmp_path / name, force=True):
-                pass
+        refused = pytest.raises(FileExistsError, match="is not an exported folder: --force replaces only those")
+        with refused, written_whole(tmp_path / name, force=True):
+            pass
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
 
 
@@ -108,7 +112,7 @@ def test_a_replacement_that_is_killed_leaves_a_whole_folder(tmp_path: Path) -> N
 
 
 def test_what_is_no_exported_folder_is_not_opened(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="is not an exported folder: it has no manifest.json"):
+    with pytest.raises(OSError, match=r"is not an exported folder: it has no manifest\.json"):
         ExportedFolder.open(tmp_path)
     (tmp_path / MANIFEST_FILE).write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ValueError, match="is not UTF-8 text"):

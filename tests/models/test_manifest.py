@@ -69,7 +69,16 @@ JSON = st.recursive(
     max_leaves=8,
 )
 PLACES = [
-    *(("kind",), ("source",), ("source", "name"), ("versions",), ("opset",), ("variants",), ("variants", 0), ("files",)),
+    *(
+        ("kind",),
+        ("source",),
+        ("source", "name"),
+        ("versions",),
+        ("opset",),
+        ("variants",),
+        ("variants", 0),
+        ("files",),
+    ),
     *(("files", "config.json"), ("variants", 0, "proof"), ("variants", 0, "proof", "shapes"), ("schema",)),
 ]
 

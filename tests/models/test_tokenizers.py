@@ -102,6 +102,20 @@ def test_ten_thousand_rows_are_decoded_as_the_original_does(
     assert [ours[name].decode(row, **options) for row in rows[:200]] == expected[:200]
 
 
+def test_spaces_are_cleaned_up_as_the_original_does(tmp_path: Path) -> None:
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *". ? ! , ' n't 'm 's 've 're do ##ing".split()]
+    (tmp_path / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
+    tokenizer = DPRQuestionEncoderTokenizer.from_pretrained(tmp_path)
+    tokenizer.backend_tokenizer.decoder = tokenizers.decoders.WordPiece(cleanup=False)
+    tokenizer.save_pretrained(tmp_path)
+    mine = DPRQuestionEncoderTokenizer.from_pretrained(tmp_path)
+    original = transformers.DPRQuestionEncoderTokenizerFast.from_pretrained(tmp_path)
+    rows = [[15, one, two, 15] for one in range(17) for two in range(17)]
+    for clean_up in (True, False, None):
+        expected = original.batch_decode(rows, clean_up_tokenization_spaces=clean_up)
+        assert mine.batch_decode(rows, clean_up_tokenization_spaces=clean_up) == expected
+
+
 @pytest.mark.parametrize("options", WORKLOADS)
 @pytest.mark.parametrize("name", ["uncased", "cased-vocab"])
 def test_padding_and_truncation_are_the_originals(

@@ -1,0 +1,158 @@
+"""`dpr-export` as a person meets it: what it prints, its exit codes, and what stays on disk when it fails."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from dpr_export.exporter import trace as tracing
+from dpr_export.exporter.cli import main
+from dpr_export.exporter.load import load
+from dpr_export.exporter.source import Checkpoint
+
+COMMAND = Path(sys.executable).with_name("dpr-export")
+OFFLINE = {**os.environ, "HF_HUB_OFFLINE": "1"}
+
+
+def run(*arguments: object, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [COMMAND, *map(str, arguments)], cwd=cwd, env=OFFLINE, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def error_of(*arguments: object, cwd: Path, code: int = 1) -> str:
+    before = sorted(cwd.iterdir())
+    done = run(*arguments, cwd=cwd, code=code)
+    assert sorted(cwd.iterdir()) == before
+    assert done.stdout == ""
+    lines = [line for line in done.stderr.splitlines() if line.startswith("dpr-export: ")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_an_export_says_what_was_made_and_how_it_was_proved(checkpoint, tmp_path: Path) -> None:
+    source = checkpoint("question")
+    done = run(source.name, cwd=tmp_path)
+    assert "onnx/model.onnx equals PyTorch: largest difference" in done.stdout
+    assert "1x1, 1x512, 3x7, 8x128" in done.stdout
+    for name in ("config.json", "golden.npz", "tokenizer.json", "manifest.json"):
+        assert (tmp_path / "checkpoint-onnx" / name).is_file()
+    assert "tokenizer.json" in done.stdout
+    assert "in checkpoint-onnx" in done.stdout
+    for step in ("load checkpoint", "trace with torch.onnx", "prove against PyTorch", "write checkpoint-onnx"):
+        assert f"{step} ...\ndone: {step} " in done.stderr
+
+
+def test_json_is_the_manifest_and_nothing_else_on_standard_output(checkpoint, tmp_path: Path) -> None:
+    done = run(checkpoint("reader"), "-o", "out", "--json", cwd=tmp_path)
+    assert json.loads(done.stdout) == json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert "equals PyTorch" in done.stderr
+
+
+def test_an_existing_folder_is_replaced_only_with_force(checkpoint, tmp_path: Path) -> None:
+    run(checkpoint("question"), "-o", "out", cwd=tmp_path)
+    (tmp_path / "out" / "onnx" / "model.onnx").unlink()
+    assert "output out exists: give another, or --force to replace it" in error_of(
+        "checkpoint", "-o", "out", cwd=tmp_path
+    )
+    run("checkpoint", "-o", "out", "--force", cwd=tmp_path)
+    assert (tmp_path / "out" / "onnx" / "model.onnx").is_file()
+
+
+def test_a_graph_that_is_not_proved_ends_in_one_line_and_leaves_nothing(
+    checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = load(Checkpoint(checkpoint("question", "other", seed=1), "other"))
+    trace = tracing.trace
+    monkeypatch.setattr(tracing, "trace", lambda _, path, opset: trace(other, path, opset))
+    monkeypatch.setattr(sys, "argv", ["dpr-export", str(checkpoint("question")), "-o", str(tmp_path / "out")])
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    with pytest.raises(SystemExit) as exited:
+        main()
+    assert exited.value.code == 1
+    captured = capsys.readouterr()
+    assert "dpr-export: not proved: pooler_output at 1 x 1 differs from PyTorch by" in captured.err
+    assert captured.out == ""
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint", "other"]
+
+
+def test_a_name_that_is_nowhere_is_answered_before_torch_is_imported(tmp_path: Path) -> None:
+    code = (
+        "import sys; from dpr_export.exporter import export\n"
+        "try: export('./nowhere')\n"
+        "except Exception as error: print(error, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "there is no folder ./nowhere, and it is no name on the hub (org/name) False\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ((), 2, "Missing argument"),
+        (("checkpoint", "--no-such"), 2, "No such option"),
+        (("checkpoint", "--opset", "x"), 2, "--opset"),
+        (("checkpoint", "--opset", "17"), 1, "opset is 17, and must be within 18..23"),
+        (("checkpoint", "--atol", "-1"), 1, "atol is -1.0, and must be above 0"),
+        (("checkpoint", "--atol", "nan"), 1, "atol is nan, and must be above 0"),
+        (("demo/retriever",), 1, "there is no demo/retriever, only demo/question, demo/context, demo/reader"),
+        (("./nowhere",), 1, "there is no folder ./nowhere, and it is no name on the hub"),
+        (("a/b/c",), 1, "there is no folder a/b/c, and it is no name on the hub"),
+        (("empty",), 1, "no config.json in empty"),
+        (("file.bin",), 1, "file.bin is a file: give the folder of a checkpoint"),
+        (("facebook/dpr-reader-single-nq-base",), 1, "is not in the cache and the hub cannot be reached"),
+        (("facebook/x", "--revision", "main", "--token", "t"), 1, "facebook/x@main is not in the cache"),
+    ],
+)
+def test_what_cannot_be_exported_ends_in_one_line(
+    checkpoint, tmp_path: Path, arguments: tuple, code: int, message: str
+) -> None:
+    checkpoint("question")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file.bin").write_bytes(b"x")
+    assert message in error_of(*arguments, cwd=tmp_path, code=code)
+
+
+def test_a_checkpoint_without_weights_or_tokenizer_is_refused(checkpoint, tmp_path: Path) -> None:
+    (checkpoint("question", "no-weights") / "model.safetensors").unlink()
+    (checkpoint("question", "no-vocabulary") / "vocab.txt").unlink()
+    assert "looked for model.safetensors and pytorch_model.bin" in error_of("no-weights", cwd=tmp_path)
+    assert "no-vocabulary has no tokenizer that can be read" in error_of("no-vocabulary", cwd=tmp_path)
+
+
+def test_a_vocabulary_larger_than_the_models_is_refused(checkpoint, tmp_path: Path) -> None:
+    vocabulary = checkpoint("question") / "vocab.txt"
+    vocabulary.write_text(vocabulary.read_text() + "\n".join(f"word{number}" for number in range(100)))
+    assert "and the model's vocabulary 120" in error_of("checkpoint", cwd=tmp_path)
+
+
+@pytest.mark.parametrize(("request_to_end", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_export_that_is_interrupted_leaves_nothing(
+    checkpoint, tmp_path: Path, request_to_end: signal.Signals, code: int
+) -> None:
+    checkpoint("reader")
+    process = subprocess.Popen([COMMAND, "checkpoint", "-o", "out"], cwd=tmp_path, env=OFFLINE, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith(b"trace"):
+            break
+    time.sleep(0.3)
+    process.send_signal(request_to_end)
+    _, rest = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert b"Traceback" not in rest
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(checkpoint, tmp_path: Path) -> None:
+    checkpoint("question")
+    (tmp_path / "file").write_text("x")
+    assert "file" in error_of("checkpoint", "-o", "file/out", cwd=tmp_path)

@@ -1,0 +1,195 @@
+"""`dpr-runtime` as a person meets it: what it prints, its exit codes, one line for every error."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dpr_export.runtime import DPRContextEncoder, DPRQuestionEncoder
+from dpr_export.runtime.show import sentence_around
+
+COMMAND = Path(sys.executable).with_name("dpr-runtime")
+
+
+def run(*arguments: object, stdin: str | None = None, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run([COMMAND, *map(str, arguments)], input=stdin, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def error_of(*arguments: object, code: int = 1, stdin: str | None = None) -> str:
+    done = run(*arguments, code=code, stdin=stdin)
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("dpr-runtime: ")
+    return done.stderr
+
+
+@pytest.fixture
+def passages(tmp_path: Path) -> Path:
+    path = tmp_path / "passages.jsonl"
+    rows = [
+        {"title": "Hamlet", "text": "It is a play. The play was by Shakespeare in Paris. It was."},
+        {"text": "a river"},
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)) + "\n\n")
+    return path
+
+
+def test_answers_are_ranked_and_marked_in_their_sentence(tiny: dict[str, Path], passages: Path) -> None:
+    shown = run("answer", tiny["reader"], "--question", "who wrote it ?", "--passages", passages).stdout
+    listed = json.loads(
+        run("answer", tiny["reader"], "--question", "who wrote it ?", "--passages", passages, "--json").stdout
+    )
+    assert len(listed) == 2
+    assert listed[0]["relevance_score"] >= listed[1]["relevance_score"]
+    for rank, answer in enumerate(listed, start=1):
+        assert f"{rank}  {answer['text']}   relevance {answer['relevance_score']:.2f}" in shown
+        assert f"[{answer['text']}]" in shown
+    assert "passage 2: " in shown
+    assert shown.startswith("who wrote it ?\n")
+
+
+def test_passages_may_be_given_one_by_one(tiny: dict[str, Path]) -> None:
+    arguments = ("answer", tiny["reader"], "--question", "who ?", "--json")
+    given = json.loads(
+        run(*arguments, "--title", "t", "--text", "a play", "--title", "u", "--text", "the river").stdout
+    )
+    assert {answer["title"] for answer in given} == {"t", "u"}
+    assert len(json.loads(run(*arguments, "--text", "a play", "--text", "b", "--top-k", "1").stdout)) == 1
+
+
+def test_questions_are_encoded_from_standard_input_and_from_a_file(tiny: dict[str, Path], tmp_path: Path) -> None:
+    lines = ["who wrote hamlet ?", "", "what is paris ?"]
+    (tmp_path / "questions.txt").write_text("\n".join(lines) + "\n")
+    run("encode", tiny["question"], "-o", tmp_path / "a.npy", stdin="\n".join(lines) + "\n")
+    done = run("encode", tiny["question"], tmp_path / "questions.txt", "-o", tmp_path / "b.npy")
+    assert "3 texts to" in done.stderr
+    with DPRQuestionEncoder.from_pretrained(tiny["question"]) as model:
+        expected = model.encode(lines)
+    for name in ("a.npy", "b.npy"):
+        np.testing.assert_allclose(np.load(tmp_path / name), expected, atol=1e-6)
+
+
+def test_passages_are_encoded_with_their_titles(tiny: dict[str, Path], passages: Path, tmp_path: Path) -> None:
+    run("encode", tiny["context"], passages, "-o", tmp_path / "v.npy")
+    rows = [json.loads(line) for line in passages.read_text().splitlines() if line]
+    with DPRContextEncoder.from_pretrained(tiny["context"]) as model:
+        expected = model.encode([row["text"] for row in rows], [row.get("title", "") for row in rows])
+    np.testing.assert_allclose(np.load(tmp_path / "v.npy"), expected, atol=1e-6)
+
+
+def test_no_texts_make_an_empty_file_of_vectors(tiny: dict[str, Path], tmp_path: Path) -> None:
+    run("encode", tiny["question"], "-o", tmp_path / "v.npy", stdin="")
+    assert np.load(tmp_path / "v.npy").shape == (0, 32)
+
+
+def test_inspect_shows_the_manifest_and_gives_it_as_json(tiny: dict[str, Path]) -> None:
+    shown = run("inspect", tiny["reader"]).stdout
+    manifest = json.loads(run("inspect", tiny["reader"], "--json").stdout)
+    assert manifest == json.loads((tiny["reader"] / "manifest.json").read_text())
+    for name in manifest["files"]:
+        assert name in shown
+    assert manifest["source"]["sha256"] in shown
+
+
+def test_verify_passes_on_what_was_exported_and_fails_on_what_was_changed(
+    tiny: dict[str, Path], tmp_path: Path
+) -> None:
+    for folder in tiny.values():
+        assert run("verify", folder).stdout.endswith("PASSED\n")
+    shutil.copytree(tiny["question"], tmp_path / "changed")
+    graph = tmp_path / "changed" / "onnx" / "model.onnx"
+    content = bytearray(graph.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    graph.write_bytes(content)
+    shown = run("verify", tmp_path / "changed", code=1).stdout
+    assert "FAILED onnx/model.onnx: onnx/model.onnx has SHA-256" in shown
+    assert shown.splitlines()[-1].startswith("FAILED: ")
+
+
+def test_verify_compares_with_the_golden_outputs(tiny: dict[str, Path], tmp_path: Path) -> None:
+    """A folder whose hashes are right, but whose graph is another model's, fails."""
+    shutil.copytree(tiny["question"], tmp_path / "other")
+    shutil.copy(tiny["context"] / "golden.npz", tmp_path / "other" / "golden.npz")
+    manifest = json.loads((tmp_path / "other" / "manifest.json").read_text())
+    graph = tmp_path / "other" / "onnx" / "model.onnx"
+    import onnx
+
+    model = onnx.load(graph)
+    weight = next(tensor for tensor in model.graph.initializer if list(tensor.dims) == [32, 64])
+    weight.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weight) * np.float32(1.5), weight.name))
+    onnx.save(model, graph)
+    from dpr_export.models.folder import file_record
+
+    for name in ("onnx/model.onnx", "golden.npz"):
+        record = file_record(tmp_path / "other" / name)
+        manifest["files"][name] = {"bytes": record.bytes, "sha256": record.sha256}
+    (tmp_path / "other" / "manifest.json").write_text(json.dumps(manifest))
+    shown = run("verify", tmp_path / "other", code=1).stdout
+    assert "FAILED onnx/model.onnx on onnxruntime: pooler_output differs by" in shown
+    assert shown.splitlines()[-1] == "FAILED: 1 checks"
+
+
+def test_every_error_is_one_line(tiny: dict[str, Path], tmp_path: Path) -> None:
+    reader, question = tiny["reader"], tiny["question"]
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"title": "t"}\n')
+    broken = tmp_path / "broken.jsonl"
+    broken.write_text("{\n")
+    ask = ("answer", reader, "--question", "who ?")
+    assert "dpr-export nowhere -o nowhere-onnx" in error_of("answer", "nowhere", "--question", "q", "--text", "t")
+    assert "holds a DPRQuestionEncoder, not a DPRReader" in error_of(
+        "answer", question, "--question", "q", "--text", "t"
+    )
+    assert 'line 1, needs the string "text"' in error_of(*ask, "--passages", bad)
+    assert "line 1, is not JSON" in error_of(*ask, "--passages", broken)
+    assert "No such file" in error_of(*ask, "--passages", tmp_path / "none.jsonl")
+    assert "there are no passages" in error_of(*ask, code=2)
+    assert "--title is given 1 times and --text 2 times" in error_of(
+        *ask, "--title", "t", "--text", "a", "--text", "b", code=2
+    )
+    assert "give --passages or --text, not both" in error_of(*ask, "--passages", bad, "--text", "a", code=2)
+    assert "--top-k" in error_of(*ask, "--text", "a", "--top-k", "0", code=2)
+    assert "No such option" in error_of(*ask, "--no-such", code=2)
+    assert "which gives no vectors" in error_of("encode", reader, "-o", tmp_path / "v.npy", stdin="x")
+    assert "No such file" in error_of("encode", question, "-o", tmp_path / "none" / "v.npy", stdin="x")
+    assert "is not an exported folder" in error_of("inspect", tmp_path)
+    assert "is not an exported folder" in error_of("verify", tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.jsonl", "broken.jsonl"]
+
+
+def test_help_says_what_each_command_does() -> None:
+    shown = run("--help").stdout
+    for name in ("answer", "encode", "inspect", "verify"):
+        assert name in shown
+        assert "--help" in run(name, "--help").stdout
+
+
+def test_a_reader_that_goes_away_is_no_error_worth_a_traceback(tiny: dict[str, Path]) -> None:
+    done = subprocess.run(
+        f"{COMMAND} inspect {tiny['reader']} --json | head -n 1", shell=True, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "{\n"
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "piece", "sentence"),
+    [
+        ("One. Two is here. Three.", "Two", "Two is here. "),
+        ("One. Two", "Two", "Two"),
+        ("No end", "end", "No end"),
+        ("At 3.5 km it ends. Then more.", "3.5", "At 3.5 km it ends. "),
+        ("He left. (In 1900.) Then war.", "1900", "(In 1900.) "),
+        ("The answer is here.", "here.", "The answer is here."),
+    ],
+)
+def test_the_sentence_around_a_piece_of_text(text: str, piece: str, sentence: str) -> None:
+    start = text.index(piece)
+    begin, end = sentence_around(text, start, start + len(piece))
+    assert text[begin:end] == sentence
