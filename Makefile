@@ -5,13 +5,14 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-QUESTION := Who was the first person to climb the mountain alone?
+QUESTION := Who led the building of the Suez Canal?
 
 .PHONY: demo test check bench clean
 
 demo: $(VENV)/demo.done
-	$(BIN)/dpr-export demo/reader -o $(VENV)/reader-onnx --force
-	$(BIN)/dpr-runtime answer $(VENV)/reader-onnx --passages benchmarks/passages.jsonl --question "$(QUESTION)"
+	$(BIN)/dpr-export demo/reader --force
+	@echo
+	$(BIN)/dpr-runtime answer reader-onnx --passages exporter/demo/passages.jsonl --question "$(QUESTION)"
 
 test: $(VENV)/test.done
 	$(BIN)/python -m pytest
@@ -25,6 +26,7 @@ check: $(VENV)/test.done
 bench: $(VENV)/test.done
 	$(BIN)/python -m benchmarks.spans
 	$(BIN)/python -m benchmarks.cold_start
+	$(BIN)/python -m benchmarks.base_export
 
 $(VENV)/%.done: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dpr-export needs Python 3.11 or newer: make PYTHON=...")'

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from dpr_export.exporter.export import DEFAULT_OPSET, OPSETS, default_output
@@ -79,7 +80,7 @@ def report(manifest: Manifest, folder: Path, console: Console) -> None:
         table.add_row(name, human_size(record.bytes))
     console.print()
     console.print(table, highlight=False)
-    console.print(f"\nin [bold]{folder}[/]", highlight=False)
+    console.print(f"\nin [bold]{escape(str(folder))}[/]", highlight=False, soft_wrap=True)
 
 
 def human_size(size: int) -> str:

@@ -80,7 +80,7 @@ def export(
         raise ValueError(f"atol is {atol}, and must be above 0 and below 1")
     folder = Path(output) if output is not None else default_output(source)
     check_output(folder, force)
-    with written_whole(folder, force) as making, found(source, revision, token) as checkpoint:
+    with written_whole(folder, force) as making, found(source, revision, token, step) as checkpoint:
         with step(f"load {source}"):
             from dpr_export.exporter.load import load
             from dpr_export.exporter.trace import trace

@@ -5,16 +5,13 @@ context encoder's checkpoint) is never used; a weight that is missing is an erro
 the installed transformers would ignore (relative positions, a decoder's mask) are refused.
 """
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 import transformers
-from transformers.utils import logging as transformers_logging
 
 from dpr_export.exporter.errors import ExportError
+from dpr_export.exporter.quiet import quietly
 from dpr_export.exporter.source import Checkpoint
 from dpr_export.models.config import DPRConfig
 from dpr_export.models.kinds import Kind, kind_of
@@ -44,7 +41,7 @@ def load(checkpoint: Checkpoint) -> Original:
     model_class = getattr(transformers, kind.architecture)
     weights = checkpoint.weights
     try:
-        with _quietly():
+        with quietly():
             model, report = model_class.from_pretrained(
                 checkpoint.folder,
                 dtype=torch.float32,
@@ -77,18 +74,3 @@ def _refuse_unsupported(config: DPRConfig) -> None:
 
 def _first_line(error: Exception) -> str:
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Without transformers' progress bars and reports: what matters of them is an error here."""
-    verbosity = transformers_logging.get_verbosity()
-    bars = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity(logging.CRITICAL)
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        if bars:
-            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]

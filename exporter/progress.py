@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from rich.console import Console
+from rich.markup import escape
 
 Step = Callable[[str], AbstractContextManager[None]]
 
@@ -19,14 +20,15 @@ def steps(console: Console) -> Step:
     @contextmanager
     def step(name: str) -> Iterator[None]:
         start = time.perf_counter()
+        shown = escape(name)
         if console.is_terminal:
-            with console.status(f"{name} …"):
+            with console.status(f"{shown} …"):
                 yield
         else:
-            console.print(f"{name} ...", highlight=False)
+            console.print(f"{shown} ...", highlight=False, soft_wrap=True)
             yield
         mark = "[green]✓[/]" if console.is_terminal else "done:"
-        console.print(f"{mark} {name} [dim]{time.perf_counter() - start:.1f} s[/]", highlight=False)
+        console.print(f"{mark} {shown} [dim]{time.perf_counter() - start:.1f} s[/]", highlight=False, soft_wrap=True)
 
     return step
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from dpr_export.exporter.errors import ExportError
+from dpr_export.exporter.progress import Step, silent
 from dpr_export.models.kinds import KINDS
 
 SMALL_FILES = ("config.json", "vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
@@ -44,13 +45,16 @@ class Checkpoint:
 
 
 @contextmanager
-def found(source: str, revision: str | None = None, token: str | None = None) -> Iterator[Checkpoint]:
+def found(
+    source: str, revision: str | None = None, token: str | None = None, step: Step = silent
+) -> Iterator[Checkpoint]:
     """Yield the checkpoint that `source` names, on this machine for as long as the context lasts.
 
     Args:
         source: a folder, `demo/question`, `demo/context`, `demo/reader`, or a name on the hub.
         revision: the hub's branch, tag or commit; its default branch where None.
         token: the hub's access token; the one logged in with where None.
+        step: told of the making of a demo checkpoint; a download draws the hub's own progress bars.
 
     Raises:
         ExportError: nothing of that name can be had.
@@ -62,20 +66,23 @@ def found(source: str, revision: str | None = None, token: str | None = None) ->
         raise ExportError(f"{source} is a file: give the folder of a checkpoint")
     elif demo:
         with TemporaryDirectory(prefix="dpr-export-demo-") as folder:
-            yield _demo(demo.group(1), Path(folder))
+            yield _demo(demo.group(1), Path(folder), step)
     elif _HUB_NAME.fullmatch(source) and not source.startswith("."):
         yield _downloaded(source, revision, token)
     else:
         raise ExportError(f"there is no folder {source}, and it is no name on the hub (org/name)")
 
 
-def _demo(kind: str, folder: Path) -> Checkpoint:
+def _demo(kind: str, folder: Path, step: Step) -> Checkpoint:
     if kind not in KINDS:
         raise ExportError(f"there is no demo/{kind}, only " + ", ".join(f"demo/{name}" for name in KINDS))
-    from dpr_export.exporter.demo.checkpoint import write_checkpoint
-
     try:
-        write_checkpoint(kind, folder)
+        with step(f"make demo/{kind} from MiniLM and its adapter"):
+            from dpr_export.exporter.demo.checkpoint import write_checkpoint
+            from dpr_export.exporter.quiet import quietly
+
+            with quietly():
+                write_checkpoint(kind, folder)
     except ImportError as error:
         raise ExportError(str(error)) from None
     return Checkpoint(folder, f"demo/{kind}")

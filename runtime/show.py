@@ -18,27 +18,25 @@ def show_answers(console: Console, question: str, answers: Sequence[Answer], pas
     """Print ranked answers, each with its scores and marked in its sentence."""
     console.print(Text(question, style="bold"))
     for rank, answer in enumerate(answers, start=1):
-        line = Text.assemble(
+        heading = Text.assemble(
             f"\n{rank}  ",
             (answer.text, "bold green"),
             (f"   relevance {answer.relevance_score:.2f}, span {answer.span_score:.2f}", "dim"),
         )
-        console.print(line)
+        console.print(heading)
         place = answer.title or f"passage {answer.passage + 1}"
         start, end = sentence_around(passages[answer.passage].text, answer.start, answer.end)
-        console.print(_marked(place, passages[answer.passage].text, answer, start, end, console.is_terminal))
+        sentence = _marked(place, passages[answer.passage].text, answer, start, end, console.is_terminal)
+        for line in sentence.wrap(console, console.width - 3):
+            console.print(Text("   ").append_text(line))
         if answer.truncated:
-            console.print(
-                Text("   (this passage was longer than the model reads, and its end was cut)", style="yellow")
-            )
+            console.print(Text("   (the passage was longer than the model reads, and its end was cut)", style="yellow"))
 
 
 def _marked(place: str, text: str, answer: Answer, start: int, end: int, colour: bool) -> Text:
     """`place: ... answer ...`, the answer underlined on a terminal and in [brackets] elsewhere."""
     inside = (text[answer.start : answer.end], "underline green") if colour else f"[{answer.text}]"
-    line = Text.assemble(
-        "   ", (f"{place}: ", "cyan"), text[start : answer.start], inside, text[answer.end : end].rstrip()
-    )
+    line = Text.assemble((f"{place}: ", "cyan"), text[start : answer.start], inside, text[answer.end : end].rstrip())
     return Text(re.sub(r"\s", " ", line.plain), spans=line.spans)
 
 

@@ -7,6 +7,7 @@ The repository holds only the adapters, under two megabytes each; the 90 MB they
 import json
 import shutil
 from pathlib import Path
+from typing import cast
 
 from dpr_export.exporter.demo.base import MODELS, DemoExtraError, DPRModel, base_folder, base_model, peft_kept_quiet
 
@@ -36,7 +37,7 @@ def merged(kind: str, adapters: Path = ADAPTERS) -> DPRModel:
     model = base_model(kind)
     with peft_kept_quiet():
         adapted = PeftModel.from_pretrained(model, str(adapters / kind))
-    return adapted.merge_and_unload().float().eval()
+    return cast("DPRModel", adapted.merge_and_unload().float().eval())
 
 
 def write_checkpoint(kind: str, folder: Path) -> None:

@@ -55,7 +55,7 @@ def reader(
     torch.manual_seed(seed)
     passages, questions = read_squad(squad)
     tokenizer = base_tokenizer("reader")
-    near = nearest_passages(base_model("question").eval(), tokenizer, passages, questions)
+    near = nearest_passages(trainable("question"), tokenizer, passages, questions)
     rows = ReaderRows(tokenizer, passages, questions, near, seed)
     batches = [rows.epoch(budget) for _ in range(epochs)]
     recipe = Recipe(rate, minutes=minutes)
@@ -86,7 +86,7 @@ def encoders(
     rows = EncoderRows(base_tokenizer("question"), passages, questions, seed)
     batches = [rows.epoch() for _ in range(epochs)]
     recipe = Recipe(rate, minutes=minutes)
-    teacher = trainable("question").eval()
+    teacher = trainable("question")
     asking = adapt(trainable("question"), recipe)
     holding = adapt(trainable("context"), recipe)
 
