@@ -1,4 +1,4 @@
-"""The command `dpr-export`."""
+"""The command `dpr-export`: arguments in, the proof and the files out, for people or as JSON."""
 
 from pathlib import Path
 from typing import Annotated

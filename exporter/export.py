@@ -82,9 +82,11 @@ def export(
     check_output(folder, force)
     with written_whole(folder, force) as making, found(source, revision, token, step) as checkpoint:
         with step(f"load {source}"):
-            from dpr_export.exporter.load import load
-            from dpr_export.exporter.trace import trace
-
+            try:
+                from dpr_export.exporter.load import load
+                from dpr_export.exporter.trace import trace
+            except ModuleNotFoundError as error:
+                raise ExportError(f'{error.name} is not installed: pip install "dpr-export[export]"') from None
             original = load(checkpoint)
             _write_tokenizer(original, checkpoint, making)
         with step("trace with torch.onnx"):

@@ -83,8 +83,8 @@ def _demo(kind: str, folder: Path, step: Step) -> Checkpoint:
 
             with quietly():
                 write_checkpoint(kind, folder)
-    except ImportError as error:
-        raise ExportError(str(error)) from None
+    except ImportError:
+        raise ExportError(f'demo/{kind} needs the demo extra: pip install "dpr-export[demo]"') from None
     return Checkpoint(folder, f"demo/{kind}")
 
 

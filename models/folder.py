@@ -64,6 +64,15 @@ class ExportedFolder:
         return None if found == wanted else f"{name} has SHA-256 {found[:12]}…, and the manifest says {wanted[:12]}…"
 
 
+def command_that_makes(name: str | Path) -> str:
+    """Say which command makes an exported folder from the checkpoint `name`.
+
+    >>> command_that_makes("facebook/dpr-reader-single-nq-base")
+    'dpr-export facebook/dpr-reader-single-nq-base -o dpr-reader-single-nq-base-onnx'
+    """
+    return f"dpr-export {name} -o {Path(name).name}-onnx"
+
+
 def file_record(path: Path) -> FileRecord:
     """A file's size and SHA-256."""
     with path.open("rb") as file:
@@ -98,6 +107,7 @@ def written_whole(output: Path, force: bool = False) -> Iterator[Path]:
         FileExistsError: as `check_output`.
     """
     check_output(output, force)
+    new_parents = [parent for parent in output.absolute().parents if not parent.exists()]
     output.parent.mkdir(parents=True, exist_ok=True)
     making = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
     try:
@@ -110,6 +120,9 @@ def written_whole(output: Path, force: bool = False) -> Iterator[Path]:
             making.rename(output)
     finally:
         shutil.rmtree(making, ignore_errors=True)
+        if not output.exists():
+            for parent in new_parents:
+                parent.rmdir()
 
 
 def _umask() -> int:

@@ -17,6 +17,8 @@ from typing import Any
 from tokenizers import AddedToken, Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers.models import WordPiece
 
+from dpr_export.models.folder import command_that_makes
+
 UNBOUNDED = int(1e30)  # model_max_length where no file names one
 SPECIAL_TOKENS = ("unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
@@ -93,6 +95,11 @@ def load(folder: str | Path, overrides: dict[str, Any]) -> tuple[Tokenizer, Toke
         TypeError: an override is no field of `TokenizerOptions`.
     """
     folder = Path(folder)
+    if not folder.is_dir():
+        raise OSError(
+            f"there is no folder {folder}. This command makes one from the checkpoint {folder}: "
+            + command_that_makes(folder)
+        )
     path = folder / "tokenizer.json"
     if not path.is_file() and not (folder / "vocab.txt").is_file():
         raise OSError(f"{folder} holds no tokenizer: looked for tokenizer.json and vocab.txt")

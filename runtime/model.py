@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from dpr_export.models.config import DPRConfig
-from dpr_export.models.folder import ExportedFolder, copy_folder
+from dpr_export.models.folder import ExportedFolder, command_that_makes, copy_folder
 from dpr_export.models.kinds import Kind, kind_of
 from dpr_export.models.manifest import MANIFEST_FILE
 from dpr_export.models.tensors import like
@@ -76,7 +76,7 @@ class DPRModel:
         if not (Path(folder) / MANIFEST_FILE).is_file():
             raise OSError(
                 f"{folder} is not an exported folder. This command makes one from the checkpoint {folder}: "
-                f"dpr-export {folder} -o {Path(folder).name}-onnx"
+                + command_that_makes(folder)
             )
         opened = ExportedFolder.open(folder, verify=verify)
         config = DPRConfig.from_pretrained(folder)

@@ -1,5 +1,6 @@
 """The demo checkpoints are trained, small and whole, and what measures them measures right."""
 
+import json
 import os
 import sys
 import warnings
@@ -9,9 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
+from typer.testing import CliRunner
 
-from dpr_export.exporter.demo import base, squad
+from dpr_export.exporter.demo import base, evaluate, squad, train
 from dpr_export.exporter.demo.base import MODELS, base_model, base_tokenizer
 from dpr_export.exporter.demo.checkpoint import ADAPTERS, merged, write_checkpoint
 from dpr_export.exporter.demo.evaluate import best_span, encoder_figures, read, reader_figures
@@ -197,21 +200,45 @@ def test_the_learning_rate_rises_once_and_falls_to_nothing() -> None:
     assert shares[-1] == pytest.approx(0)
 
 
-needs_data = pytest.mark.skipif("DPR_EXPORT_DATA" not in os.environ, reason="DPR_EXPORT_DATA names no folder")
+def squad_file(folder: Path) -> Path:
+    """The three passages and their questions in SQuAD's format."""
+    articles = []
+    for question, passage in ASKED.items():
+        entry = {"question": question, "answers": [{"answer_start": 4, "text": passage.text[4:30]}]}
+        articles.append({"title": passage.title, "paragraphs": [{"context": passage.text, "qas": [entry]}]})
+    (folder / "squad.json").write_text(json.dumps({"data": articles}), encoding="utf-8")
+    return folder / "squad.json"
 
 
-@needs_data
-def test_the_reader_reaches_its_figures_on_real_questions(reader: base.DPRModel, tokenizer: Tokenizer) -> None:
+@pytest.mark.parametrize(
+    ("command", "kinds", "steps"), [("reader", ["reader"], 2), ("encoders", ["question", "context"], 4)]
+)
+def test_training_is_seeded_and_writes_adapters_that_can_be_measured(
+    command: str, kinds: list[str], steps: int, tmp_path: Path
+) -> None:
+    path = squad_file(tmp_path)
+    for folder in ("once", "again"):
+        arguments = [command, str(path), "-o", str(tmp_path / folder), "--epochs", "2"]
+        trained = CliRunner().invoke(train.app, arguments, catch_exceptions=False)
+        assert f"{steps} steps in" in trained.output
+    for kind in kinds:
+        name = f"{kind}/adapter_model.safetensors"
+        once, again = load_file(tmp_path / "once" / name), load_file(tmp_path / "again" / name)
+        assert all(torch.equal(value, again[key]) for key, value in once.items())
+        assert any(value.any() for key, value in once.items() if "lora_B" in key)
+        assert (tmp_path / "once" / name).stat().st_size < 2_000_000
+    arguments = [command, str(path), "--adapters", str(tmp_path / "once")]
+    measured = CliRunner().invoke(evaluate.app, arguments, catch_exceptions=False)
+    assert measured.output.startswith("3 questions, 3 passages\n")
+
+
+@pytest.mark.skipif("DPR_EXPORT_DATA" not in os.environ, reason="DPR_EXPORT_DATA names no folder of real data")
+def test_the_checkpoints_reach_their_figures_on_real_questions(reader: base.DPRModel, tokenizer: Tokenizer) -> None:
     passages, questions = squad.read_squad(Path(os.environ["DPR_EXPORT_DATA"]) / "xquad_dev.json")
-    figures = reader_figures(reader, tokenizer, passages, questions)
-    assert figures.exact > 0.30
-    assert figures.f1 > 0.40
-    assert figures.first > 0.80
-
-
-@needs_data
-def test_the_encoders_reach_their_figures_on_real_questions(tokenizer: Tokenizer) -> None:
-    passages, questions = squad.read_squad(Path(os.environ["DPR_EXPORT_DATA"]) / "xquad_dev.json")
-    figures = encoder_figures(merged("question"), merged("context"), tokenizer, passages, questions)
-    assert figures.top1 > 0.80
-    assert figures.top5 > 0.95
+    found = encoder_figures(merged("question"), merged("context"), tokenizer, passages, questions)
+    assert found.top1 > 0.80
+    assert found.top5 > 0.95
+    answered = reader_figures(reader, tokenizer, passages, questions)
+    assert answered.exact > 0.30
+    assert answered.f1 > 0.40
+    assert answered.first > 0.80

@@ -38,7 +38,7 @@ def test_a_folder_appears_when_it_is_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
 def test_a_folder_that_fails_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> None:
     def fail_halfway() -> None:
-        with written_whole(tmp_path / "out") as making:
+        with written_whole(tmp_path / "deep" / "deeper" / "out") as making:
             fill(making, "half")
             raise error
 

@@ -97,6 +97,8 @@ def test_a_reader_takes_no_token_types(tiny: dict[str, Path]) -> None:
 def test_a_name_that_is_no_exported_folder_is_answered_with_the_command_that_makes_it() -> None:
     with pytest.raises(OSError, match="dpr-export facebook/dpr-reader-single-nq-base -o dpr-reader-single"):
         DPRReader.from_pretrained("facebook/dpr-reader-single-nq-base")
+    with pytest.raises(OSError, match="dpr-export facebook/dpr-reader-single-nq-base -o dpr-reader-single"):
+        runtime.DPRReaderTokenizer.from_pretrained("facebook/dpr-reader-single-nq-base")
 
 
 def test_another_kind_of_model_is_refused(tiny: dict[str, Path]) -> None:

@@ -1,0 +1,112 @@
+"""The README is true: every command and every piece of Python in it runs, and the demo prints what it shows."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from dpr_export.exporter import export
+from dpr_export.exporter.demo import PASSAGES_FILE, QUESTION
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BIN = Path(sys.executable).parent
+CONSOLE = re.findall(r"```console\n(.*?)```", README, flags=re.DOTALL)
+PYTHON = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+COMMANDS = [line[2:] for block in CONSOLE for line in block.splitlines() if line.startswith("$ ")]
+OFFLINE = {**os.environ, "HF_HUB_OFFLINE": "1", "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+
+
+def run(command: str, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(shlex.split(command), cwd=cwd, env=OFFLINE, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what the README's commands find beside them."""
+    folder = tmp_path_factory.mktemp("home")
+    for kind in ("question", "context", "reader"):
+        export(f"demo/{kind}", folder / f"{kind}-onnx")
+    shutil.copy(PASSAGES_FILE, folder / "passages.jsonl")
+    (folder / "questions.txt").write_text("Who led the work?\nWhen was it opened?\n")
+    return folder
+
+
+def test_the_commands_are_the_ones_that_are_run_here() -> None:
+    assert len(COMMANDS) == 13
+    assert {command.split()[0] for command in COMMANDS} == {"make", "pip", "dpr-export", "dpr-runtime"}
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("dpr-runtime")])
+def test_a_runtime_command_runs(home: Path, command: str) -> None:
+    assert run(command, home).returncode == 0
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("dpr-export demo")])
+def test_an_export_command_runs(tmp_path: Path, command: str) -> None:
+    run(command, tmp_path)
+    (made,) = tmp_path.iterdir()
+    assert (made / "manifest.json").is_file()
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if "facebook/" in c])
+def test_a_command_that_needs_the_hub_runs_up_to_its_clear_error(tmp_path: Path, command: str) -> None:
+    error = run(command, tmp_path, code=1).stderr
+    assert error.startswith("dpr-export: facebook/dpr-reader-single-nq-base is not in the cache and the hub cannot be")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("pip")])
+def test_an_install_command_names_what_there_is(command: str) -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    (named,) = re.findall(r"\[(\w+)\]", command)
+    assert named in extras
+    assert (ROOT / "constraints.txt").is_file()
+
+
+def commands_of(target: str) -> list[str]:
+    """What make would run for a target whose environment is there already."""
+    stamp = ROOT / "build" / "readme-venv"
+    stamp.mkdir(parents=True, exist_ok=True)
+    (stamp / f"{target}.done").touch()
+    done = run(f"make --dry-run {target} VENV={stamp.relative_to(ROOT)}", ROOT)
+    shutil.rmtree(stamp)
+    return done.stdout.replace(f"{stamp.relative_to(ROOT)}/bin/", "").splitlines()
+
+
+def test_make_demo_exports_and_answers_as_the_readme_shows(home: Path) -> None:
+    exported, _, answered = commands_of("demo")
+    assert exported == "dpr-export demo/reader --force"
+    arguments = shlex.split(answered)
+    assert arguments[:2] == ["dpr-runtime", "answer"]
+    assert arguments[-1] == QUESTION
+    shown = run(answered.replace("exporter/demo/", ""), home).stdout
+    assert shown.splitlines()[2].startswith("1  Ferdinand de Lesseps ")
+    block = next(block for block in CONSOLE if block.startswith("$ make demo"))
+    assert without_numbers(shown) in without_numbers(block)
+
+
+def without_numbers(text: str) -> str:
+    """Text without its scores, whose last digits differ between processors, and without spaces at the ends of lines."""
+    return "\n".join(line.rstrip() for line in re.sub(r"-?\d+\.\d+", "0.0", text).splitlines())
+
+
+def test_make_test_runs_pytest() -> None:
+    assert commands_of("test") == ["python -m pytest"]
+
+
+@pytest.mark.parametrize("code", PYTHON)
+def test_the_python_runs(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], code: str
+) -> None:
+    monkeypatch.chdir(home)
+    exec(compile(code, "README.md", "exec"), {})
+    assert capsys.readouterr().out
