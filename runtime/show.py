@@ -1,4 +1,4 @@
-"""What `dpr-runtime` prints, for people."""
+"""What `dpr-runtime` prints for people: ranked answers in their sentences, and the manifest as tables."""
 
 import re
 from collections.abc import Sequence
