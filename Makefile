@@ -26,7 +26,7 @@ check: $(VENV)/test.done
 bench: $(VENV)/test.done
 	$(BIN)/python -m benchmarks.spans
 	$(BIN)/python -m benchmarks.cold_start
-	$(BIN)/python -m benchmarks.base_export
+	$(BIN)/python -m benchmarks.proof
 
 $(VENV)/%.done: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dpr-export needs Python 3.11 or newer: make PYTHON=...")'
