@@ -61,3 +61,12 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         export(str(source), folder / kind)
         made[kind] = folder / kind
     return made
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The exported demo model of each kind: trained weights."""
+    folder = tmp_path_factory.mktemp("demo")
+    for kind in KINDS:
+        export(f"demo/{kind}", folder / f"{kind}-onnx")
+    return {kind: folder / f"{kind}-onnx" for kind in KINDS}

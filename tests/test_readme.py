@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from dpr_export.exporter import export
 from dpr_export.exporter.demo import PASSAGES_FILE, QUESTION
 
 ROOT = Path(__file__).parent.parent
@@ -30,11 +29,9 @@ def run(command: str, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[s
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def home(demo: dict[str, Path]) -> Path:
     """A folder with what the README's commands find beside them."""
-    folder = tmp_path_factory.mktemp("home")
-    for kind in ("question", "context", "reader"):
-        export(f"demo/{kind}", folder / f"{kind}-onnx")
+    folder = demo["reader"].parent
     shutil.copy(PASSAGES_FILE, folder / "passages.jsonl")
     (folder / "questions.txt").write_text("Who led the work?\nWhen was it opened?\n")
     return folder

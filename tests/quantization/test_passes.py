@@ -1,0 +1,91 @@
+"""Each pass gives the graph it promises: fused as counted, near what it came from, and with its mask."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from dpr_export.models.kinds import KINDS
+from dpr_export.models.variants import MODEL_FILE
+from dpr_export.quantization import QuantizationError, fuse, quantize_dynamic_int8
+from dpr_export.runtime.session import Feeds, open_session
+
+
+def feeds(kind: str, seed: int = 0) -> Feeds:
+    """Three rows: one full, one padded at its end, one all padding."""
+    generator = np.random.default_rng(seed)
+    ids = generator.integers(5, 80, (3, 24))
+    mask = np.ones_like(ids)
+    mask[1, 9:] = 0
+    mask[2] = 0
+    values = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+    return {name: values[name] for name in KINDS[kind].inputs}
+
+
+def outputs(graph: Path, given: Feeds) -> dict[str, np.ndarray]:
+    session = open_session("onnxruntime", graph, device="cpu", threads=1)
+    try:
+        return session.run(given)
+    finally:
+        session.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_fused_graph_has_one_attention_a_layer_and_gives_the_same(
+    tiny: dict[str, Path], tmp_path: Path, kind: str
+) -> None:
+    counts = fuse(tiny[kind] / MODEL_FILE, tmp_path / "fused.onnx")
+    assert counts["MultiHeadAttention"] == 2
+    assert counts["SkipLayerNormalization"] == 4
+    assert {name for name in counts if "Gelu" in name} == {"BiasGelu"}
+    found, expected = outputs(tmp_path / "fused.onnx", feeds(kind)), outputs(tiny[kind] / MODEL_FILE, feeds(kind))
+    for name in KINDS[kind].outputs:
+        np.testing.assert_allclose(found[name], expected[name], atol=1e-5)
+
+
+def test_a_graph_whose_attention_has_another_shape_is_not_called_fused(tiny: dict[str, Path], tmp_path: Path) -> None:
+    model = onnx.load(tiny["question"] / MODEL_FILE)
+    softmax = next(node for node in model.graph.node if node.op_type == "Softmax")
+    softmax.attribute[0].i = 2
+    onnx.save(model, tmp_path / "odd.onnx")
+    with pytest.raises(QuantizationError, match=r"1 attentions were fused in odd\.onnx, and it has 2 layers"):
+        fuse(tmp_path / "odd.onnx", tmp_path / "fused.onnx")
+    assert not (tmp_path / "fused.onnx").exists()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_dynamic_int8_graph_multiplies_integers_and_stays_near(
+    tiny: dict[str, Path], tmp_path: Path, kind: str
+) -> None:
+    quantize_dynamic_int8(tiny[kind] / MODEL_FILE, tmp_path / "int8.onnx")
+    nodes = [node.op_type for node in onnx.load(tmp_path / "int8.onnx").graph.node]
+    assert nodes.count("MatMulInteger") >= 2 * 6
+    assert nodes.count("MultiHeadAttention") == 2
+    assert "QAttention" not in nodes
+    found, expected = outputs(tmp_path / "int8.onnx", feeds(kind)), outputs(tiny[kind] / MODEL_FILE, feeds(kind))
+    for name in KINDS[kind].outputs:
+        error = np.abs(found[name] - expected[name]).max()
+        assert 0 < error < 0.25 * np.abs(expected[name]).max()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("make", [fuse, quantize_dynamic_int8])
+def test_the_mask_changes_what_it_changes_in_the_graph_it_came_from(
+    demo: dict[str, Path], tmp_path: Path, kind: str, make: Callable[[Path, Path], object]
+) -> None:
+    """A graph that drops the mask changes nothing; one that misreads it changes something else."""
+    make(demo[kind] / MODEL_FILE, tmp_path / "made.onnx")
+    masked, unmasked = feeds(kind), feeds(kind)
+    unmasked["attention_mask"] = np.ones_like(unmasked["attention_mask"])
+    first = KINDS[kind].outputs[0]
+    rows = slice(1, 3)
+
+    def change(graph: Path) -> np.ndarray:
+        return (outputs(graph, masked)[first][rows] - outputs(graph, unmasked)[first][rows]).ravel()
+
+    found, expected = change(tmp_path / "made.onnx"), change(demo[kind] / MODEL_FILE)
+    assert np.linalg.norm(expected) > 1e-3
+    assert np.corrcoef(found, expected)[0, 1] > 0.9
+    assert np.linalg.norm(found) == pytest.approx(np.linalg.norm(expected), rel=0.3)
