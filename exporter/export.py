@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from dpr_export.exporter.errors import ExportError
 from dpr_export.exporter.progress import Step, silent
 from dpr_export.exporter.source import Checkpoint, found
-from dpr_export.models.folder import GOLDEN_FILE, check_output, file_record, folder_records, written_whole
+from dpr_export.models.folder import check_output, file_record, folder_records, written_whole
 from dpr_export.models.golden import ATOL, write_golden
-from dpr_export.models.manifest import MANIFEST_FILE, Manifest, Source, Variant
+from dpr_export.models.manifest import GOLDEN_FILE, MANIFEST_FILE, Manifest, Source, Variant
 from dpr_export.models.variants import VARIANTS
 from dpr_export.runtime.processors import usable_processors
 from dpr_export.runtime.session import open_session
@@ -85,6 +85,7 @@ def export(
             try:
                 from dpr_export.exporter.load import load
                 from dpr_export.exporter.trace import trace
+                from dpr_export.exporter.weights import check_weights
             except ModuleNotFoundError as error:
                 raise ExportError(f'{error.name} is not installed: pip install "dpr-export[export]"') from None
             original = load(checkpoint)
@@ -94,6 +95,7 @@ def export(
             (making / "onnx").mkdir()
             trace(original, making / VARIANTS[0].file, opset)
         with step("prove against PyTorch"):
+            check_weights(original.model, making / VARIANTS[0].file)
             variants = _prove(original, making, atol)
         with step(f"write {folder}"):
             manifest = _manifest(original, checkpoint, making, variants, opset)

@@ -9,6 +9,8 @@ import shutil
 from pathlib import Path
 from typing import cast
 
+from safetensors.torch import save_file
+
 from dpr_export.exporter.demo.base import MODELS, DemoExtraError, DPRModel, base_folder, base_model, peft_kept_quiet
 
 ADAPTERS = Path(__file__).parent / "adapters"
@@ -57,7 +59,10 @@ def write_checkpoint(kind: str, folder: Path) -> None:
     """
     model = merged(kind)
     folder.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(folder)
+    model.config.dtype = "float32"
+    model.config.save_pretrained(folder)  # and not the model's own, which draws a progress bar
+    weights = {name: value.contiguous() for name, value in model.state_dict().items()}
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
     shutil.copyfile(base_folder(kind) / "vocab.txt", folder / "vocab.txt")
     tokenizer = {
         "tokenizer_class": f"{type(model).__name__}Tokenizer",

@@ -2,7 +2,18 @@
 
     python -m dpr_export.exporter.demo.train reader|encoders SQUAD.json [-o DIR]
 
-@@FIGURES@@
+The adapters in `adapters/` came from the first 12 articles of SQuAD 1.1's training set (678 paragraphs, 4,370
+questions), seed 1, on two processor cores that other work shared, which is what `--minutes` is for:
+
+    reader SQUAD.json --epochs 8 --minutes 44      1,252 steps, 5.9 epochs, 2,641 s
+    encoders SQUAD.json --epochs 3 --minutes 28      408 steps, 2.2 epochs, 1,686 s
+
+On all 612 questions about the 120 paragraphs of XQuAD's English part, none of them trained on:
+
+    reader    exact match 44.1, F1 57.3; the right passage first of five of its article 90.5
+    encoders  top-1 88.4, top-5 99.2; the untrained encoder, mean-pooled, has 89.1 and 99.0
+
+How many steps a time limit allows depends on the machine; without `--minutes`, a machine repeats its run exactly.
 """
 
 import math

@@ -3,9 +3,9 @@
 import json
 import os
 import sys
-import warnings
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -54,8 +54,16 @@ def tokenizer() -> Tokenizer:
 
 
 @pytest.fixture(scope="module")
-def reader() -> base.DPRModel:
-    return merged("reader")
+def models() -> dict[str, base.DPRModel]:
+    return {kind: merged(kind) for kind in KINDS}
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("demo")
+    for kind in KINDS:
+        write_checkpoint(kind, folder / kind)
+    return {kind: folder / kind for kind in KINDS}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -71,43 +79,37 @@ def test_an_adapter_names_its_base_and_no_path(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_checkpoint_loads_in_transformers_with_every_weight_of_the_merged_model(kind: str, tmp_path: Path) -> None:
-    write_checkpoint(kind, tmp_path / "made")
+def test_a_checkpoint_loads_in_transformers_with_every_weight_of_the_merged_model(
+    kind: str, written: dict[str, Path], models: dict[str, base.DPRModel]
+) -> None:
     model_class = MODELS[kind][0]
-    loaded, report = model_class.from_pretrained(tmp_path / "made", output_loading_info=True)
-    assert not report["missing_keys"]
-    assert not report["unexpected_keys"]
-    expected = merged(kind).state_dict()
+    made: Any = model_class.from_pretrained(written[kind], output_loading_info=True)
+    loaded, report = made
+    assert not report["missing_keys"] | report["unexpected_keys"]
+    expected = models[kind].state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in loaded.state_dict().items())
     assert loaded.config.architectures == [model_class.__name__]
     assert all(value.dtype == torch.float32 for value in loaded.state_dict().values())
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_checkpoint_brings_the_tokenizer_that_it_was_trained_with(kind: str, tmp_path: Path) -> None:
-    write_checkpoint(kind, tmp_path)
+def test_a_checkpoint_brings_the_tokenizer_that_it_was_trained_with(kind: str, written: dict[str, Path]) -> None:
     tokenizer_class = getattr(transformers, f"{MODELS[kind][0].__name__}TokenizerFast")
-    found = tokenizer_class.from_pretrained(tmp_path)
+    found = tokenizer_class.from_pretrained(written[kind])
     assert found.model_max_length == 512
     text = "Amélia lit the LAMP in 1874."
     assert found(text)["input_ids"] == base_tokenizer(kind).encode(text).ids
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_adapter_changes_every_linear_layer_and_nothing_else_of_the_encoder(kind: str) -> None:
+def test_an_adapter_changes_every_linear_layer_and_nothing_else_of_the_encoder(
+    kind: str, models: dict[str, base.DPRModel]
+) -> None:
     prefix = MODELS[kind][1]
-    before, after = base_model(kind).state_dict(), merged(kind).state_dict()
+    before, after = base_model(kind).state_dict(), models[kind].state_dict()
     changed = {name for name in before if name.startswith(prefix) and not torch.equal(before[name], after[name])}
     weights = {name for name in before if name.startswith(f"{prefix}encoder") and name.endswith("weight")}
-    linears = {name for name in weights if "LayerNorm" not in name}
-    assert changed == linears
-
-
-def test_writing_a_checkpoint_warns_of_nothing(tmp_path: Path) -> None:
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        write_checkpoint("question", tmp_path)
-    assert [str(warning.message) for warning in caught] == []
+    assert changed == {name for name in weights if "LayerNorm" not in name}
 
 
 def test_an_unknown_kind_is_refused_with_those_that_exist(tmp_path: Path) -> None:
@@ -132,25 +134,26 @@ def test_without_the_pretrained_encoder_the_error_names_the_extra(
         write_checkpoint("context", tmp_path)
 
 
-def test_the_reader_answers_from_the_right_passage(reader: base.DPRModel, tokenizer: Tokenizer) -> None:
+def test_the_reader_answers_from_the_right_passage(models: dict[str, base.DPRModel], tokenizer: Tokenizer) -> None:
     for question, right in ASKED.items():
-        readings = read(reader, tokenizer, [(question, passage) for passage in PASSAGES])
+        readings = read(models["reader"], tokenizer, [(question, passage) for passage in PASSAGES])
         best = max(range(len(PASSAGES)), key=lambda place: readings[place].relevance)
         assert PASSAGES[best] is right, question
     asked = "Who built the lighthouse at Skerra Point?"
-    assert "Amelia Thornquist" in read(reader, tokenizer, [(asked, LIGHTHOUSE)])[0].answer
+    assert "Amelia Thornquist" in read(models["reader"], tokenizer, [(asked, LIGHTHOUSE)])[0].answer
 
 
-def test_a_reading_does_not_depend_on_what_it_is_padded_beside(reader: base.DPRModel, tokenizer: Tokenizer) -> None:
+def test_a_reading_does_not_depend_on_its_padding(models: dict[str, base.DPRModel], tokenizer: Tokenizer) -> None:
     pairs = [(question, passage) for question in ASKED for passage in PASSAGES]
-    together, alone = read(reader, tokenizer, pairs), read(reader, tokenizer, pairs, batch_size=1)
+    together = read(models["reader"], tokenizer, pairs)
+    alone = read(models["reader"], tokenizer, pairs, batch_size=1)
     assert [reading.answer for reading in together] == [reading.answer for reading in alone]
     assert [reading.relevance for reading in together] == pytest.approx([r.relevance for r in alone], abs=1e-4)
 
 
-def test_the_encoders_find_the_right_passage(tokenizer: Tokenizer) -> None:
+def test_the_encoders_find_the_right_passage(models: dict[str, base.DPRModel], tokenizer: Tokenizer) -> None:
     questions = [Question(text, PASSAGES.index(right), ()) for text, right in ASKED.items()]
-    figures = encoder_figures(merged("question"), merged("context"), tokenizer, PASSAGES, questions)
+    figures = encoder_figures(models["question"], models["context"], tokenizer, PASSAGES, questions)
     assert (figures.top1, figures.top5) == (1.0, 1.0)
 
 
@@ -233,12 +236,14 @@ def test_training_is_seeded_and_writes_adapters_that_can_be_measured(
 
 
 @pytest.mark.skipif("DPR_EXPORT_DATA" not in os.environ, reason="DPR_EXPORT_DATA names no folder of real data")
-def test_the_checkpoints_reach_their_figures_on_real_questions(reader: base.DPRModel, tokenizer: Tokenizer) -> None:
+def test_the_checkpoints_reach_their_figures_on_real_questions(
+    models: dict[str, base.DPRModel], tokenizer: Tokenizer
+) -> None:
     passages, questions = squad.read_squad(Path(os.environ["DPR_EXPORT_DATA"]) / "xquad_dev.json")
-    found = encoder_figures(merged("question"), merged("context"), tokenizer, passages, questions)
-    assert found.top1 > 0.80
-    assert found.top5 > 0.95
-    answered = reader_figures(reader, tokenizer, passages, questions)
-    assert answered.exact > 0.30
-    assert answered.f1 > 0.40
-    assert answered.first > 0.80
+    found = encoder_figures(models["question"], models["context"], tokenizer, passages, questions)
+    assert found.top1 > 0.88
+    assert found.top5 > 0.99
+    answered = reader_figures(models["reader"], tokenizer, passages, questions)
+    assert answered.exact > 0.435
+    assert answered.f1 > 0.57
+    assert answered.first > 0.90
