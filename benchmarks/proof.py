@@ -36,9 +36,9 @@ from pathlib import Path
 torch.manual_seed(0)
 folder, architecture, config = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
 model = getattr(transformers, architecture)(transformers.DPRConfig(**config))
-for parameter in model.parameters():
+for name, parameter in model.named_parameters():
     if parameter.ndim == 1:
-        torch.nn.init.normal_(parameter, std=0.2)
+        torch.nn.init.normal_(parameter, mean=float(name.endswith("LayerNorm.weight")), std=0.2)
 model.save_pretrained(folder)
 (folder / "vocab.txt").write_text("\\n".join(("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")))
 """

@@ -77,7 +77,7 @@ def report(manifest: Manifest, folder: Path, console: Console) -> None:
     table = Table("file", "size", box=None, header_style="dim", pad_edge=False)
     table.columns[1].justify = "right"
     for name, record in manifest.files.items():
-        table.add_row(name, human_size(record.bytes))
+        table.add_row(escape(name), human_size(record.bytes))
     console.print()
     console.print(table, highlight=False)
     console.print(f"\nin [bold]{escape(str(folder))}[/]", highlight=False, soft_wrap=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 import transformers
 
-from dpr_export.exporter.errors import ExportError
+from dpr_export.exporter.errors import ExportError, cause_of
 from dpr_export.exporter.quiet import quietly
 from dpr_export.exporter.source import Checkpoint
 from dpr_export.models.config import DPRConfig
@@ -51,7 +51,7 @@ def load(checkpoint: Checkpoint) -> Original:
                 output_loading_info=True,
             )
     except Exception as error:  # from_pretrained raises whatever its many readers raise
-        raise ExportError(f"{weights.name} of {checkpoint.name} cannot be loaded: {_first_line(error)}") from None
+        raise ExportError(f"{weights.name} of {checkpoint.name} cannot be loaded: {cause_of(error)}") from None
     missing = sorted(report["missing_keys"])
     if missing:
         raise ExportError(
@@ -68,9 +68,7 @@ def _refuse_unsupported(config: DPRConfig) -> None:
             f"position_embedding_type is {config.position_embedding_type!r}: only 'absolute' can be exported "
             "(transformers 5 ignores the others and computes something else)"
         )
+    if config.pad_token_id is not None and not 0 <= config.pad_token_id < config.vocab_size:
+        raise ExportError(f"pad_token_id is {config.pad_token_id}, and must be within 0..{config.vocab_size - 1}")
     if config.is_decoder or config.add_cross_attention:
         raise ExportError("is_decoder and add_cross_attention must be false: a DPR model reads in both directions")
-
-
-def _first_line(error: Exception) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

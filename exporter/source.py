@@ -7,11 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from dpr_export.exporter.errors import ExportError
+from dpr_export.exporter.errors import ExportError, cause_of
 from dpr_export.exporter.progress import Step, silent
 from dpr_export.models.kinds import KINDS
 
-SMALL_FILES = ("config.json", "vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+SMALL_FILES = (
+    "config.json",
+    "vocab.txt",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 _DEMO = re.compile(r"demo/(.*)")
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -60,6 +67,8 @@ def found(
         ExportError: nothing of that name can be had.
     """
     demo = _DEMO.fullmatch(source)
+    if revision is not None and (demo or Path(source).exists()):
+        raise ExportError(f"revision is {revision!r}, and {source} is not on the hub: only the hub has revisions")
     if Path(source).is_dir():
         yield Checkpoint(Path(source), source)
     elif Path(source).exists():
@@ -110,5 +119,5 @@ def _downloaded(name: str, revision: str | None, token: str | None) -> Checkpoin
             "or give the folder of a checkpoint"
         ) from None
     except (HfHubHTTPError, OSError, ValueError) as error:
-        raise ExportError(f"{where} cannot be downloaded: {str(error).splitlines()[0]}") from None
+        raise ExportError(f"{where} cannot be downloaded: {cause_of(error)}") from None
     return Checkpoint(folder, name, revision=folder.name)

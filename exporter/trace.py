@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from dpr_export.exporter.errors import ExportError
+from dpr_export.exporter.errors import ExportError, cause_of
 from dpr_export.exporter.graph import graph_of
 from dpr_export.exporter.load import Original
 
@@ -48,15 +48,15 @@ def trace(original: Original, path: Path, opset: int) -> None:
             assert program is not None  # None is what the older exporter returns
             program.save(str(path))
     except Exception as error:  # torch.export raises many kinds, none of which a user could handle apart
-        raise ExportError(f"PyTorch cannot trace this model: {str(error).splitlines()[0]}") from error
+        raise ExportError(f"PyTorch cannot trace this model: {cause_of(error)}") from error
 
 
 @contextmanager
 def _quietly() -> Iterator[None]:
     """Without the exporter's notes on packages it does without and names it keeps."""
-    log = logging.getLogger("torch.onnx")
+    log = logging.getLogger("torch")
     level = log.level
-    log.setLevel(logging.ERROR)
+    log.setLevel(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

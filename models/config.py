@@ -10,6 +10,16 @@ from pathlib import Path
 from typing import Any
 
 CONFIG_FILE = "config.json"
+_LEAST = {
+    "vocab_size": 1,
+    "hidden_size": 1,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 1,
+    "intermediate_size": 1,
+    "max_position_embeddings": 2,
+    "type_vocab_size": 1,
+    "projection_dim": 0,
+}
 
 
 @dataclass(kw_only=True)
@@ -65,7 +75,18 @@ class DPRConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "DPRConfig":
-        """Build a configuration from the content of a `config.json`."""
+        """Build a configuration from the content of a `config.json`.
+
+        Raises:
+            ValueError: a size is no whole number, or too small.
+        """
+        for name, least in _LEAST.items():
+            value = values.get(name, least)
+            if type(value) is not int or value < least:
+                raise ValueError(f"{name} in {CONFIG_FILE} is {value!r}, and must be a whole number from {least}")
+        architectures = values.get("architectures")
+        if architectures is not None and not isinstance(architectures, list):
+            raise ValueError(f"architectures in {CONFIG_FILE} is {architectures!r}, and must be a list")
         named = {f.name for f in fields(cls)} - {"extra"}
         extra = {key: value for key, value in values.items() if key not in named and key != "model_type"}
         return cls(**{key: value for key, value in values.items() if key in named}, extra=extra)
@@ -88,7 +109,7 @@ class DPRConfig:
             raise OSError(f"no {CONFIG_FILE} in {folder}")
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{path} is not JSON: {error}") from None
         if not isinstance(values, dict) or values.get("model_type", "dpr") != "dpr":
             found = values.get("model_type") if isinstance(values, dict) else type(values).__name__

@@ -6,17 +6,18 @@ rename once it is whole: whoever reads, or is interrupted, sees the old folder o
 
 import ctypes
 import hashlib
+import json
 import os
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from dpr_export.models.manifest import MANIFEST_FILE, FileRecord, Manifest
-
-GOLDEN_FILE = "golden.npz"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +66,17 @@ class ExportedFolder:
 
 
 def command_that_makes(name: str | Path) -> str:
-    """Say which command makes an exported folder from the checkpoint `name`.
+    """Say which command makes an exported folder from the checkpoint `name`; of one that bears such a folder's name, \
+which command makes it.
 
     >>> command_that_makes("facebook/dpr-reader-single-nq-base")
     'dpr-export facebook/dpr-reader-single-nq-base -o dpr-reader-single-nq-base-onnx'
+    >>> command_that_makes("reader-onnx")
+    'dpr-export CHECKPOINT -o reader-onnx'
     """
-    return f"dpr-export {name} -o {Path(name).name}-onnx"
+    if Path(name).name.endswith("-onnx"):
+        return f"dpr-export CHECKPOINT -o {shlex.quote(str(name))}"
+    return f"dpr-export {shlex.quote(str(name))} -o {shlex.quote(Path(name).name + '-onnx')}"
 
 
 def file_record(path: Path) -> FileRecord:
@@ -91,12 +97,21 @@ def check_output(output: Path, force: bool) -> None:
     Raises:
         FileExistsError: `output` exists and `force` was not given, or is no exported folder (never replaced).
     """
-    if not output.exists():
+    if not output.exists() and not output.is_symlink():
         return
     if not force:
-        raise FileExistsError(f"output {output} exists: give another, or --force to replace it")
-    if not output.is_dir() or (any(output.iterdir()) and not (output / MANIFEST_FILE).is_file()):
+        raise FileExistsError(f"output {output} exists: give another, or replace it with force (--force)")
+    if not output.is_dir() or (any(output.iterdir()) and not _is_exported(output)):
         raise FileExistsError(f"output {output} exists and is not an exported folder: --force replaces only those")
+
+
+def _is_exported(folder: Path) -> bool:
+    """Whether a folder's manifest is one of ours, of this schema or a newer one: many programs write manifest.json."""
+    try:
+        values = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(values, dict) and {"schema", "kind", "variants", "files"} <= values.keys()
 
 
 @contextmanager
@@ -107,25 +122,60 @@ def written_whole(output: Path, force: bool = False) -> Iterator[Path]:
         FileExistsError: as `check_output`.
     """
     check_output(output, force)
-    new_parents = [parent for parent in output.absolute().parents if not parent.exists()]
-    output.parent.mkdir(parents=True, exist_ok=True)
-    making = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
+    output = output.resolve()  # a link to a folder stays, and what it points to is replaced
+    new_parents = [parent for parent in output.parents if not parent.exists()]
+    making = None
     try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        making = Path(tempfile.mkdtemp(prefix=f".{output.name[:100]}.", dir=output.parent))
         yield making
-        making.chmod(0o777 & ~_umask())
+        making.chmod(0o777 & ~umask())
         check_output(output, force)
         if output.exists():
             _exchange(making, output)
         else:
             making.rename(output)
     finally:
-        shutil.rmtree(making, ignore_errors=True)
+        if making is not None:
+            shutil.rmtree(making, ignore_errors=True)
         if not output.exists():
-            for parent in new_parents:
-                parent.rmdir()
+            with suppress(OSError):  # one that others have begun to use meanwhile stays
+                for parent in new_parents:
+                    parent.rmdir()
 
 
-def _umask() -> int:
+@contextmanager
+def file_written_whole(output: Path) -> Iterator[BinaryIO]:
+    """Yield a file to fill, which becomes `output` on a clean exit and vanishes on any other.
+
+    A link is followed, and what is no regular file (a pipe, a device) is written to as it is.
+
+    Raises:
+        OSError: `output` is a folder, or its own folder does not exist.
+    """
+    output = output.resolve()
+    if output.is_dir():
+        raise IsADirectoryError(f"output {output} is a folder: give a file")
+    if not output.parent.is_dir():
+        raise FileNotFoundError(f"output {output} cannot be written: there is no folder {output.parent}")
+    if output.exists() and not output.is_file():
+        with output.open("wb") as file:
+            yield file
+        return
+    with tempfile.NamedTemporaryFile(dir=output.parent, prefix=f".{output.name[:100]}.", delete=False) as file:
+        making = Path(file.name)
+        try:
+            yield file  # type: ignore[misc]  # a temporary file is a binary file in all but its class
+            file.flush()
+            making.chmod(0o666 & ~umask())
+            making.replace(output)
+        except BaseException:
+            making.unlink(missing_ok=True)
+            raise
+
+
+def umask() -> int:
+    """The process's umask."""
     current = os.umask(0o022)
     os.umask(current)
     return current
@@ -143,11 +193,8 @@ def _exchange(new: Path, old: Path) -> None:
     aside.rename(new)
 
 
-def copy_folder(source: Path, output: Path) -> None:
-    """Copy an exported folder, manifest and all, whole or not at all.
-
-    Raises:
-        FileExistsError: `output` exists.
-    """
-    with written_whole(output) as making:
-        shutil.copytree(source, making, dirs_exist_ok=True)
+def copy_folder(source: ExportedFolder, output: Path) -> None:
+    """Copy an exported folder's files into another folder, which may exist; the manifest last."""
+    for name in (*source.manifest.files, MANIFEST_FILE):
+        (output / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source.path / name, output / name)

@@ -33,7 +33,7 @@ class Example:
 
 
 def allowed_error(reference: NDArray[Any], atol: float = ATOL) -> float:
-    """The largest difference that float32's own rounding explains: atol + 1e-5 x max|reference|.
+    """The largest difference that float32's own rounding explains: atol + 1e-5 x max|reference|, which is finite.
 
     >>> allowed_error(np.array([0.0, -50.0]))
     0.0006

@@ -42,6 +42,7 @@ class Kind:
         output_class: the dataclass that the outputs are returned in.
         tokenizer_class: the tokenizer that makes the inputs.
         default_mask: (input_ids, pad_token_id) -> the attention mask where none is given.
+        columns: which of question, title and text the tokenizer takes, in its order.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Kind:
     output_class: type[ModelOutput]
     tokenizer_class: type[BertTokenizer]
     default_mask: Callable[[Ids, int], Ids]
+    columns: tuple[str, ...]
 
 
 _ENCODER_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -63,6 +65,7 @@ QUESTION = Kind(
     DPRQuestionEncoderOutput,
     DPRQuestionEncoderTokenizer,
     _all_but_padding,
+    ("question",),
 )
 CONTEXT = Kind(
     "context",
@@ -72,6 +75,7 @@ CONTEXT = Kind(
     DPRContextEncoderOutput,
     DPRContextEncoderTokenizer,
     _all_but_padding,
+    ("title", "text"),
 )
 READER = Kind(
     "reader",
@@ -81,6 +85,7 @@ READER = Kind(
     DPRReaderOutput,
     DPRReaderTokenizer,
     _everything,
+    ("question", "title", "text"),
 )
 
 KINDS = {kind.name: kind for kind in (QUESTION, CONTEXT, READER)}

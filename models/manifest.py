@@ -12,6 +12,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 MANIFEST_FILE = "manifest.json"
 SCHEMA = 1
+GOLDEN_FILE = "golden.npz"
+REQUIRED_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", GOLDEN_FILE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ class Manifest:
 
     def to_json(self) -> str:
         """The manifest as `manifest.json` holds it."""
-        return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "Manifest":
@@ -94,8 +96,8 @@ class Manifest:
             ValueError: not JSON, a newer schema, a field missing or of the wrong type, or a path outside the folder.
         """
         try:
-            values = json.loads(text)
-        except ValueError as error:
+            values = json.loads(text, parse_constant=_refuse_constant)
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{MANIFEST_FILE} is not JSON: {error}") from None
         schema = values.get("schema") if isinstance(values, dict) else None
         if isinstance(schema, int) and schema > SCHEMA:
@@ -104,11 +106,19 @@ class Manifest:
                 "pip install --upgrade dpr-export"
             )
         manifest: Manifest = _read(cls, values, "")
+        if not manifest.variants:
+            raise ValueError(f"{MANIFEST_FILE} names no variants")
         for path in (*manifest.files, *(variant.file for variant in manifest.variants)):
             _check_path(path)
             if path not in manifest.files:
                 raise ValueError(f"{MANIFEST_FILE}: the variant file {path!r} is not among the files")
+        if missing := [name for name in REQUIRED_FILES if name not in manifest.files]:
+            raise ValueError(f"{MANIFEST_FILE} does not list {missing[0]}")
         return manifest
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number that can be compared")
 
 
 def _read(kind: Any, value: Any, where: str) -> Any:

@@ -96,10 +96,7 @@ def load(folder: str | Path, overrides: dict[str, Any]) -> tuple[Tokenizer, Toke
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise OSError(
-            f"there is no folder {folder}. This command makes one from the checkpoint {folder}: "
-            + command_that_makes(folder)
-        )
+        raise OSError(f"there is no folder {folder}. This command makes an exported one: {command_that_makes(folder)}")
     path = folder / "tokenizer.json"
     if not path.is_file() and not (folder / "vocab.txt").is_file():
         raise OSError(f"{folder} holds no tokenizer: looked for tokenizer.json and vocab.txt")

@@ -7,8 +7,13 @@ from dpr_export.models.outputs import (
     DPRReaderOutput,
     DPRSpanPrediction,
 )
-from dpr_export.models.reader_tokenizer import DPRReaderTokenizer
-from dpr_export.models.tokenizers import DPRContextEncoderTokenizer, DPRQuestionEncoderTokenizer
+from dpr_export.models.reader_tokenizer import DPRReaderTokenizer, DPRReaderTokenizerFast
+from dpr_export.models.tokenizers import (
+    DPRContextEncoderTokenizer,
+    DPRContextEncoderTokenizerFast,
+    DPRQuestionEncoderTokenizer,
+    DPRQuestionEncoderTokenizerFast,
+)
 from dpr_export.runtime.answers import Answer
 from dpr_export.runtime.encoders import DPRContextEncoder, DPRQuestionEncoder
 from dpr_export.runtime.reader import DPRReader
@@ -19,11 +24,14 @@ __all__ = [
     "DPRContextEncoder",
     "DPRContextEncoderOutput",
     "DPRContextEncoderTokenizer",
+    "DPRContextEncoderTokenizerFast",
     "DPRQuestionEncoder",
     "DPRQuestionEncoderOutput",
     "DPRQuestionEncoderTokenizer",
+    "DPRQuestionEncoderTokenizerFast",
     "DPRReader",
     "DPRReaderOutput",
     "DPRReaderTokenizer",
+    "DPRReaderTokenizerFast",
     "DPRSpanPrediction",
 ]

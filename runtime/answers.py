@@ -6,7 +6,7 @@ because a word piece is never an answer: ("##speare", "Shakespeare").
 """
 
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,46 +72,59 @@ def best_answers(
         spans_per_passage: how many answers one passage may give.
     """
     answers: list[Answer] = []
-    seen: dict[int, set[tuple[int, int]]] = {}
+    taken: dict[int, list[tuple[int, int]]] = {}
     for index in sorted(range(len(rows)), key=lambda row: -logits[row][2]):
         row, (start_logits, end_logits, relevance) = rows[index], logits[index]
-        places = seen.setdefault(row.passage, set())
-        spans = best_spans(
-            start_logits[row.text_start :], end_logits[row.text_start :], max_answer_length, spans_per_passage
-        )
-        for first, last in spans:
-            text = texts[row.passage]
-            start, end = whole_words(text, int(row.offsets[first, 0]), int(row.offsets[last, 1]))
-            if len(places) == spans_per_passage or (start, end) in places:
-                continue
-            places.add((start, end))
+        text, places = texts[row.passage], taken.setdefault(row.passage, [])
+        starts, ends = start_logits[row.text_start :], end_logits[row.text_start :]
+        for first, last in _spans_apart(row, starts, ends, text, places, max_answer_length, spans_per_passage):
+            start, end = places[-1]
             begin, stop = row.text_start + first, row.text_start + last
             score = float(start_logits[begin] + end_logits[stop])
             decoded = decode([list(row.input_ids[begin : stop + 1])])[0]
             span = DPRSpanPrediction(score, relevance, row.passage, begin, stop, decoded)
+            title = titles[row.passage]
             answers.append(
-                Answer(
-                    text[start:end],
-                    start,
-                    end,
-                    row.passage,
-                    titles[row.passage],
-                    relevance,
-                    score,
-                    row.truncated,
-                    span,
-                )
+                Answer(text[start:end], start, end, row.passage, title, relevance, score, row.truncated, span)
             )
             if len(answers) == top_k:
                 return answers
     return answers
 
 
+def _spans_apart(
+    row: PassageRow,
+    starts: Logits,
+    ends: Logits,
+    text: str,
+    places: list[tuple[int, int]],
+    max_answer_length: int,
+    count: int,
+) -> Iterator[tuple[int, int]]:
+    """Yield a row's best spans whose whole words overlap no place of the passage that is taken, until `count` are.
+
+    Each span's place is added to `places`. Two spans apart may widen to the same word, so more are asked for than are
+    wanted, and twice as many again until there are no more.
+    """
+    wanted, seen = count, 0
+    while len(places) < count:
+        spans = best_spans(starts, ends, max_answer_length, wanted)
+        for first, last in spans[seen:]:
+            start, end = whole_words(text, int(row.offsets[first, 0]), int(row.offsets[last, 1]))
+            if len(places) < count and all(end <= begin or stop <= start for begin, stop in places):
+                places.append((start, end))
+                yield first, last
+        if len(spans) < wanted:
+            return
+        wanted, seen = 2 * wanted, len(spans)
+
+
 def whole_words(text: str, start: int, end: int) -> tuple[int, int]:
     """Widen a piece of text until it begins and ends at the edge of a word.
 
-    A word is a run of letters, digits and the marks that combine with them. Scripts written without spaces have no
-    edges to find, so their characters (CJK, kana, Thai) are left as they are.
+    A word is a run of letters and digits. Marks belong to the character before them, and so do the characters that
+    only say how to join or break a word (soft hyphen, zero-width joiners), which tokenizers drop. Scripts written
+    without spaces have no edges to find, so their letters (CJK, kana, Thai) are left as they are.
 
     >>> "Shakespeare's plays"[slice(*whole_words("Shakespeare's plays", 0, 5))]
     'Shakespeare'
@@ -124,10 +137,13 @@ def whole_words(text: str, start: int, end: int) -> tuple[int, int]:
 
 
 def _joined(left: str, right: str) -> bool:
+    if unicodedata.category(right)[0] == "M" or unicodedata.category(right) == "Cf":
+        return True
     return _in_word(left) and _in_word(right)
 
 
 def _in_word(character: str) -> bool:
-    if unicodedata.category(character)[0] not in "LNM":
+    category = unicodedata.category(character)
+    if category[0] not in "LNM" and category != "Cf":
         return False
     return not unicodedata.name(character, "").startswith(_SPACELESS)

@@ -5,13 +5,13 @@ batching wastes on a CPU. Batches are a function of the lengths alone, so the sa
 The order is restored by the caller with `Batch.positions`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dpr_export.runtime.session import Outputs, Session
+from dpr_export.runtime.session import Feeds, Outputs
 
 BATCH_TOKENS = 2048
 
@@ -65,28 +65,30 @@ def padded(rows: Sequence[Sequence[int]], length: int, fill: int) -> NDArray[np.
 
 
 def run_rows(
-    session: Session,
+    run: Callable[[Feeds], Outputs],
     input_ids: Sequence[Sequence[int]],
     token_type_ids: Sequence[Sequence[int]] | None = None,
     *,
     pad_token_id: int,
     batch_tokens: int = BATCH_TOKENS,
 ) -> Iterator[tuple[Batch, Outputs]]:
-    """Run rows of any lengths through a session, and yield each batch with its outputs.
+    """Run rows of any lengths in batches, and yield each batch with its outputs.
 
     Args:
-        session: a session that takes input_ids, attention_mask and perhaps token_type_ids.
+        run: given input_ids, attention_mask and, if they are given here, token_type_ids, int64 (rows, sequence).
         input_ids: the rows' tokens.
-        token_type_ids: the rows' token types; None for zeros.
+        token_type_ids: the rows' token types, or None.
         pad_token_id: what the shorter rows of a batch are filled up with; the mask leaves it out.
         batch_tokens: the budget of `by_token_budget`.
     """
     for batch in by_token_budget([len(row) for row in input_ids], batch_tokens):
         rows = [input_ids[position] for position in batch.positions]
-        types = [token_type_ids[position] if token_type_ids else () for position in batch.positions]
         feeds = {
             "input_ids": padded(rows, batch.length, pad_token_id),
             "attention_mask": padded([[1] * len(row) for row in rows], batch.length, 0),
-            "token_type_ids": padded(types, batch.length, 0),
         }
-        yield batch, session.run({name: feeds[name] for name in session.input_names})
+        if token_type_ids is not None:
+            feeds["token_type_ids"] = padded(
+                [token_type_ids[position] for position in batch.positions], batch.length, 0
+            )
+        yield batch, run(feeds)

@@ -1,12 +1,9 @@
 """The command `dpr-runtime`: answer, encode, inspect and verify with an exported folder."""
 
 import json as jsonlib
-import sys
 import time
-from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Annotated
 
 import numpy as np
@@ -15,11 +12,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from dpr_export.models.config import DPRConfig
-from dpr_export.models.folder import ExportedFolder
+from dpr_export.models.folder import ExportedFolder, file_written_whole
 from dpr_export.models.kinds import CONTEXT, READER, kind_of
 from dpr_export.runtime.commands import run_command
-from dpr_export.runtime.encoders import DPRContextEncoder, DPRQuestionEncoder, Vectors
-from dpr_export.runtime.passages import Passage, read_passages
+from dpr_export.runtime.encoders import DPRContextEncoder, DPRQuestionEncoder
+from dpr_export.runtime.passages import Passage, opened, read_passages
 from dpr_export.runtime.reader import DPRReader
 from dpr_export.runtime.show import show_answers, show_manifest
 from dpr_export.runtime.verify import verify as checks_of
@@ -42,7 +39,7 @@ def answer(
     folder: Folder,
     question: Annotated[str, typer.Option(help="The question.", show_default=False)],
     passages: Annotated[
-        Path | None, typer.Option(help="A file of JSON lines with title and text.", show_default=False)
+        str | None, typer.Option(help="JSON lines with title and text; - is standard input.", show_default=False)
     ] = None,
     title: Annotated[list[str] | None, typer.Option(help="A passage's title; may be repeated.")] = None,
     text: Annotated[list[str] | None, typer.Option(help="A passage's text; may be repeated.")] = None,
@@ -56,7 +53,7 @@ def answer(
     with DPRReader.from_pretrained(folder, threads=threads) as reader:
         answers = reader.answer(
             question,
-            [passage.title for passage in read],
+            [passage.title or "" for passage in read],
             [passage.text for passage in read],
             top_k=top_k,
             max_answer_length=max_answer_length,
@@ -67,17 +64,19 @@ def answer(
         show_answers(Console(highlight=False), question, answers, read)
 
 
-def _passages(file: Path | None, titles: list[str], texts: list[str]) -> list[Passage]:
-    if file is not None and texts:
-        raise typer.BadParameter("give --passages or --text, not both")
+def _passages(file: str | None, titles: list[str], texts: list[str]) -> list[Passage]:
+    if file is not None and (texts or titles):
+        raise typer.BadParameter("give --passages, or --title and --text, not both")
     if file is not None:
-        with file.open(encoding="utf-8") as lines:
-            return read_passages(lines, str(file))
+        with opened(file) as lines:
+            return read_passages(lines, file)
     if not texts:
         raise typer.BadParameter("there are no passages: give --passages FILE.jsonl, or --title and --text")
     if titles and len(titles) != len(texts):
         raise typer.BadParameter(f"--title is given {len(titles)} times and --text {len(texts)} times")
-    return [Passage(title, text) for title, text in zip(titles or [""] * len(texts), texts, strict=True)]
+    if not titles:
+        return [Passage(None, text) for text in texts]
+    return [Passage(title, text) for title, text in zip(titles, texts, strict=True)]
 
 
 @app.command()
@@ -85,9 +84,9 @@ def encode(
     folder: Folder,
     output: Annotated[Path, typer.Option("-o", "--output", help="The .npy file to write.", show_default=False)],
     file: Annotated[
-        str,
-        typer.Argument(help="One text a line, or JSON lines (.jsonl) with title and text; - is standard input."),
+        str, typer.Argument(help="One text a line, or JSON lines (.jsonl) with title and text; - is standard input.")
     ] = "-",
+    jsonl: Annotated[bool, typer.Option("--jsonl", help="Read JSON lines, whatever the file is called.")] = False,
     threads: Threads = None,
 ) -> None:
     """Turn questions or passages into vectors, with an encoder: float32 (n, dim), in the order given."""
@@ -95,40 +94,22 @@ def encode(
     if kind is READER:
         raise ValueError(f"{folder} holds a reader, which gives no vectors: use a question or context encoder")
     console = Console(stderr=True, highlight=False)
-    read = _texts(file)
-    titles, texts = [passage.title for passage in read], [passage.text for passage in read]
-    start = time.perf_counter()
-    if kind is CONTEXT:
-        with DPRContextEncoder.from_pretrained(folder, threads=threads) as context:
-            titled = titles if any(titles) else None
-            vectors = context.encode(texts, titled, show_progress=console.is_terminal)
-    else:
-        with DPRQuestionEncoder.from_pretrained(folder, threads=threads) as question:
-            vectors = question.encode(texts, show_progress=console.is_terminal)
-    _save(output, vectors)
+    with file_written_whole(output) as written, opened(file) as lines:
+        if jsonl or file.endswith(".jsonl"):
+            read = read_passages(lines, file)
+        else:
+            read = [Passage(None, line.rstrip("\r\n")) for line in lines]
+        titles, texts = [passage.title for passage in read], [passage.text for passage in read]
+        start = time.perf_counter()
+        if kind is CONTEXT:
+            with DPRContextEncoder.from_pretrained(folder, threads=threads) as context:
+                vectors = context.encode(texts, titles, show_progress=console.is_terminal)
+        else:
+            with DPRQuestionEncoder.from_pretrained(folder, threads=threads) as question:
+                vectors = question.encode(texts, show_progress=console.is_terminal)
+        np.save(written, vectors, allow_pickle=False)
     rate = len(texts) / (time.perf_counter() - start)
     console.print(f"{len(texts):,} texts to {escape(str(output))}: float32 {vectors.shape}, {rate:,.0f} texts/s")
-
-
-def _texts(file: str) -> list[Passage]:
-    with nullcontext(sys.stdin) if file == "-" else Path(file).open(encoding="utf-8") as lines:
-        if file.endswith(".jsonl"):
-            return read_passages(lines, file)
-        return [Passage("", line.rstrip("\r\n")) for line in lines]
-
-
-def _save(output: Path, vectors: Vectors) -> None:
-    """Write the vectors whole, or not at all."""
-    with NamedTemporaryFile(dir=output.parent, prefix=f".{output.name}.", delete=False) as temporary:
-        written = Path(temporary.name)
-        try:
-            np.save(temporary, vectors, allow_pickle=False)
-            temporary.close()
-            written.chmod(0o644)
-            written.replace(output)
-        except BaseException:
-            written.unlink(missing_ok=True)
-            raise
 
 
 @app.command()

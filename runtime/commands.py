@@ -1,7 +1,7 @@
 """Run a command so that it ends as a good citizen of the shell: one line for an error, and an exit code that means it.
 
-0 is success, 1 an error in what was given, 2 wrong usage, 130 Ctrl-C, 143 a request to end. Ctrl-C and the request to
-end run every clean-up first, so that nothing half-written stays behind.
+0 is success, 1 an error in what was given, 2 wrong usage, 130 Ctrl-C, 143 a request to end, 129 a terminal that was
+closed. The last three run every clean-up first, so that nothing half-written stays behind.
 """
 
 import os
@@ -18,7 +18,9 @@ _EXPECTED = (OSError, ValueError, IndexError, TypeError, ImportError, RuntimeErr
 
 def run_command(app: typer.Typer, name: str) -> NoReturn:
     """Run `app` on the process's arguments, and exit."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for name_of_signal in ("SIGTERM", "SIGHUP"):
+        if number := getattr(signal, name_of_signal, None):
+            signal.signal(number, _end)
     try:
         code = app(standalone_mode=False)
         sys.stdout.flush()
@@ -33,6 +35,12 @@ def run_command(app: typer.Typer, name: str) -> NoReturn:
     except _EXPECTED as error:
         _fail(name, str(error) or type(error).__name__, 1)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _end(number: int, _: object) -> NoReturn:
+    """Exit as a shell reports a signal, once: a second one must not interrupt the clean-up."""
+    signal.signal(number, signal.SIG_IGN)
+    sys.exit(128 + number)
 
 
 def _fail(name: str, message: str, code: int) -> NoReturn:

@@ -51,22 +51,27 @@ class _Encoder(DPRModel):
         return self._call(input_ids, attention_mask, token_type_ids, return_dict)
 
     def _vectors(
-        self, first: list[str], second: list[str] | None, segments: str, batch_tokens: int, show_progress: bool
+        self, rows: Sequence[tuple[str, ...]], segments: str, batch_tokens: int, show_progress: bool
     ) -> Vectors:
-        vectors = np.empty((len(first), self.config.dim), dtype=np.float32)
-        if not first:
-            return vectors
+        """The vector of each row, which is one string or a pair of them."""
+        vectors = np.empty((len(rows), self.config.dim), dtype=np.float32)
         limit = min(self.config.max_position_embeddings, self.tokenizer.model_max_length)
-        encoded = self.tokenizer(first, second, truncation=True, max_length=limit)
-        types = encoded["token_type_ids"] if segments == "hf" else None
+        ids: list[list[int]] = [[]] * len(rows)
+        types: list[list[int]] = [[]] * len(rows)
+        for strings in (1, 2):
+            places = [place for place, row in enumerate(rows) if len(row) == strings]
+            columns = [[rows[place][column] for place in places] for column in range(strings)]
+            encoded = self.tokenizer(*columns, truncation=True, max_length=limit)
+            for place, its_ids, its_types in zip(places, encoded["input_ids"], encoded["token_type_ids"], strict=True):
+                ids[place], types[place] = its_ids, its_types
         batches = run_rows(
-            self._session,
-            encoded["input_ids"],
-            types,
+            self._run,
+            ids,
+            types if segments == "hf" else None,
             pad_token_id=self.tokenizer.pad_token_id,
             batch_tokens=batch_tokens,
         )
-        with progress(len(first), "encode", show_progress) as done:
+        with progress(len(rows), "encode", show_progress) as done:
             for batch, outputs in batches:
                 vectors[batch.positions] = outputs["pooler_output"]
                 done(len(batch.positions))
@@ -92,7 +97,8 @@ class DPRQuestionEncoder(_Encoder):
         Raises:
             TypeError: `texts` is one string, or holds something else than strings.
         """
-        return self._vectors(_strings("texts", texts), None, "hf", batch_tokens, show_progress)
+        rows = [(text,) for text in _strings("texts", texts)]
+        return self._vectors(rows, "hf", batch_tokens, show_progress)
 
 
 class DPRContextEncoder(_Encoder):
@@ -103,7 +109,7 @@ class DPRContextEncoder(_Encoder):
     def encode(
         self,
         texts: Sequence[str],
-        titles: Sequence[str] | None = None,
+        titles: Sequence[str | None] | None = None,
         *,
         segments: str = "hf",
         batch_tokens: int = BATCH_TOKENS,
@@ -113,7 +119,7 @@ class DPRContextEncoder(_Encoder):
 
         Args:
             texts: the passages; each is cut at the model's length.
-            titles: their titles, which stand before them; None for passages without titles.
+            titles: their titles, which stand before them; None for one that has none, or in place of the list.
             segments: "hf" gives the text token type 1, as transformers' tokenizer does; "dpr" gives zeros all along,
                 as the first DPR code did, and with it the published indexes of passages.
             batch_tokens: how many tokens, padding included, one batch may have.
@@ -129,19 +135,18 @@ class DPRContextEncoder(_Encoder):
         if segments not in SEGMENTS:
             raise ValueError(f"segments is {segments!r}, and must be one of: {', '.join(SEGMENTS)}")
         passages = _strings("texts", texts)
-        if titles is None:
-            return self._vectors(passages, None, segments, batch_tokens, show_progress)
-        named = _strings("titles", titles)
+        named = [None] * len(passages) if titles is None else _strings("titles", titles, or_none=True)
         if len(named) != len(passages):
             raise ValueError(f"titles has {len(named)} entries and texts {len(passages)}: give as many")
-        return self._vectors(named, passages, segments, batch_tokens, show_progress)
+        rows = [(text,) if title is None else (title, text) for title, text in zip(named, passages, strict=True)]
+        return self._vectors(rows, segments, batch_tokens, show_progress)
 
 
-def _strings(name: str, values: Sequence[str]) -> list[str]:
+def _strings(name: str, values: Sequence[Any], or_none: bool = False) -> list[Any]:
     if isinstance(values, str):
         raise TypeError(f"{name} is one string: give a list of strings")
     strings = list(values)
-    wrong = next((index for index, value in enumerate(strings) if not isinstance(value, str)), None)
-    if wrong is not None:
-        raise TypeError(f"{name}[{wrong}] is of type {type(strings[wrong]).__name__}, not a string")
+    for index, value in enumerate(strings):
+        if not (isinstance(value, str) or (or_none and value is None)):
+            raise TypeError(f"{name}[{index}] is of type {type(value).__name__}, not a string")
     return strings

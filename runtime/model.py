@@ -3,6 +3,7 @@
 A model holds a session and nothing that changes, so it may be called from several threads at once.
 """
 
+import os
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -17,7 +18,7 @@ from dpr_export.models.tokenizers import BertTokenizer
 from dpr_export.runtime.inputs import checked_feeds
 from dpr_export.runtime.processors import usable_processors
 from dpr_export.runtime.selection import Choice, choose
-from dpr_export.runtime.session import Session, open_session
+from dpr_export.runtime.session import Feeds, Outputs, Session, open_session
 
 
 class DPRModel:
@@ -71,16 +72,18 @@ class DPRModel:
             ValueError: the folder is damaged, holds another kind of model, or not the variant asked for.
             ImportError: the engine is not installed.
         """
-        if threads is not None and threads < 1:
-            raise ValueError(f"threads is {threads}, and must be at least 1")
+        processors = os.cpu_count() or 1
+        if threads is not None and not 1 <= threads <= processors:
+            raise ValueError(f"threads is {threads}, and must be from 1 to the machine's {processors} processors")
         if not (Path(folder) / MANIFEST_FILE).is_file():
-            raise OSError(
-                f"{folder} is not an exported folder. This command makes one from the checkpoint {folder}: "
-                + command_that_makes(folder)
-            )
+            raise OSError(f"{folder} is not an exported folder. This command makes one: {command_that_makes(folder)}")
         opened = ExportedFolder.open(folder, verify=verify)
         config = DPRConfig.from_pretrained(folder)
         found = kind_of(config.architectures)
+        if opened.manifest.kind != found.name:
+            raise ValueError(
+                f"{folder} is damaged: config.json is a {found.name}'s, the manifest a {opened.manifest.kind}'s"
+            )
         if found is not cls.kind:
             raise ValueError(f"{folder} holds a {found.architecture}, not a {cls.kind.architecture}")
         choice = choose(opened, backend=backend, precision=precision)
@@ -90,24 +93,24 @@ class DPRModel:
         return cls(session, config, tokenizer, choice, opened)
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Copy the exported folder that this model was loaded from.
-
-        Raises:
-            FileExistsError: `folder` exists.
-        """
+        """Copy the exported folder that this model was loaded from into a folder, which may exist."""
         if self._folder is None:
             raise RuntimeError("this model was not loaded from a folder")
-        copy_folder(self._folder.path, Path(folder))
+        copy_folder(self._folder, Path(folder))
 
     def _call(self, input_ids: Any, attention_mask: Any, token_type_ids: Any, return_dict: bool | None) -> Any:
         """The original's call: check, run, and give back what was asked for."""
         if input_ids is None:
             raise ValueError("You have to specify either input_ids or inputs_embeds")
         feeds = checked_feeds(self.kind, self.config, input_ids, attention_mask, token_type_ids)
-        results: dict[str, Any] = self._session.run(feeds)
+        results = self._session.run(feeds)
         output = self.kind.output_class(**{name: like(results[name], input_ids) for name in self.kind.outputs})
         as_dataclass = self.config.return_dict if return_dict is None else return_dict
         return output if as_dataclass else output.to_tuple()
+
+    def _run(self, feeds: Feeds) -> Outputs:
+        """Run one batch of rows that were tokenized here. They are checked too: a configuration may be damaged."""
+        return self._session.run(checked_feeds(self.kind, self.config, **feeds))
 
     def warmup(self, shapes: tuple[tuple[int, int], ...] = ((1, 16), (1, 128), (8, 128))) -> Self:
         """Run the shapes (batch, sequence) that one expects, so that the first real call is as fast as the rest."""

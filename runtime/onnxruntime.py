@@ -57,7 +57,11 @@ class OnnxRuntimeSession:
         session = self._session
         if session is None:
             raise RuntimeError("this session is closed")
-        return dict(zip(self.output_names, session.run(None, feeds), strict=True))
+        try:
+            outputs = session.run(None, feeds)
+        except Exception as error:  # as above
+            raise RuntimeError(f"ONNX Runtime failed: {error}") from None
+        return dict(zip(self.output_names, outputs, strict=True))
 
     def close(self) -> None:
         self._session = None

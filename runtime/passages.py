@@ -1,14 +1,17 @@
 """Read passages and texts from files that people have: JSON lines, or one text a line."""
 
 import json
-from collections.abc import Iterable
-from typing import NamedTuple
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple, TextIO
 
 
 class Passage(NamedTuple):
-    """A passage: its title, which may be empty, and its text."""
+    """A passage: its title, None where it has none, and its text."""
 
-    title: str
+    title: str | None
     text: str
 
 
@@ -31,12 +34,30 @@ def read_passages(lines: Iterable[str], name: str) -> list[Passage]:
             continue
         try:
             value = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{name}, line {number}, is not JSON: {error}") from None
         if not isinstance(value, dict):
             raise ValueError(f"{name}, line {number}, is no JSON object with the fields title and text")
-        title, text = value.get("title") or "", value.get("text")
-        if not isinstance(text, str) or not isinstance(title, str):
+        title, text = value.get("title"), value.get("text")
+        if not isinstance(text, str) or not isinstance(title, str | None):
             raise ValueError(f'{name}, line {number}, needs the string "text", and "title" must be a string too')
         passages.append(Passage(title, text))
     return passages
+
+
+@contextmanager
+def opened(file: str) -> Iterator[TextIO]:
+    """Open a file of UTF-8 text, with or without a byte-order mark; - is standard input.
+
+    Raises:
+        OSError: the file cannot be opened.
+        ValueError: it is not UTF-8; the message names it.
+    """
+    try:
+        if file == "-":
+            yield sys.stdin
+        else:
+            with Path(file).open(encoding="utf-8-sig") as lines:
+                yield lines
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} is not UTF-8 text: {error}") from None

@@ -166,7 +166,7 @@ class DPRReader(DPRModel):
         """Start logits, end logits and relevance of each row, cut back to the row's own length."""
         found: dict[int, tuple[Logits, Logits, float]] = {}
         batches = run_rows(
-            self._session,
+            self._run,
             [row.input_ids for row in rows],
             pad_token_id=self.tokenizer.pad_token_id,
             batch_tokens=batch_tokens,
@@ -184,14 +184,22 @@ class DPRReader(DPRModel):
 
 def _asked(questions: list[str], titles: Any, texts: Any) -> list[tuple[str, list[str], list[str]]]:
     """Each question with its own titles and texts, checked."""
+    for name, given in (("titles", titles), ("texts", texts)):
+        if isinstance(given, str):
+            raise TypeError(f"{name} is one string: for a list of questions give a list of {name} for each")
     if not len(questions) == len(titles) == len(texts):
         raise ValueError(
             f"there are {len(questions)} questions, {len(titles)} lists of titles and {len(texts)} lists of texts"
         )
-    asked = [(q, list(ts), list(xs)) for q, ts, xs in zip(questions, titles, texts, strict=True)]
+    asked = [(q, _listed(ts), _listed(xs)) for q, ts, xs in zip(questions, titles, texts, strict=True)]
     for question, its_titles, its_texts in asked:
         if len(its_titles) != len(its_texts):
             raise ValueError(f"titles has {len(its_titles)} entries and texts {len(its_texts)}: give as many")
         if not its_texts:
             raise ValueError(f"texts is empty: the question {question!r} needs at least one passage")
     return asked
+
+
+def _listed(given: str | Sequence[str]) -> list[str]:
+    """A string is a list of one, as it is to the tokenizer."""
+    return [given] if isinstance(given, str) else list(given)

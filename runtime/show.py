@@ -16,15 +16,17 @@ _SENTENCE_END = re.compile(r"[.!?。!?]['\"”’)\]]*\s+")
 
 def show_answers(console: Console, question: str, answers: Sequence[Answer], passages: Sequence[Passage]) -> None:
     """Print ranked answers, each with its scores and marked in its sentence."""
-    console.print(Text(question, style="bold"))
+    console.print(Text(printable(question), style="bold"))
+    if not answers:
+        console.print("\nno answer: the passages have no text")
     for rank, answer in enumerate(answers, start=1):
         heading = Text.assemble(
             f"\n{rank}  ",
-            (answer.text, "bold green"),
+            (printable(answer.text), "bold green"),
             (f"   relevance {answer.relevance_score:.2f}, span {answer.span_score:.2f}", "dim"),
         )
         console.print(heading)
-        place = answer.title or f"passage {answer.passage + 1}"
+        place = printable(answer.title) or f"passage {answer.passage + 1}"
         start, end = sentence_around(passages[answer.passage].text, answer.start, answer.end)
         sentence = _marked(place, passages[answer.passage].text, answer, start, end, console.is_terminal)
         for line in sentence.wrap(console, console.width - 3):
@@ -37,7 +39,17 @@ def _marked(place: str, text: str, answer: Answer, start: int, end: int, colour:
     """`place: ... answer ...`, the answer underlined on a terminal and in [brackets] elsewhere."""
     inside = (text[answer.start : answer.end], "underline green") if colour else f"[{answer.text}]"
     line = Text.assemble((f"{place}: ", "cyan"), text[start : answer.start], inside, text[answer.end : end].rstrip())
-    return Text(re.sub(r"\s", " ", line.plain), spans=line.spans)
+    return Text(printable(line.plain), spans=line.spans)
+
+
+def plain(text: str) -> Text:
+    """Text for a table's cell, in which brackets are brackets."""
+    return Text(printable(text))
+
+
+def printable(text: str) -> str:
+    """Text with its line breaks as spaces, and control characters, which could move the cursor, as U+FFFD."""
+    return "".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in text)
 
 
 def sentence_around(text: str, start: int, end: int) -> tuple[int, int]:
@@ -60,24 +72,28 @@ def sentence_around(text: str, start: int, end: int) -> tuple[int, int]:
 def show_manifest(console: Console, manifest: Manifest) -> None:
     """Print a manifest as two tables: the variants with their proofs, and the files."""
     revision = f" at {manifest.source.revision}" if manifest.source.revision else ""
-    console.print(f"[bold]{manifest.kind}[/], exported from {manifest.source.name}{revision}", highlight=False)
-    console.print(f"[dim]weights SHA-256 {manifest.source.sha256}[/]", highlight=False)
     versions = ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
-    console.print(f"[dim]opset {manifest.opset}; made by {versions}[/]\n", highlight=False)
+    for text, style in (
+        (f"{manifest.kind}, exported from {manifest.source.name}{revision}", "bold"),
+        (f"weights SHA-256 {manifest.source.sha256}", "dim"),
+        (f"opset {manifest.opset}; made by {versions}\n", "dim"),
+    ):
+        console.print(Text(printable(text.rstrip()), style=style))
+    console.print()
     variants = Table("variant", "file", "largest difference to PyTorch", "checked on", "by", box=None, pad_edge=False)
     for variant in manifest.variants:
         proof = variant.proof
         variants.add_row(
-            f"{variant.backend} {variant.precision}",
-            variant.file,
+            plain(f"{variant.backend} {variant.precision}"),
+            plain(variant.file),
             f"{proof.largest_error:.1e} ({proof.share_of_bound:.1%} of what is allowed)",
             ", ".join(f"{batch}x{length}" for batch, length in proof.shapes),
-            proof.engine,
+            plain(proof.engine),
         )
     files = Table("file", "bytes", "SHA-256", box=None, pad_edge=False)
     files.columns[1].justify = "right"
     for name, record in manifest.files.items():
-        files.add_row(name, f"{record.bytes:,}", record.sha256[:16])
+        files.add_row(plain(name), f"{record.bytes:,}", plain(record.sha256[:16]))
     console.print(variants, highlight=False)
     console.print()
     console.print(files, highlight=False)

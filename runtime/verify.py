@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dpr_export.models.folder import GOLDEN_FILE, ExportedFolder
+from dpr_export.models.folder import ExportedFolder
 from dpr_export.models.golden import allowed_error, largest_error, read_golden
-from dpr_export.models.manifest import Variant
+from dpr_export.models.manifest import GOLDEN_FILE, Variant
 from dpr_export.runtime.processors import usable_processors
 from dpr_export.runtime.session import open_session
 

@@ -34,8 +34,9 @@ def write_checkpoint(folder: Path, kind: str, seed: int = 0, **config: Any) -> P
     torch.manual_seed(seed)
     configuration = transformers.DPRConfig(**{**TINY, **config})
     model = getattr(transformers, KINDS[kind].architecture)(configuration)
-    for parameter in model.parameters():  # biases and LayerNorm too, which start as zeros and ones
-        torch.nn.init.normal_(parameter, std=0.2) if parameter.ndim == 1 else None
+    for name, parameter in model.named_parameters():  # biases and LayerNorm too, which start as zeros and ones
+        if parameter.ndim == 1:
+            torch.nn.init.normal_(parameter, mean=1.0 if name.endswith("LayerNorm.weight") else 0.0, std=0.2)
     model.save_pretrained(folder)
     (folder / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n", encoding="utf-8")
     return folder

@@ -101,6 +101,13 @@ def test_a_weight_of_another_shape_is_refused(checkpoint) -> None:
         ({"architectures": None}, "architectures in config.json is None"),
         ({"model_type": "bert"}, "model_type is 'bert'"),
         ({"hidden_act": "no_such"}, "cannot be loaded"),
+        ({"num_hidden_layers": 0}, "num_hidden_layers in config.json is 0, and must be a whole number from 1"),
+        ({"max_position_embeddings": 1}, "max_position_embeddings in config.json is 1"),
+        ({"vocab_size": None}, "vocab_size in config.json is None"),
+        ({"hidden_size": "q"}, "hidden_size in config.json is 'q'"),
+        ({"type_vocab_size": 0}, "type_vocab_size in config.json is 0"),
+        ({"pad_token_id": -1}, r"pad_token_id is -1, and must be within 0\.\.119"),
+        ({"architectures": 5}, "architectures in config.json is 5, and must be a list"),
         ({"num_attention_heads": 5}, "cannot be loaded"),
     ],
 )

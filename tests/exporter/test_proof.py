@@ -9,9 +9,13 @@ import pytest
 import torch
 import transformers
 from onnx import numpy_helper
+from safetensors.torch import load_file, save_file
 
 from dpr_export.exporter import ExportError, export
 from dpr_export.exporter import trace as tracing
+from dpr_export.exporter.load import load
+from dpr_export.exporter.prove import examples
+from dpr_export.exporter.source import Checkpoint
 from dpr_export.models.kinds import KINDS
 from dpr_export.models.variants import MODEL_FILE
 from dpr_export.runtime.session import open_session
@@ -75,6 +79,56 @@ def _ignore_the_mask(model: onnx.ModelProto) -> None:
     raise AssertionError("the graph has no mask constant")
 
 
+def _mask_by_the_ids(model: onnx.ModelProto) -> None:
+    """Read `input_ids != 0` wherever the mask was read."""
+    for node in model.graph.node:
+        node.input[:] = ["mask_of_ids" if name == "attention_mask" else name for name in node.input]
+    zero = numpy_helper.from_array(np.array(0), "no_id")
+    model.graph.initializer.append(zero)
+    made = [
+        onnx.helper.make_node("Equal", ["input_ids", "no_id"], ["is_padding"]),
+        onnx.helper.make_node("Not", ["is_padding"], ["is_no_padding"]),
+        onnx.helper.make_node("Cast", ["is_no_padding"], ["mask_of_ids"], to=onnx.TensorProto.INT64),
+    ]
+    nodes = [*made, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+def _forget_a_word(model: onnx.ModelProto) -> None:
+    """Zero the embedding of one word that no example holds."""
+    weight = next(tensor for tensor in model.graph.initializer if list(tensor.dims) == [120, 32])
+    values = numpy_helper.to_array(weight).copy()
+    values[101] = 0
+    weight.CopyFrom(numpy_helper.from_array(values, weight.name))
+
+
+def _swap_the_activation(model: onnx.ModelProto) -> None:
+    """Use the tanh approximation of GELU: x -> 0.5 x (1 + erf(x / 1.4142135)) with another constant."""
+    for tensor in model.graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if values.size == 1 and values.dtype == np.float32 and abs(values.item() - 2**0.5) < 1e-3:
+            tensor.CopyFrom(numpy_helper.from_array(np.full_like(values, 1.42), tensor.name))
+            return
+    raise AssertionError("the graph has no GELU")
+
+
+def _answer_in_float64(model: onnx.ModelProto) -> None:
+    """Give the first output another type."""
+    output = model.graph.output[0]
+    for node in model.graph.node:
+        node.output[:] = ["single" if name == output.name else name for name in node.output]
+    model.graph.node.append(onnx.helper.make_node("Cast", ["single"], [output.name], to=onnx.TensorProto.DOUBLE))
+    output.type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
+
+
+def _rename_an_output(model: onnx.ModelProto) -> None:
+    name = model.graph.output[0].name
+    for node in model.graph.node:
+        node.output[:] = ["renamed" if output == name else output for output in node.output]
+    model.graph.output[0].name = "renamed"
+
+
 def _fix_an_axis(model: onnx.ModelProto) -> None:
     """Fix the length at the traced one."""
     for value in model.graph.input:
@@ -83,7 +137,19 @@ def _fix_an_axis(model: onnx.ModelProto) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("damage", [_change_a_weight, _ignore_the_mask, _fix_an_axis])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        _change_a_weight,
+        _ignore_the_mask,
+        _mask_by_the_ids,
+        _forget_a_word,
+        _swap_the_activation,
+        _answer_in_float64,
+        _rename_an_output,
+        _fix_an_axis,
+    ],
+)
 def test_a_graph_that_was_broken_is_not_proved_and_leaves_no_folder(
     checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, damage: Callable[[onnx.ModelProto], None]
 ) -> None:
@@ -103,15 +169,46 @@ def test_a_graph_that_was_broken_is_not_proved_and_leaves_no_folder(
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
-def test_every_row_of_the_grid_has_its_own_padding(checkpoint) -> None:
-    from dpr_export.exporter.load import load
-    from dpr_export.exporter.prove import examples
-    from dpr_export.exporter.source import Checkpoint
+def test_the_grid_finds_a_broken_graph_without_the_check_of_weights(
+    checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The two proofs stand apart: what a graph computes is compared also where its weights are not."""
+    from dpr_export.exporter import weights
 
+    monkeypatch.setattr(weights, "check_weights", lambda *_: 0)
+    other = load(Checkpoint(checkpoint("question", "other", seed=1), "other"))
+    trace = tracing.trace
+    monkeypatch.setattr(tracing, "trace", lambda _, path, opset: trace(other, path, opset))
+    with pytest.raises(ExportError, match="not proved: pooler_output at 1 x 1 differs from PyTorch by"):
+        export(str(checkpoint("question")), tmp_path / "out")
+
+
+def test_every_position_is_compared_and_so_are_more_than_512(checkpoint, tmp_path: Path) -> None:
+    manifest = export(str(checkpoint("question", max_position_embeddings=700)), tmp_path / "out")
+    assert manifest.variants[0].proof.shapes[1] == (1, 700)
+
+
+def test_an_original_that_is_not_finite_is_refused(checkpoint, tmp_path: Path) -> None:
+    folder = checkpoint("reader")
+    weights = load_file(folder / "model.safetensors")
+    weights["span_predictor.qa_outputs.bias"][0] = float("inf")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ExportError, match="the original's own start_logits is not finite"):
+        export(str(folder), tmp_path / "out")
+
+
+def test_a_configuration_that_returns_tuples_is_exported(checkpoint, tmp_path: Path) -> None:
+    assert export(str(checkpoint("reader", return_dict=False)), tmp_path / "out").kind == "reader"
+
+
+def test_every_row_of_the_grid_has_its_own_padding(checkpoint) -> None:
     original = load(Checkpoint(checkpoint("question"), "tiny"))
     mask = next(call.feeds["attention_mask"] for call in examples(original) if call.shape == (8, 128))
     assert mask[0].all()
     assert not mask[1].any()
+    ids = next(call.feeds["input_ids"] for call in examples(original) if call.shape == (8, 128))
+    assert ((ids == 0) & (mask == 1)).any()
+    assert ((ids != 0) & (mask == 0)).any()
     middle = mask[2].tolist()
     assert 0 in middle[: middle.index(1) + len(middle) // 2]
     assert middle[-1] == 0

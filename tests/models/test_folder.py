@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from dpr_export.models import folder as folder_module
-from dpr_export.models.folder import ExportedFolder, written_whole
+from dpr_export.models.folder import ExportedFolder, file_written_whole, written_whole
 from dpr_export.models.golden import Example, allowed_error, largest_error, read_golden, write_golden
 from dpr_export.models.manifest import MANIFEST_FILE
 
 
 def fill(folder: Path, content: str) -> None:
-    (folder / MANIFEST_FILE).write_text("{}")
+    (folder / MANIFEST_FILE).write_text('{"schema": 9, "kind": "", "variants": [], "files": {}}')
     (folder / "content").write_text(content)
 
 
@@ -32,7 +32,7 @@ def test_a_folder_appears_when_it_is_whole(tmp_path: Path) -> None:
         assert not output.exists()
     assert (output / "content").read_text() == "new"
     assert names(tmp_path / "deep") == ["out"]
-    assert output.stat().st_mode & 0o777 == 0o777 & ~folder_module._umask()
+    assert output.stat().st_mode & 0o777 == 0o777 & ~folder_module.umask()
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
@@ -56,7 +56,10 @@ def test_an_exported_folder_is_replaced_only_with_force(
     output = tmp_path / "out"
     with written_whole(output) as making:
         fill(making, "old")
-    with pytest.raises(FileExistsError, match="exists: give another, or --force"), written_whole(output):
+    with (
+        pytest.raises(FileExistsError, match=r"exists: give another, or replace it with force \(--force\)"),
+        written_whole(output),
+    ):
         pass
     with pytest.raises(ValueError, match="broken"), written_whole(output, force=True):
         raise ValueError("broken")
@@ -71,11 +74,73 @@ def test_force_never_replaces_what_is_no_exported_folder(tmp_path: Path) -> None
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     (tmp_path / "file").write_text("x")
-    for name in ("mine", "file"):
+    (tmp_path / "extension").mkdir()
+    (tmp_path / "extension" / MANIFEST_FILE).write_text('{"manifest_version": 3, "name": "of a browser"}')
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for name in ("mine", "file", "extension", "link"):
         refused = pytest.raises(FileExistsError, match="is not an exported folder: --force replaces only those")
         with refused, written_whole(tmp_path / name, force=True):
             pass
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
+
+
+def test_what_a_link_points_to_is_replaced_and_the_link_stays(tmp_path: Path) -> None:
+    with written_whole(tmp_path / "real") as making:
+        fill(making, "old")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with written_whole(tmp_path / "link", force=True) as making:
+        fill(making, "new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real" / "content").read_text() == "new"
+    assert names(tmp_path) == ["link", "real"]
+
+
+def test_a_parent_that_others_use_meanwhile_stays(tmp_path: Path) -> None:
+    def fail_beside_another() -> None:
+        with written_whole(tmp_path / "new" / "out"):
+            (tmp_path / "new" / "other").mkdir()
+            raise ValueError("the real error")
+
+    with pytest.raises(ValueError, match="the real error"):
+        fail_beside_another()
+    assert names(tmp_path / "new") == ["other"]
+
+
+def test_a_file_is_written_whole_through_a_link_and_with_the_umask(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    before = os.umask(0o077)
+    try:
+        with file_written_whole(tmp_path / "link") as file:
+            file.write(b"whole")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").read_bytes() == b"whole"
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o600
+
+    def fail_halfway() -> None:
+        with file_written_whole(tmp_path / "file") as file:
+            file.write(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail_halfway()
+    assert (tmp_path / "file").read_bytes() == b"whole"
+    assert names(tmp_path) == ["file", "link"]
+
+
+def test_a_pipe_is_written_to_and_stays_a_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with subprocess.Popen(["cat", tmp_path / "pipe"], stdout=subprocess.PIPE) as reader:
+        with file_written_whole(tmp_path / "pipe") as file:
+            file.write(b"through")
+        assert reader.communicate()[0] == b"through"
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path) -> None:
+    for output, message in ((tmp_path, "is a folder: give a file"), (tmp_path / "no" / "file", "there is no folder")):
+        with pytest.raises(OSError, match=message), file_written_whole(output):
+            pass
 
 
 def test_a_name_with_an_accent_may_be_replaced(tmp_path: Path) -> None:
@@ -92,8 +157,8 @@ from dpr_export.models.folder import written_whole
 print("ready", flush=True)
 while True:
     with written_whole(Path(sys.argv[1]), force=True) as making:
-        for name in ("manifest.json", "a", "b"):
-            (making / name).write_text("x" * 1000)
+        for name in ("a", "b", "manifest.json"):
+            (making / name).write_text('{"schema": 1, "kind": 1, "variants": 1, "files": 1}'.ljust(1000))
 """
 
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dpr_export.models.manifest import SCHEMA, FileRecord, Manifest, Proof, Source, Variant
+from dpr_export.models.manifest import REQUIRED_FILES, SCHEMA, FileRecord, Manifest, Proof, Source, Variant
 
-FILES = {"onnx/model.onnx": FileRecord(3, "a" * 64), "config.json": FileRecord(2, "b" * 64)}
+FILES = {name: FileRecord(3, "a" * 64) for name in ("onnx/model.onnx", *REQUIRED_FILES)}
 PROOF = Proof("engine 1.0", ((1, 1), (3, 7)), 1e-4, 2.5e-7, 0.0025)
 MANIFEST = Manifest(
     kind="reader",
@@ -56,6 +56,10 @@ def edited(*path: str | int, value: Any) -> str:
         (edited("files", "a\\..\\b", value={"bytes": 1, "sha256": ""}), "which is not a path within"),
         (edited("files", "", value={"bytes": 1, "sha256": ""}), "which is not a path within"),
         (edited("files", "config.json", value={"bytes": -1}), "lacks files.config.json.sha256"),
+        (edited("variants", value=[]), "names no variants"),
+        (edited("variants", 0, "proof", "atol", value=float("inf")), "Infinity is no number that can be compared"),
+        (MANIFEST.to_json().replace('"golden.npz"', '"gold.npz"'), "does not list golden.npz"),
+        ("[" * 100_000, "is not JSON"),
     ],
 )
 def test_a_wrong_manifest_is_refused_with_what_is_wrong(text: str, message: str) -> None:

@@ -42,12 +42,14 @@ def test_each_row_reaches_the_session_padded_and_masked_and_comes_back_to_its_pl
         return {"pooler_output": (feeds["input_ids"] * feeds["attention_mask"]).sum(axis=1)}
 
     found = np.zeros(len(rows))
-    for batch, outputs in run_rows(FakeSession(masked_sum), rows, pad_token_id=7, batch_tokens=budget):
+    for batch, outputs in run_rows(masked_sum, rows, pad_token_id=7, batch_tokens=budget):
         found[batch.positions] = outputs["pooler_output"]
     assert found.tolist() == [sum(row) for row in rows]
 
 
-def test_a_session_is_given_only_the_inputs_it_has() -> None:
-    session = FakeSession(lambda _: {}, input_names=("input_ids", "attention_mask"))
-    list(run_rows(session, [[1, 2]], pad_token_id=0))
-    assert [list(feeds) for feeds in session.calls] == [["input_ids", "attention_mask"]]
+def test_token_types_are_given_where_they_are_and_padded_with_zeros() -> None:
+    session = FakeSession(lambda _: {})
+    list(run_rows(session.run, [[1, 2]], pad_token_id=0))
+    list(run_rows(session.run, [[1, 2], [3]], [[0, 1], [1]], pad_token_id=0))
+    assert list(session.calls[0]) == ["input_ids", "attention_mask"]
+    assert session.calls[1]["token_type_ids"].tolist() == [[0, 1], [1, 0]]

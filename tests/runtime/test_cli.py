@@ -61,6 +61,11 @@ def test_passages_may_be_given_one_by_one(tiny: dict[str, Path]) -> None:
     )
     assert {answer["title"] for answer in given} == {"t", "u"}
     assert len(json.loads(run(*arguments, "--text", "a play", "--text", "b", "--top-k", "1").stdout)) == 1
+    (short,) = json.loads(run(*arguments, "--text", "a play by the river in paris", "--max-answer-length", "1").stdout)
+    assert short["span"]["start_index"] == short["span"]["end_index"]
+    piped = run(*arguments, "--passages", "-", stdin='{"title": "t", "text": "a play"}\n').stdout
+    assert json.loads(piped)[0]["title"] == "t"
+    assert "no answer" in run("answer", tiny["reader"], "--question", "who ?", "--text", "").stdout
 
 
 def test_questions_are_encoded_from_standard_input_and_from_a_file(tiny: dict[str, Path], tmp_path: Path) -> None:
@@ -79,8 +84,19 @@ def test_passages_are_encoded_with_their_titles(tiny: dict[str, Path], passages:
     run("encode", tiny["context"], passages, "-o", tmp_path / "v.npy")
     rows = [json.loads(line) for line in passages.read_text().splitlines() if line]
     with DPRContextEncoder.from_pretrained(tiny["context"]) as model:
-        expected = model.encode([row["text"] for row in rows], [row.get("title", "") for row in rows])
+        expected = model.encode([row["text"] for row in rows], [row.get("title") for row in rows])
     np.testing.assert_allclose(np.load(tmp_path / "v.npy"), expected, atol=1e-6)
+
+
+def test_an_untitled_passage_gets_the_same_vector_whatever_stands_beside_it(
+    tiny: dict[str, Path], passages: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "alone.jsonl").write_text(passages.read_text().splitlines()[1] + "\n")
+    run("encode", tiny["context"], passages, "-o", tmp_path / "both.npy")
+    run("encode", tiny["context"], tmp_path / "alone.jsonl", "-o", tmp_path / "alone.npy")
+    np.testing.assert_allclose(np.load(tmp_path / "both.npy")[1], np.load(tmp_path / "alone.npy")[0], atol=1e-6)
+    run("encode", tiny["context"], "--jsonl", "-o", tmp_path / "piped.npy", stdin=passages.read_text())
+    assert np.array_equal(np.load(tmp_path / "piped.npy"), np.load(tmp_path / "both.npy"))
 
 
 def test_no_texts_make_an_empty_file_of_vectors(tiny: dict[str, Path], tmp_path: Path) -> None:
@@ -95,6 +111,16 @@ def test_inspect_shows_the_manifest_and_gives_it_as_json(tiny: dict[str, Path]) 
     for name in manifest["files"]:
         assert name in shown
     assert manifest["source"]["sha256"] in shown
+
+
+def test_what_a_manifest_says_is_shown_as_it_is(tiny: dict[str, Path], tmp_path: Path) -> None:
+    """Brackets are no markup, and control characters do not reach the terminal."""
+    shutil.copytree(tiny["reader"], tmp_path / "odd")
+    manifest = json.loads((tmp_path / "odd" / "manifest.json").read_text())
+    manifest["source"]["name"] = "markup [/b] \x1b]0;title\x07"
+    (tmp_path / "odd" / "manifest.json").write_text(json.dumps(manifest))
+    shown = run("inspect", tmp_path / "odd").stdout
+    assert "markup [/b] \ufffd]0;title\ufffd" in shown
 
 
 def test_verify_passes_on_what_was_exported_and_fails_on_what_was_changed(
@@ -122,7 +148,7 @@ def test_verify_compares_with_the_golden_outputs(tiny: dict[str, Path], tmp_path
 
     model = onnx.load(graph)
     weight = next(tensor for tensor in model.graph.initializer if list(tensor.dims) == [32, 64])
-    weight.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weight) * np.float32(1.5), weight.name))
+    weight.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weight) * np.float32(1.01), weight.name))
     onnx.save(model, graph)
     from dpr_export.models.folder import file_record
 
@@ -153,11 +179,19 @@ def test_every_error_is_one_line(tiny: dict[str, Path], tmp_path: Path) -> None:
     assert "--title is given 1 times and --text 2 times" in error_of(
         *ask, "--title", "t", "--text", "a", "--text", "b", code=2
     )
-    assert "give --passages or --text, not both" in error_of(*ask, "--passages", bad, "--text", "a", code=2)
+    assert "give --passages, or --title and --text, not both" in error_of(
+        *ask, "--passages", bad, "--text", "a", code=2
+    )
     assert "--top-k" in error_of(*ask, "--text", "a", "--top-k", "0", code=2)
     assert "No such option" in error_of(*ask, "--no-such", code=2)
     assert "which gives no vectors" in error_of("encode", reader, "-o", tmp_path / "v.npy", stdin="x")
-    assert "No such file" in error_of("encode", question, "-o", tmp_path / "none" / "v.npy", stdin="x")
+    assert "there is no folder" in error_of("encode", question, "-o", tmp_path / "none" / "v.npy", stdin="x")
+    assert "is a folder" in error_of("encode", question, "-o", tmp_path, stdin="x")
+    (tmp_path / "latin1.txt").write_bytes("caf\xe9".encode("latin-1"))
+    assert "latin1.txt is not UTF-8 text" in error_of(
+        "encode", question, tmp_path / "latin1.txt", "-o", tmp_path / "v.npy"
+    )
+    (tmp_path / "latin1.txt").unlink()
     assert "is not an exported folder" in error_of("inspect", tmp_path)
     assert "is not an exported folder" in error_of("verify", tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.jsonl", "broken.jsonl"]

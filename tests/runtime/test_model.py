@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 import transformers
@@ -13,6 +14,7 @@ import transformers
 from dpr_export import runtime
 from dpr_export.models.kinds import KINDS
 from dpr_export.runtime import DPRContextEncoder, DPRQuestionEncoder, DPRReader
+from dpr_export.runtime import model as model_module
 from dpr_export.runtime.fake import FakeSession
 
 CLASSES = {"question": DPRQuestionEncoder, "context": DPRContextEncoder, "reader": DPRReader}
@@ -112,7 +114,8 @@ def test_another_kind_of_model_is_refused(tiny: dict[str, Path]) -> None:
         ({"backend": "no_such"}, "backend is 'no_such', and must be one of: auto, onnxruntime"),
         ({"precision": "fp64"}, "precision is 'fp64', and must be one of: auto, fp32"),
         ({"device": "cuda"}, "device is 'cuda'"),
-        ({"threads": 0}, "threads is 0, and must be at least 1"),
+        ({"threads": 100_000}, "threads is 100000, and must be from 1 to"),
+        ({"threads": 0}, "threads is 0, and must be from 1 to"),
     ],
 )
 def test_an_option_that_cannot_be_had_is_refused(tiny: dict[str, Path], option: dict, message: str) -> None:
@@ -139,8 +142,9 @@ def test_the_drop_in_surface_of_a_model(tiny: dict[str, Path], tmp_path: Path) -
         with DPRQuestionEncoder.from_pretrained(tmp_path / "copy", verify=True) as copy:
             ids = batch()["input_ids"]
             assert np.array_equal(copy(ids).pooler_output, model(ids).pooler_output)
-        with pytest.raises(FileExistsError, match="exists"):
-            model.save_pretrained(tmp_path / "copy")
+        model.tokenizer.save_pretrained(tmp_path / "together")
+        model.save_pretrained(tmp_path / "together")
+        DPRQuestionEncoder.from_pretrained(tmp_path / "together", verify=True).close()
 
 
 def test_eight_threads_get_what_one_gets(tiny: dict[str, Path]) -> None:
@@ -172,6 +176,49 @@ def test_everything_above_the_engine_runs_on_a_fake(tiny: dict[str, Path]) -> No
         assert model.encode(["who", "what is"]).shape == (2, 32)
         assert "fake" in model.explain()
         assert fake.calls[0]["input_ids"].shape == (2, 4)
+
+
+def test_threads_reach_the_session(tiny: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(
+        model_module, "open_session", lambda *_, threads, **__: asked.append(threads) or FakeSession(dict)
+    )
+    monkeypatch.setattr(model_module, "usable_processors", lambda: 7)
+    DPRReader.from_pretrained(tiny["reader"], threads=1)
+    DPRReader.from_pretrained(tiny["reader"])
+    assert asked == [1, 7]
+
+
+def test_a_session_is_made_with_the_threads_it_is_given(tiny: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    real = onnxruntime.InferenceSession
+    monkeypatch.setattr(
+        onnxruntime, "InferenceSession", lambda *args, **named: made.append(args[1]) or real(*args, **named)
+    )
+    DPRReader.from_pretrained(tiny["reader"], threads=1).close()
+    assert (made[0].intra_op_num_threads, made[0].inter_op_num_threads) == (1, 1)
+
+
+def test_a_configuration_that_was_changed_after_export_is_an_error_and_no_crash(
+    tiny: dict[str, Path], tmp_path: Path
+) -> None:
+    shutil.copytree(tiny["context"], tmp_path / "changed")
+    config = tmp_path / "changed" / "config.json"
+    config.write_text(config.read_text().replace('"max_position_embeddings": 512', '"max_position_embeddings": 999'))
+    with DPRContextEncoder.from_pretrained(tmp_path / "changed") as model:
+        model.tokenizer.model_max_length = 999
+        with pytest.raises(RuntimeError, match="ONNX Runtime failed"):
+            model.encode(["a " * 700])
+
+
+def test_the_tokenizers_own_bound_on_length_counts(tiny: dict[str, Path]) -> None:
+    with (
+        DPRReader.from_pretrained(tiny["reader"]) as reader,
+        DPRQuestionEncoder.from_pretrained(tiny["question"]) as model,
+    ):
+        reader.tokenizer.model_max_length = model.tokenizer.model_max_length = 12
+        assert np.array_equal(model.encode(["a " * 50]), model.encode(["a " * 10]))
+        assert reader.answer("who ?", ["t"], ["play " * 20])[0].truncated
 
 
 def test_a_damaged_folder_is_refused(tiny: dict[str, Path], tmp_path: Path) -> None:

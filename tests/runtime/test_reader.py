@@ -1,5 +1,6 @@
 """`answer` finds spans in the passage text alone, as it was written; `rank` orders passages."""
 
+import itertools
 import unicodedata
 from pathlib import Path
 
@@ -98,7 +99,7 @@ def test_a_long_passage_is_cut_and_says_so_or_is_read_in_windows(reader: DPRRead
     long = "play " * 600 + "shakespeare"
     (cut,) = reader.answer(QUESTION, ["t"], [long])
     assert cut.truncated
-    windows = reader.answer(QUESTION, ["t"], [long], stride=50, top_k=50, spans_per_passage=50)
+    windows = reader.answer(QUESTION, ["t"], [long], stride=50, top_k=999, spans_per_passage=999)
     assert not any(answer.truncated for answer in windows)
     assert max(answer.end for answer in windows) > 5 * 512
     assert len({(answer.start, answer.end) for answer in windows}) == len(windows)
@@ -107,6 +108,24 @@ def test_a_long_passage_is_cut_and_says_so_or_is_read_in_windows(reader: DPRRead
 def test_an_empty_text_has_no_answer(reader: DPRReader) -> None:
     assert reader.answer(QUESTION, ["t"], [""]) == []
     assert [a.passage for a in reader.answer(QUESTION, ["t", "u"], ["", "the play"])] == [1]
+
+
+def test_a_passage_gives_as_many_answers_apart_as_it_has(reader: DPRReader) -> None:
+    """Word pieces of one word widen to the same answer, which is given once, and others are looked for."""
+    text = "cbsabsa gbaabbs esbsssa hbbsbsa csasbaa"
+    answers = reader.answer(QUESTION, ["t"], [text], max_answer_length=1, spans_per_passage=5, top_k=9)
+    assert sorted(answer.text for answer in answers) == sorted(text.split())
+    wide = reader.answer(QUESTION, ["t"], [text], spans_per_passage=3, top_k=9)
+    places = sorted((answer.start, answer.end) for answer in wide)
+    assert all(end <= start for (_, end), (start, _) in itertools.pairwise(places))
+
+
+def test_a_string_is_a_list_of_one_passage(reader: DPRReader) -> None:
+    (answer,) = reader.answer(QUESTION, "hamlet", "a play")
+    assert (answer.passage, answer.title) == (0, "hamlet")
+    assert reader.rank(QUESTION, "hamlet", "a play").shape == (1,)
+    with pytest.raises(TypeError, match="titles is one string: for a list of questions"):
+        reader.answer([QUESTION], "t", ["a"])
 
 
 @pytest.mark.parametrize(
@@ -136,6 +155,10 @@ def test_wrong_arguments_are_refused_by_name(reader: DPRReader, arguments: tuple
         ("cafe\u0301 noir", "cafe", "cafe\u0301"),
         ("well-known fact", "known", "known"),
         ("東京は首都", "京", "京"),
+        ("か\u3099き", "か", "か\u3099"),
+        ("ที่นี่", "ที่น", "ที่นี่"),
+        ("Shake\u00adspeare wrote", "Shake", "Shake\u00adspeare"),
+        ("می\u200cخواهم x", "می", "می\u200cخواهم"),
         ("a b", "a", "a"),
     ],
 )
@@ -152,4 +175,6 @@ def test_widening_never_narrows_and_is_done_once(text: str, data: st.DataObject)
     assert wide[0] <= start <= end <= wide[1]
     assert whole_words(text, *wide) == wide
     added = text[wide[0] : start] + text[end : wide[1]]
-    assert all(unicodedata.category(character)[0] in "LNM" for character in added)
+    assert all(
+        unicodedata.category(character)[0] in "LNM" or unicodedata.category(character) == "Cf" for character in added
+    )

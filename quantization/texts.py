@@ -1,0 +1,86 @@
+"""The texts that INT8 is calibrated with, and the other texts that its loss is judged on.
+
+Both sets are the project's own: 200 questions, each with the passage that answers it, of many subjects and lengths.
+The subjects of one set do not occur in the other. A user's own file replaces the calibration set.
+"""
+
+import hashlib
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+FOLDER = Path(__file__).with_name("data")
+CALIBRATION_FILE = FOLDER / "calibration.jsonl"
+JUDGING_FILE = FOLDER / "judging.jsonl"
+LIMIT = 300
+COLUMNS = ("question", "title", "text")
+_SEED = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A question, and the title and text of a passage. What a file does not give is empty."""
+
+    question: str
+    title: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """The rows of a file, and its SHA-256."""
+
+    rows: tuple[Row, ...]
+    sha256: str
+
+
+def read_texts(path: Path, limit: int = LIMIT) -> Texts:
+    """Read question, title and text from a .jsonl file, or from a .tsv file with these columns in this order.
+
+    Args:
+        path: JSON lines with any of the three fields, or tab-separated lines (a header line is skipped).
+        limit: of a longer file so many rows are drawn, by a fixed seed.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: a line is wrong, the file has another ending, or no rows.
+    """
+    if path.suffix not in (".jsonl", ".tsv"):
+        raise ValueError(f"{path} must end in .jsonl or .tsv")
+    content = path.read_bytes()
+    try:
+        lines = content.decode("utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text: {error}") from None
+    rows = list(_from_json(lines, path) if path.suffix == ".jsonl" else _from_tabs(lines, path))
+    if not rows:
+        raise ValueError(f"{path} has no rows")
+    if len(rows) > limit:
+        rows = random.Random(_SEED).sample(rows, limit)
+    return Texts(tuple(rows), hashlib.sha256(content).hexdigest())
+
+
+def _from_json(lines: list[str], path: Path) -> Iterator[Row]:
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except ValueError as error:
+            raise ValueError(f"{path}, line {number}, is not JSON: {error}") from None
+        fields = [value.get(name) or "" for name in COLUMNS] if isinstance(value, dict) else [None]
+        if not all(isinstance(field, str) for field in fields) or not any(fields):
+            raise ValueError(f"{path}, line {number}, needs strings: any of {', '.join(COLUMNS)}")
+        yield Row(*fields)
+
+
+def _from_tabs(lines: list[str], path: Path) -> Iterator[Row]:
+    for number, line in enumerate(lines, start=1):
+        fields = line.rstrip("\r").split("\t")
+        if not line.strip() or tuple(fields) == COLUMNS:
+            continue
+        if len(fields) != len(COLUMNS):
+            raise ValueError(f"{path}, line {number}, has {len(fields)} columns, not {', '.join(COLUMNS)}")
+        yield Row(*fields)
