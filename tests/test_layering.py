@@ -42,6 +42,7 @@ EXCEPTIONS = {
     "exporter/cli.py": {"typer", "rich"},
     "exporter/progress.py": {"rich"},
     "exporter/source.py": {"huggingface_hub"},
+    "exporter/weights.py": {"onnx"},
 }
 DEMO = {"tokenizers", "safetensors", "peft", "typer", "rich"}
 
