@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 ROOT = Path(__file__).parent.parent
@@ -34,7 +35,7 @@ def main() -> None:
     sizes = {name: installed_bytes(packages) for name, packages in INSTALLATIONS.items()}
     table = Table("installation", "size", "ratio", box=None, pad_edge=False)
     for name, size in sizes.items():
-        table.add_row(name, f"{size / 1e6:,.0f} MB", f"{max(sizes.values()) / size:.1f}x")
+        table.add_row(escape(name), f"{size / 1e6:,.0f} MB", f"{max(sizes.values()) / size:.1f}x")
     Console().print(table)
 
 

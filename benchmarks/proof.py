@@ -104,7 +104,8 @@ def main() -> None:
                 f"{seconds:.1f}",
                 f"{peak / 1e9:.2f} GB",
             )
-    Console().print(table)
+    console = Console()
+    console.print(table, soft_wrap=not console.is_terminal)
 
 
 if __name__ == "__main__":

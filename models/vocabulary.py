@@ -14,6 +14,8 @@ from tokenizers import Tokenizer
 from dpr_export.models.tensors import to_lists
 from dpr_export.models.wordpiece import SPECIAL_TOKENS, TokenizerOptions, load, save
 
+FEW = 16  # rows: decoding so many one by one costs less than waking the library's threads
+
 # What clean_up_tokenization_spaces joins, in this order.
 JOINED = (
     *((" .", "."), (" ?", "?"), (" !", "!"), (" ,", ","), (" ' ", "'")),
@@ -170,7 +172,11 @@ class Vocabulary:
         return self.unk_token_id if number is None else number
 
     def _texts(self, rows: list[list[int]], skip_special_tokens: bool, clean_up: bool | None) -> list[str]:
-        texts = self.backend_tokenizer.decode_batch(rows, skip_special_tokens=skip_special_tokens)
+        backend = self.backend_tokenizer
+        if len(rows) <= FEW:
+            texts = [backend.decode(row, skip_special_tokens=skip_special_tokens) for row in rows]
+        else:
+            texts = backend.decode_batch(rows, skip_special_tokens=skip_special_tokens)
         if not (self.clean_up_tokenization_spaces if clean_up is None else clean_up):
             return texts
         for apart, joined in JOINED:

@@ -2,6 +2,17 @@
 
 from dpr_export.quantization.errors import QuantizationError
 from dpr_export.quantization.fuse import fuse
+from dpr_export.quantization.gate import judge, tokenized
 from dpr_export.quantization.int8_dynamic import quantize_dynamic_int8
+from dpr_export.quantization.int8_static import quantize_static_int8
+from dpr_export.quantization.texts import read_texts
 
-__all__ = ["QuantizationError", "fuse", "quantize_dynamic_int8"]
+__all__ = [
+    "QuantizationError",
+    "fuse",
+    "judge",
+    "quantize_dynamic_int8",
+    "quantize_static_int8",
+    "read_texts",
+    "tokenized",
+]

@@ -43,13 +43,13 @@ def quantize_static_int8(source: Path, output: Path, calls: Sequence[Feeds]) -> 
             preset=nncf.QuantizationPreset.PERFORMANCE,
             subset_size=len(calls),
         )
-    _check_symmetric(model)
+    check_symmetric(model)
     onnx.save(model, output)
     dequantized = {node.output[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
     return sum(node.op_type == "MatMul" and set(node.input) <= dequantized for node in model.graph.node)
 
 
-def _check_symmetric(model: onnx.ModelProto) -> None:
+def check_symmetric(model: onnx.ModelProto) -> None:
     """Every zero point is zero: other engines refuse what is not."""
     constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     quantizers = [node for node in model.graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]

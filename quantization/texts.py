@@ -68,7 +68,7 @@ def _from_json(lines: list[str], path: Path) -> Iterator[Row]:
             continue
         try:
             value = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{path}, line {number}, is not JSON: {error}") from None
         fields = [value.get(name) or "" for name in COLUMNS] if isinstance(value, dict) else [None]
         if not all(isinstance(field, str) for field in fields) or not any(fields):

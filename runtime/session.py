@@ -45,7 +45,10 @@ class Session(Protocol):
         """Free the graph's memory. Closing twice is allowed."""
 
 
-_SESSION_CLASSES = {"onnxruntime": ("dpr_export.runtime.onnxruntime", "OnnxRuntimeSession")}
+_SESSION_CLASSES = {
+    "onnxruntime": ("dpr_export.runtime.onnxruntime", "OnnxRuntimeSession"),
+    "openvino": ("dpr_export.runtime.openvino", "OpenVinoSession"),
+}
 
 
 def open_session(backend: str, graph: Path, *, device: str, threads: int) -> Session:

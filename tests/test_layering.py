@@ -35,6 +35,7 @@ RULES = {
 EXCEPTIONS = {
     "models/tensors.py": {"torch"},
     "runtime/onnxruntime.py": {"onnxruntime"},
+    "runtime/openvino.py": {"openvino"},
     "runtime/cli.py": {"typer", "rich"},
     "runtime/commands.py": {"typer"},
     "runtime/progress.py": {"rich"},

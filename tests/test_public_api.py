@@ -18,7 +18,7 @@ MODULES = sorted(
 )
 
 
-@pytest.mark.parametrize("name", ["dpr_export.exporter", "dpr_export.runtime"])
+@pytest.mark.parametrize("name", ["dpr_export.exporter", "dpr_export.quantization", "dpr_export.runtime"])
 def test_all_names_what_the_package_imports_and_is_sorted(name: str) -> None:
     package = importlib.import_module(name)
     assert package.__file__

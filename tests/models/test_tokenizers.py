@@ -423,7 +423,7 @@ def test_tokens_listed_by_id_win_over_the_special_tokens_map(folders: dict[str, 
 def test_a_folder_without_a_tokenizer_names_the_files_looked_for(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"holds no tokenizer: looked for tokenizer\.json and vocab\.txt"):
         DPRQuestionEncoderTokenizer.from_pretrained(tmp_path)
-    with pytest.raises(OSError, match=r"holds no tokenizer"):
+    with pytest.raises(OSError, match=r"there is no folder .*missing"):
         DPRQuestionEncoderTokenizer.from_pretrained(tmp_path / "missing")
 
 

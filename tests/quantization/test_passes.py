@@ -9,7 +9,17 @@ import pytest
 
 from dpr_export.models.kinds import KINDS
 from dpr_export.models.variants import MODEL_FILE
-from dpr_export.quantization import QuantizationError, fuse, quantize_dynamic_int8
+from dpr_export.quantization import (
+    QuantizationError,
+    fuse,
+    judge,
+    quantize_dynamic_int8,
+    quantize_static_int8,
+    read_texts,
+    tokenized,
+)
+from dpr_export.quantization.int8_static import check_symmetric
+from dpr_export.quantization.texts import CALIBRATION_FILE, JUDGING_FILE
 from dpr_export.runtime.session import Feeds, open_session
 
 
@@ -89,3 +99,39 @@ def test_the_mask_changes_what_it_changes_in_the_graph_it_came_from(
     assert np.linalg.norm(expected) > 1e-3
     assert np.corrcoef(found, expected)[0, 1] > 0.9
     assert np.linalg.norm(found) == pytest.approx(np.linalg.norm(expected), rel=0.3)
+
+
+def test_a_static_int8_graph_is_symmetric_and_gives_nearly_the_same_whatever_stands_beside(
+    demo: dict[str, Path], tmp_path: Path
+) -> None:
+    kind, folder = KINDS["question"], demo["question"]
+    calibration, judging = read_texts(CALIBRATION_FILE).rows[:60], read_texts(JUDGING_FILE).rows[:60]
+    graph = tmp_path / "int8.onnx"
+    assert quantize_static_int8(folder / MODEL_FILE, graph, tokenized(kind, folder, calibration)) >= 6 * 6
+    assert graph.stat().st_size < 0.3 * (folder / MODEL_FILE).stat().st_size
+    assert {node.domain for node in onnx.load(graph).graph.node} == {""}
+    reference = open_session("onnxruntime", folder / MODEL_FILE, device="cpu", threads=1)
+    variant = open_session("openvino", graph, device="cpu", threads=1)
+    figures = judge(kind, folder, reference, variant, judging)
+    assert 0.97 < figures["mean_cosine"] < 0.9999
+    assert figures["least_cosine"] > 0.93
+    assert figures["least_cosine_alone"] > 0.999
+    variant.close()
+    reference.close()
+
+
+def test_a_graph_with_a_zero_point_is_not_called_symmetric() -> None:
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph(
+            [onnx.helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["y"], name="q")],
+            "graph",
+            [],
+            [],
+            [
+                onnx.numpy_helper.from_array(np.float32(0.1), "scale"),
+                onnx.numpy_helper.from_array(np.int8(3), "zero"),
+            ],
+        )
+    )
+    with pytest.raises(QuantizationError, match="the quantizer q is not symmetric"):
+        check_symmetric(model)

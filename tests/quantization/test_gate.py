@@ -1,0 +1,51 @@
+"""The gate tells a graph from itself, and a damaged graph from a sound one."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dpr_export.models.kinds import KINDS
+from dpr_export.models.variants import MODEL_FILE
+from dpr_export.quantization import judge, read_texts
+from dpr_export.quantization.gate import f1, neighbours_kept
+from dpr_export.quantization.texts import JUDGING_FILE
+from dpr_export.runtime.fake import FakeSession
+from dpr_export.runtime.session import Feeds, Outputs, open_session
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_graph_loses_nothing_against_itself_and_much_when_its_outputs_are_noisy(
+    demo: dict[str, Path], kind: str
+) -> None:
+    texts = read_texts(JUDGING_FILE).rows[:24]
+    reference = open_session("onnxruntime", demo[kind] / MODEL_FILE, device="cpu", threads=1)
+    same = judge(KINDS[kind], demo[kind], reference, reference, texts)
+    assert len(same) >= 4
+    assert all(figure == pytest.approx(1, abs=1e-5) for figure in same.values())
+    generator = np.random.default_rng(0)
+
+    def noisy(feeds: Feeds) -> Outputs:
+        outputs = reference.run(feeds)
+        return {name: array + generator.normal(0, 5, array.shape) for name, array in outputs.items()}
+
+    noise = FakeSession(noisy, reference.input_names, reference.output_names)
+    worse = judge(KINDS[kind], demo[kind], reference, noise, texts)
+    assert all(worse[name] < 0.9 for name in worse)
+    reference.close()
+
+
+def test_neighbours_are_counted_by_hand() -> None:
+    line = np.array([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]], np.float32)
+    swapped = line[[0, 2, 1]]
+    assert neighbours_kept(line, line, 1) == 1
+    assert neighbours_kept(line, swapped, 1) == 0
+    assert neighbours_kept(line, swapped, 2) == 1
+    assert neighbours_kept(line, line[[0, 1, 1]], 1) == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "share"), [("a b", "a b", 1), ("a", "b", 0), ("a b c", "c", 0.5), ("", "a", 0), ("A", "a", 1)]
+)
+def test_f1_counts_shared_words(one: str, other: str, share: float) -> None:
+    assert f1(one, other) == share

@@ -1,0 +1,97 @@
+"""The OpenVINO session computes what ONNX Runtime's does, from several threads, with and without its cache."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dpr_export.models.kinds import KINDS
+from dpr_export.models.variants import MODEL_FILE
+from dpr_export.runtime.openvino import OpenVinoSession
+from dpr_export.runtime.session import Feeds, open_session
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "dpr-export" / "openvino"
+
+
+def feeds(kind: str, rows: int = 3, length: int = 20, seed: int = 0) -> Feeds:
+    ids = np.random.default_rng(seed).integers(0, 100, (rows, length))
+    mask = np.ones_like(ids)
+    mask[-1, length // 2 :] = 0
+    values = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+    return {name: values[name] for name in KINDS[kind].inputs}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_both_engines_give_the_same(tiny: dict[str, Path], kind: str) -> None:
+    graph = tiny[kind] / MODEL_FILE
+    ours = open_session("openvino", graph, device="cpu", threads=1)
+    theirs = open_session("onnxruntime", graph, device="cpu", threads=1)
+    assert (ours.input_names, ours.output_names, ours.device) == (theirs.input_names, theirs.output_names, "cpu")
+    for given in (feeds(kind), feeds(kind, 1, 1), feeds(kind, 2, 512)):
+        found, expected = ours.run(given), theirs.run(given)
+        for name in KINDS[kind].outputs:
+            np.testing.assert_allclose(found[name], expected[name], atol=1e-5)
+
+
+def test_precision_is_what_was_asked_for(tiny: dict[str, Path]) -> None:
+    graph, given = tiny["question"] / MODEL_FILE, feeds("question")
+    exact = OpenVinoSession(graph, threads=1).run(given)["pooler_output"]
+    try:
+        rough = OpenVinoSession(graph, threads=1, precision="bf16").run(given)["pooler_output"]
+    except RuntimeError as error:
+        assert "this processor has no bfloat16" in str(error)  # noqa: PT017
+        return
+    assert 1e-4 < np.abs(exact - rough).max() < 0.2
+
+
+def test_results_of_one_call_are_not_changed_by_the_next(tiny: dict[str, Path]) -> None:
+    session = OpenVinoSession(tiny["question"] / MODEL_FILE, threads=1)
+    first = session.run(feeds("question"))["pooler_output"]
+    kept = first.copy()
+    session.run(feeds("question", seed=1))
+    assert np.array_equal(first, kept)
+
+
+def test_threads_share_a_session(tiny: dict[str, Path]) -> None:
+    session = OpenVinoSession(tiny["reader"] / MODEL_FILE, threads=1)
+    calls = [feeds("reader", seed=seed) for seed in range(40)]
+    alone = [session.run(call)["start_logits"] for call in calls]
+    with ThreadPoolExecutor(8) as pool:
+        together = pool.map(lambda call: session.run(call)["start_logits"], calls)
+    assert all(np.array_equal(one, other) for one, other in zip(alone, together, strict=True))
+
+
+def test_a_compiled_model_is_kept_in_the_users_cache(tiny: dict[str, Path], cache: Path) -> None:
+    OpenVinoSession(tiny["question"] / MODEL_FILE, threads=1).close()
+    (kept,) = cache.iterdir()
+    before = kept.stat().st_mtime_ns
+    OpenVinoSession(tiny["question"] / MODEL_FILE, threads=1).close()
+    assert [path.stat().st_mtime_ns for path in cache.iterdir()] == [before]
+
+
+def test_a_cache_that_cannot_be_made_is_done_without(
+    tiny: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("x")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    session = OpenVinoSession(tiny["question"] / MODEL_FILE, threads=1)
+    assert session.run(feeds("question"))["pooler_output"].shape == (3, 32)
+
+
+def test_errors_are_one_line(tiny: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "broken.onnx").write_bytes(b"no graph")
+    with pytest.raises(RuntimeError, match=r"OpenVINO cannot load .*broken\.onnx"):
+        OpenVinoSession(tmp_path / "broken.onnx", threads=1)
+    with pytest.raises(ValueError, match="device is 'gpu': the openvino backend runs on cpu"):
+        OpenVinoSession(tiny["question"] / MODEL_FILE, device="gpu", threads=1)
+    session = OpenVinoSession(tiny["question"] / MODEL_FILE, threads=os.cpu_count() or 1)
+    session.close()
+    session.close()
+    with pytest.raises(RuntimeError, match="this session is closed"):
+        session.run(feeds("question"))
