@@ -19,7 +19,9 @@ BIN = Path(sys.executable).parent
 CONSOLE = re.findall(r"```console\n(.*?)```", README, flags=re.DOTALL)
 PYTHON = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 COMMANDS = [line[2:] for block in CONSOLE for line in block.splitlines() if line.startswith("$ ")]
-OFFLINE = {**os.environ, "HF_HUB_OFFLINE": "1", "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+# Without what make tells the makes that it starts, since this may run under `make test`.
+OUTSIDE_MAKE = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+OFFLINE = {**OUTSIDE_MAKE, "HF_HUB_OFFLINE": "1", "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
 
 
 def run(command: str, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
@@ -74,7 +76,7 @@ def commands_of(target: str) -> list[str]:
     stamp = ROOT / "build" / "readme-venv"
     stamp.mkdir(parents=True, exist_ok=True)
     (stamp / f"{target}.done").touch()
-    done = run(f"make --dry-run {target} VENV={stamp.relative_to(ROOT)}", ROOT)
+    done = run(f"make --no-print-directory --dry-run {target} VENV={stamp.relative_to(ROOT)}", ROOT)
     shutil.rmtree(stamp)
     return done.stdout.replace(f"{stamp.relative_to(ROOT)}/bin/", "").splitlines()
 
