@@ -5,11 +5,12 @@ The subjects of one set do not occur in the other. A user's own file replaces th
 """
 
 import hashlib
-import json
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from dpr_export.runtime.passages import json_objects
 
 FOLDER = Path(__file__).with_name("data")
 CALIBRATION_FILE = FOLDER / "calibration.jsonl"
@@ -63,14 +64,8 @@ def read_texts(path: Path, limit: int = LIMIT) -> Texts:
 
 
 def _from_json(lines: list[str], path: Path) -> Iterator[Row]:
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"{path}, line {number}, is not JSON: {error}") from None
-        fields = [value.get(name) or "" for name in COLUMNS] if isinstance(value, dict) else [None]
+    for number, value in json_objects(lines, str(path)):
+        fields = [value.get(name) or "" for name in COLUMNS]
         if not all(isinstance(field, str) for field in fields) or not any(fields):
             raise ValueError(f"{path}, line {number}, needs strings: any of {', '.join(COLUMNS)}")
         yield Row(*fields)

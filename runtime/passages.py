@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import Any, NamedTuple, TextIO
 
 
 class Passage(NamedTuple):
@@ -29,6 +29,20 @@ def read_passages(lines: Iterable[str], name: str) -> list[Passage]:
     [Passage(title='Hamlet', text='A play.')]
     """
     passages = []
+    for number, value in json_objects(lines, name):
+        title, text = value.get("title"), value.get("text")
+        if not isinstance(text, str) or not isinstance(title, str | None):
+            raise ValueError(f'{name}, line {number}, needs the string "text", and "title" must be a string too')
+        passages.append(Passage(title, text))
+    return passages
+
+
+def json_objects(lines: Iterable[str], name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the object of each JSON line, with the line's number. Empty lines are skipped.
+
+    Raises:
+        ValueError: a line is no JSON object; the message gives its number.
+    """
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -37,12 +51,8 @@ def read_passages(lines: Iterable[str], name: str) -> list[Passage]:
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{name}, line {number}, is not JSON: {error}") from None
         if not isinstance(value, dict):
-            raise ValueError(f"{name}, line {number}, is no JSON object with the fields title and text")
-        title, text = value.get("title"), value.get("text")
-        if not isinstance(text, str) or not isinstance(title, str | None):
-            raise ValueError(f'{name}, line {number}, needs the string "text", and "title" must be a string too')
-        passages.append(Passage(title, text))
-    return passages
+            raise ValueError(f"{name}, line {number}, is no JSON object")
+        yield number, value
 
 
 @contextmanager
