@@ -16,6 +16,7 @@ from dpr_export.exporter import trace as tracing
 from dpr_export.exporter.load import load
 from dpr_export.exporter.prove import examples
 from dpr_export.exporter.source import Checkpoint
+from dpr_export.exporter.weights import check_weights
 from dpr_export.models.kinds import KINDS
 from dpr_export.models.variants import MODEL_FILE
 from dpr_export.runtime.session import open_session
@@ -181,6 +182,20 @@ def test_the_grid_finds_a_broken_graph_without_the_check_of_weights(
     monkeypatch.setattr(tracing, "trace", lambda _, path, opset: trace(other, path, opset))
     with pytest.raises(ExportError, match="not proved: pooler_output at 1 x 1 differs from PyTorch by"):
         export(str(checkpoint("question")), tmp_path / "out")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_word_that_no_example_reads_is_missed_by_name(checkpoint, tmp_path: Path, kind: str) -> None:
+    """The check of weights alone: a real vocabulary has far more words than the grid has places."""
+    original = load(Checkpoint(checkpoint(kind), "tiny"))
+    tracing.trace(original, tmp_path / "sound.onnx", 18)
+    count = len(list(original.model.parameters()))
+    assert check_weights(original.model, tmp_path / "sound.onnx") == count
+    model = onnx.load(tmp_path / "sound.onnx")
+    _forget_a_word(model)
+    onnx.save(model, tmp_path / "broken.onnx")
+    with pytest.raises(ExportError, match=r"the weight .*word_embeddings\.weight is not in the graph"):
+        check_weights(original.model, tmp_path / "broken.onnx")
 
 
 def test_every_position_is_compared_and_so_are_more_than_512(checkpoint, tmp_path: Path) -> None:
