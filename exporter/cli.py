@@ -8,12 +8,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from dpr_export.exporter.export import DEFAULT_OPSET, OPSETS, default_output
+from dpr_export.exporter.export import DEFAULT_OPSET, DEFAULT_PRECISIONS, OPSETS, default_output
 from dpr_export.exporter.export import export as make
 from dpr_export.exporter.progress import steps
+from dpr_export.models.folder import is_exported
 from dpr_export.models.golden import ATOL
 from dpr_export.models.manifest import Manifest
+from dpr_export.models.variants import DEFAULT_BACKENDS
 from dpr_export.runtime.commands import run_command
+from dpr_export.runtime.processors import int8_products
+from dpr_export.runtime.selection import SLOW_INT8
+from dpr_export.runtime.show_manifest import show_variants
 
 app = typer.Typer(
     add_completion=False, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
@@ -25,31 +30,62 @@ def export(
     source: Annotated[
         str,
         typer.Argument(
-            help="A checkpoint's folder, demo/question, demo/context, demo/reader, or a name on the Hugging Face hub.",
+            help="A checkpoint's folder, demo/question, demo/context, demo/reader, or a name on the Hugging Face hub; "
+            "or an exported folder, to add variants to it.",
             show_default=False,
         ),
     ],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="The folder to write.", show_default="./NAME-onnx")
     ] = None,
+    precision: Annotated[
+        list[str] | None,
+        typer.Option(help="What to make: fp32 (always made), fp16, int8; may be repeated.", show_default="fp32"),
+    ] = None,
+    backend: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="For which engine: onnxruntime, openvino, tensorrt; may be repeated.",
+            show_default="onnxruntime, openvino",
+        ),
+    ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            help="Texts to calibrate INT8 with: .jsonl or .tsv of question, title and text.",
+            show_default="200 that come with dpr-export",
+        ),
+    ] = None,
+    allow_loss: Annotated[
+        bool, typer.Option("--allow-loss", help="Write a variant even if it loses more than its bounds allow.")
+    ] = False,
     revision: Annotated[str | None, typer.Option(help="The hub's branch, tag or commit.", show_default=False)] = None,
     token: Annotated[
         str | None, typer.Option(help="The hub's access token.", envvar="HF_TOKEN", show_default=False)
     ] = None,
-    opset: Annotated[int, typer.Option(help=f"The ONNX operator set, {OPSETS[0]} to {OPSETS[-1]}.")] = DEFAULT_OPSET,
+    opset: Annotated[
+        int | None,
+        typer.Option(help=f"The ONNX operator set, {OPSETS[0]} to {OPSETS[-1]}.", show_default=str(DEFAULT_OPSET)),
+    ] = None,
     atol: Annotated[
         float, typer.Option(help="The largest difference to PyTorch allowed, beside 1e-5 x max|reference|.")
     ] = ATOL,
-    force: Annotated[bool, typer.Option("--force", help="Replace an exported folder that exists.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace an exported folder that exists, or variants that it holds.")
+    ] = False,
     json: Annotated[
         bool, typer.Option("--json", help="Print the manifest on standard output, all else on standard error.")
     ] = False,
 ) -> None:
-    """Turn a DPR checkpoint into ONNX graphs that are proved equal to the original."""
+    """Turn a DPR checkpoint into ONNX graphs that are proved equal to the original, and faster variants of them."""
     console = Console(stderr=json)
     manifest = make(
         source,
         output,
+        precisions=precision or DEFAULT_PRECISIONS,
+        backends=backend or DEFAULT_BACKENDS,
+        calibration=calibration,
+        allow_loss=allow_loss,
         revision=revision,
         token=token,
         opset=opset,
@@ -57,23 +93,17 @@ def export(
         force=force,
         step=steps(Console(stderr=True)),
     )
-    report(manifest, output or default_output(source), console)
+    report(manifest, Path(source) if is_exported(Path(source)) else output or default_output(source), console)
     if json:
         print(manifest.to_json(), end="")
 
 
 def report(manifest: Manifest, folder: Path, console: Console) -> None:
-    """Print what was made and how it was proved."""
-    for variant in manifest.variants:
-        proof = variant.proof
-        shapes = ", ".join(f"{batch}x{length}" for batch, length in proof.shapes)
-        console.print(
-            f"\n[bold]{variant.file}[/] equals PyTorch: largest difference {proof.largest_error:.1e}, "
-            f"{proof.share_of_bound:.1%} of what is allowed\n"
-            f"  checked at batch x sequence {shapes}, by {proof.engine}",
-            highlight=False,
-            soft_wrap=True,
-        )
+    """Print what was made, and what was shown of it."""
+    console.print()
+    show_variants(console, manifest)
+    if int8_products() is False and any(variant.precision == "int8" for variant in manifest.variants):
+        console.print(f"[yellow]note:[/] {SLOW_INT8}", highlight=False, soft_wrap=True)
     table = Table("file", "size", box=None, header_style="dim", pad_edge=False)
     table.columns[1].justify = "right"
     for name, record in manifest.files.items():

@@ -1,30 +1,31 @@
-"""The export, from a checkpoint's name to a proved folder: load, trace, prove, write.
+"""The export, from a checkpoint's name to a folder of proved graphs: load, trace, prove, make variants, write.
 
 torch and transformers take seconds to import, so they are imported when the arguments are known to be right and the
 checkpoint is at hand: a wrong name is answered at once.
 """
 
 import platform
-from importlib.metadata import version
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dpr_export.exporter.errors import ExportError
-from dpr_export.exporter.progress import Step, silent
 from dpr_export.exporter.source import Checkpoint, found
-from dpr_export.models.folder import check_output, file_record, folder_records, written_whole
-from dpr_export.models.golden import ATOL, write_golden
+from dpr_export.models.folder import check_output, file_record, folder_records, is_exported, written_whole
+from dpr_export.models.golden import ATOL, Example, write_golden
 from dpr_export.models.manifest import GOLDEN_FILE, MANIFEST_FILE, Manifest, Source, Variant
-from dpr_export.models.variants import VARIANTS
-from dpr_export.runtime.processors import usable_processors
-from dpr_export.runtime.session import open_session
+from dpr_export.models.variants import DEFAULT_BACKENDS, MODEL_FILE, wanted
+from dpr_export.quantization.add import MAKERS, add_variants, calibration_texts, installed_versions, make_variants
+from dpr_export.quantization.variants import Maker
+from dpr_export.runtime.progress import Step, silent
 
 if TYPE_CHECKING:
     from dpr_export.exporter.load import Original
 
 OPSETS = range(18, 24)
 DEFAULT_OPSET = 18
-_MAKERS = ("dpr-export", "torch", "transformers", "onnx", "onnxscript", "onnxruntime", "tokenizers")
+DEFAULT_PRECISIONS = ("fp32",)
+_TRACERS = ("torch", "transformers", "tokenizers")
 
 
 def default_output(source: str) -> Path:
@@ -40,67 +41,107 @@ def export(
     source: str,
     output: str | Path | None = None,
     *,
+    precisions: Sequence[str] = DEFAULT_PRECISIONS,
+    backends: Sequence[str] = DEFAULT_BACKENDS,
+    calibration: str | Path | None = None,
+    allow_loss: bool = False,
     revision: str | None = None,
     token: str | None = None,
-    opset: int = DEFAULT_OPSET,
+    opset: int | None = None,
     atol: float = ATOL,
     force: bool = False,
     step: Step = silent,
 ) -> Manifest:
-    """Turn a DPR checkpoint into a folder of ONNX graphs, proved equal to the original.
+    """Turn a DPR checkpoint into a folder of ONNX graphs, proved equal to the original, and faster variants of them.
 
-    Nothing is written at `output` unless every proof passed.
+    Nothing is written at `output` unless every graph passed. A folder that was exported earlier is a source too: then
+    variants are added to it, and no checkpoint is needed.
 
     Args:
-        source: a checkpoint's folder, `demo/question`, `demo/context` or `demo/reader`, or a name on the hub.
+        source: a checkpoint's folder, `demo/question`, `demo/context` or `demo/reader`, or a name on the hub; or an
+            exported folder.
         output: the folder to write; None: `./NAME-onnx`.
+        precisions: what to make: "fp32", which is always made, "fp16", "int8".
+        backends: for which engines: "onnxruntime", "openvino", "tensorrt".
+        calibration: texts to calibrate with, .jsonl or .tsv of question, title and text; None: the project's own.
+        allow_loss: write a variant that loses more than its bounds allow; nothing picks it by itself.
         revision: the hub's branch, tag or commit.
         token: the hub's access token.
-        opset: the ONNX operator set of the graphs, 18 to 23.
+        opset: the ONNX operator set of the graphs, 18 to 23; None: 18.
         atol: the absolute part of the largest difference allowed; the other part is 1e-5 x max|reference|.
-        force: replace an exported folder that is there already.
+        force: replace an exported folder that is there already, or its variants.
         step: told of each step as it begins and ends; see `progress.py`.
 
     Returns:
-        The manifest of the new folder.
+        The manifest of the folder.
 
     Raises:
-        ExportError: the checkpoint cannot be had or exported, or its graph differs from the original.
+        ExportError: the checkpoint cannot be had or exported, its graph differs from the original, or a variant loses
+            more than its bounds allow.
         FileExistsError: `output` exists, and `force` was not given or it is no exported folder.
-        ValueError: `opset` or `atol` is out of bounds.
+        ValueError: a precision, a backend, `opset` or `atol` is out of bounds; the calibration file is wrong.
 
     Example:
         >>> from dpr_export.exporter import export
-        >>> export("demo/reader", "reader-onnx").kind       # doctest: +SKIP
+        >>> export("demo/reader", "reader-onnx", precisions=["fp32", "int8"]).kind       # doctest: +SKIP
         'reader'
     """
-    if opset not in OPSETS:
+    if opset is not None and opset not in OPSETS:
         raise ValueError(f"opset is {opset}, and must be within {OPSETS.start}..{OPSETS.stop - 1}")
     if not 0 < atol < 1:
         raise ValueError(f"atol is {atol}, and must be above 0 and below 1")
-    folder = Path(output) if output is not None else default_output(source)
-    check_output(folder, force)
-    with written_whole(folder, force) as making, found(source, revision, token, step) as checkpoint:
-        with step(f"load {source}"):
-            try:
-                from dpr_export.exporter.load import load
-                from dpr_export.exporter.trace import trace
-                from dpr_export.exporter.weights import check_weights
-            except ModuleNotFoundError as error:
-                raise ExportError(f'{error.name} is not installed: pip install "dpr-export[export]"') from None
-            original = load(checkpoint)
-            _write_tokenizer(original, checkpoint, making)
-        with step("trace with torch.onnx"):
-            original.config.save_pretrained(making)
-            (making / "onnx").mkdir()
-            trace(original, making / VARIANTS[0].file, opset)
-        with step("prove against PyTorch"):
-            check_weights(original.model, making / VARIANTS[0].file)
-            variants = _prove(original, making, atol)
-        with step(f"write {folder}"):
-            manifest = _manifest(original, checkpoint, making, variants, opset)
-            (making / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
-    return manifest
+    specs, texts = wanted(precisions, backends), calibration_texts(calibration)
+    try:
+        if is_exported(Path(source)):
+            for name, value in (("output", output), ("revision", revision), ("opset", opset)):
+                if value is not None:
+                    raise ValueError(f"{name} is given, and {source} is an exported folder: variants are added to it")
+            return add_variants(
+                source,
+                precisions=precisions,
+                backends=backends,
+                calibration=calibration,
+                atol=atol,
+                allow_loss=allow_loss,
+                force=force,
+                step=step,
+            )
+        folder = Path(output) if output is not None else default_output(source)
+        check_output(folder, force)
+        with written_whole(folder, force) as making, found(source, revision, token, step) as checkpoint:
+            original = _traced(checkpoint, making, opset or DEFAULT_OPSET, step)
+            with step("run PyTorch on the grid"):
+                grid, golden = _examples(original)
+            write_golden(making / GOLDEN_FILE, golden)
+            maker = Maker(original.kind, making, grid, golden, texts, atol, allow_loss)
+            variants = make_variants(maker, specs, making, step)
+            with step(f"write {folder}"):
+                manifest = _manifest(original, checkpoint, making, variants, opset or DEFAULT_OPSET)
+                (making / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
+        return manifest
+    except ExportError:
+        raise
+    except RuntimeError as error:
+        raise ExportError(str(error)) from error
+
+
+def _traced(checkpoint: Checkpoint, making: Path, opset: int, step: Step) -> "Original":
+    """Load the original, and write its configuration, tokenizer and `model.onnx`, which holds all of its weights."""
+    with step(f"load {checkpoint.name}"):
+        try:
+            from dpr_export.exporter.load import load
+            from dpr_export.exporter.trace import trace
+            from dpr_export.exporter.weights import check_weights
+        except ModuleNotFoundError as error:
+            raise ExportError(f'{error.name} is not installed: pip install "dpr-export[export]"') from None
+        original = load(checkpoint)
+        _write_tokenizer(original, checkpoint, making)
+        original.config.save_pretrained(making)
+    with step("trace with torch.onnx"):
+        (making / "onnx").mkdir()
+        trace(original, making / MODEL_FILE, opset)
+        check_weights(original.model, making / MODEL_FILE)
+    return original
 
 
 def _write_tokenizer(original: "Original", checkpoint: Checkpoint, making: Path) -> None:
@@ -116,30 +157,20 @@ def _write_tokenizer(original: "Original", checkpoint: Checkpoint, making: Path)
     tokenizer.save_pretrained(making)
 
 
-def _prove(original: "Original", making: Path, atol: float) -> tuple[Variant, ...]:
-    """Prove every variant, and keep a few examples in the folder for `dpr-runtime verify`."""
-    from dpr_export.exporter.prove import GOLDEN_SHAPES, examples, prove
+def _examples(original: "Original") -> tuple[list[Example], list[Example]]:
+    """The original's outputs over the grid, and to the few examples that are kept in the folder."""
+    from dpr_export.exporter.prove import GOLDEN_SHAPES, examples
 
-    calls = list(examples(original))
-    proved = []
-    for spec in VARIANTS:
-        session = open_session(spec.backend, making / spec.file, device="cpu", threads=usable_processors())
-        try:
-            proved.append(Variant(spec.backend, spec.precision, spec.file, prove(session, calls, atol)))
-        finally:
-            session.close()
-    write_golden(making / GOLDEN_FILE, list(examples(original, GOLDEN_SHAPES)))
-    return tuple(proved)
+    return list(examples(original)), list(examples(original, GOLDEN_SHAPES))
 
 
 def _manifest(
     original: "Original", checkpoint: Checkpoint, making: Path, variants: tuple[Variant, ...], opset: int
 ) -> Manifest:
-    versions = {name: version(name) for name in _MAKERS}
     return Manifest(
         kind=original.kind.name,
         source=Source(checkpoint.name, checkpoint.revision, file_record(checkpoint.weights).sha256),
-        versions={"python": platform.python_version(), **versions},
+        versions={"python": platform.python_version(), **installed_versions((*MAKERS, *_TRACERS))},
         opset=opset,
         variants=variants,
         files=folder_records(making),

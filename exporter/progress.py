@@ -1,13 +1,13 @@
 """Tell a person what an export is doing: a spinner and the time on a terminal, plain lines anywhere else."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.markup import escape
 
-Step = Callable[[str], AbstractContextManager[None]]
+from dpr_export.runtime.progress import Step
 
 
 def steps(console: Console) -> Step:
@@ -31,9 +31,3 @@ def steps(console: Console) -> Step:
         console.print(f"{mark} {shown} [dim]{time.perf_counter() - start:.1f} s[/]", highlight=False, soft_wrap=True)
 
     return step
-
-
-@contextmanager
-def silent(name: str) -> Iterator[None]:  # noqa: ARG001 (the signature of a step)
-    """A step that tells nobody."""
-    yield

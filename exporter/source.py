@@ -8,8 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from dpr_export.exporter.errors import ExportError, cause_of
-from dpr_export.exporter.progress import Step, silent
 from dpr_export.models.kinds import KINDS
+from dpr_export.runtime.progress import Step, silent
 
 SMALL_FILES = (
     "config.json",

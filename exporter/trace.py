@@ -1,11 +1,14 @@
 """Trace the original into `model.onnx`: standard operators only, batch and sequence dynamic."""
 
+import ast
 import logging
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import onnx_ir
 import torch
 
 from dpr_export.exporter.errors import ExportError, cause_of
@@ -13,6 +16,7 @@ from dpr_export.exporter.graph import graph_of
 from dpr_export.exporter.load import Original
 
 AXES = ("batch_size", "sequence_length")
+_SCOPES = "pkg.torch.onnx.name_scopes"
 _EXAMPLE_SHAPE = (2, 7)
 
 
@@ -46,9 +50,34 @@ def trace(original: Original, path: Path, opset: int) -> None:
                 verbose=False,
             )
             assert program is not None  # None is what the older exporter returns
+            _name_nodes(program.model)
             program.save(str(path))
     except Exception as error:  # torch.export raises many kinds, none of which a user could handle apart
         raise ExportError(f"PyTorch cannot trace this model: {cause_of(error)}") from error
+
+
+def _name_nodes(model: onnx_ir.Model) -> None:
+    """Name each node by the module it comes from, and drop PyTorch's notes, which hold the paths of this machine.
+
+    `encoder.layer.1.output.dense/MatMul` is for people, and for the passes that leave some in float32. An operator
+    outside of any module, as a product of queries and keys, has the module before it.
+    """
+    taken: Counter[str] = Counter()
+    module = "embeddings"
+    for node in model.graph:
+        scopes = ast.literal_eval(node.metadata_props.get(_SCOPES, "[]"))
+        module = next((scope for scope in reversed(scopes[:-1]) if scope and scope[0] != "_"), module)
+        name = f"{module}/{node.op_type}"
+        taken[name] += 1
+        node.name = name if taken[name] == 1 else f"{name}_{taken[name]}"
+        node.metadata_props.clear()
+    for value in (*model.graph.inputs, *model.graph.outputs, *model.graph.initializers.values()):
+        value.metadata_props.clear()
+    for node in model.graph:
+        for value in node.outputs:
+            value.metadata_props.clear()
+    model.metadata_props.clear()
+    model.graph.metadata_props.clear()
 
 
 @contextmanager

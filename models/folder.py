@@ -11,13 +11,13 @@ import os
 import shlex
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from dpr_export.models.manifest import MANIFEST_FILE, FileRecord, Manifest
+from dpr_export.models.manifest import MANIFEST_FILE, SCHEMA, FileRecord, Manifest, Variant
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,17 +101,50 @@ def check_output(output: Path, force: bool) -> None:
         return
     if not force:
         raise FileExistsError(f"output {output} exists: give another, or replace it with force (--force)")
-    if not output.is_dir() or (any(output.iterdir()) and not _is_exported(output)):
+    if not output.is_dir() or (any(output.iterdir()) and not is_exported(output)):
         raise FileExistsError(f"output {output} exists and is not an exported folder: --force replaces only those")
 
 
-def _is_exported(folder: Path) -> bool:
+def is_exported(folder: Path) -> bool:
     """Whether a folder's manifest is one of ours, of this schema or a newer one: many programs write manifest.json."""
     try:
         values = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return False
     return isinstance(values, dict) and {"schema", "kind", "variants", "files"} <= values.keys()
+
+
+def add_files(folder: ExportedFolder, variants: Sequence[Variant], making: Path) -> Manifest:
+    """Move new graphs into a folder, each in one rename, and write its manifest with their variants last.
+
+    A graph that takes another's place is first left out of the manifest, so that at no time a file is not the one that
+    the manifest names.
+
+    Args:
+        folder: the folder, with the manifest to start from.
+        variants: what is new; a variant of the same backend and file is replaced.
+        making: where the new graphs are, by their paths in the folder.
+
+    Returns:
+        The new manifest.
+    """
+    new = {(variant.backend, variant.file) for variant in variants}
+    files = sorted({variant.file for variant in variants if (making / variant.file).exists()})
+    kept = tuple(v for v in folder.manifest.variants if (v.backend, v.file) not in new)
+    records = {name: record for name, record in folder.manifest.files.items() if name not in files}
+    if len(records) < len(folder.manifest.files):
+        _write_manifest(folder.path, replace(folder.manifest, variants=kept, files=records))
+    for file in files:
+        records[file] = file_record(making / file)
+        (making / file).replace(folder.path / file)
+    manifest = replace(folder.manifest, variants=(*kept, *variants), files=dict(sorted(records.items())), schema=SCHEMA)
+    _write_manifest(folder.path, manifest)
+    return manifest
+
+
+def _write_manifest(folder: Path, manifest: Manifest) -> None:
+    with file_written_whole(folder / MANIFEST_FILE) as file:
+        file.write(manifest.to_json().encode())
 
 
 @contextmanager

@@ -5,13 +5,13 @@ no file it names may lie outside the folder.
 """
 
 import json
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from pathlib import PurePosixPath
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 MANIFEST_FILE = "manifest.json"
-SCHEMA = 1
+SCHEMA = 2  # 1 had no lossy variants
 GOLDEN_FILE = "golden.npz"
 REQUIRED_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", GOLDEN_FILE)
 
@@ -53,13 +53,55 @@ class Proof:
 
 
 @dataclass(frozen=True, slots=True)
+class Loss:
+    """What a lossy variant costs, against the fp32 graph.
+
+    Attributes:
+        engine: what computed the variant's outputs, with its version.
+        shapes: the (batch, sequence) sizes at which every output was shown to be finite.
+        largest_error: the largest absolute difference to the original there, over all outputs.
+        golden_error: the same over the examples of golden.npz, which `dpr-runtime verify` compares with.
+        figures: shares and cosines of the gate, by name: 1 is no loss.
+        missed: the names of the figures that are below their bound.
+        judging_sha256: the texts that the figures were measured on.
+        calibration_sha256: the texts that it was made with, to measure scales and to find what is sensitive.
+        settings: how it was made, where there was a choice.
+    """
+
+    engine: str
+    shapes: tuple[tuple[int, int], ...]
+    largest_error: float
+    golden_error: float
+    figures: dict[str, float]
+    missed: tuple[str, ...]
+    judging_sha256: str
+    calibration_sha256: str
+    settings: str
+
+
+@dataclass(frozen=True, slots=True)
 class Variant:
-    """One graph of the folder: what runs it, at which precision, and its proof."""
+    """One graph of the folder: what runs it, at which precision, and what was shown of it.
+
+    Attributes:
+        backend: the engine it is for.
+        precision: "fp32", "fp16" or "int8".
+        file: the graph.
+        proof: how it equals the original; None for a lossy one.
+        loss: what it costs; None for one that is equal.
+        proved: shown on the engine it is for, and within its bounds: "auto" picks only such.
+        fused: how many of ONNX Runtime's own operators the graph has, by name.
+        speedup: how many times as fast as `model.onnx` on the same engine it was, where it was made.
+    """
 
     backend: str
     precision: str
     file: str
-    proof: Proof
+    proof: Proof | None
+    loss: Loss | None = None
+    proved: bool = True
+    fused: dict[str, int] = field(default_factory=dict)
+    speedup: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +154,9 @@ class Manifest:
             _check_path(path)
             if path not in manifest.files:
                 raise ValueError(f"{MANIFEST_FILE}: the variant file {path!r} is not among the files")
+        for variant in manifest.variants:
+            if (variant.proof is None) == (variant.loss is None):
+                raise ValueError(f"{MANIFEST_FILE}: {variant.file} needs a proof, or what it loses, and not both")
         if missing := [name for name in REQUIRED_FILES if name not in manifest.files]:
             raise ValueError(f"{MANIFEST_FILE} does not list {missing[0]}")
         return manifest
@@ -126,22 +171,21 @@ def _read(kind: Any, value: Any, where: str) -> Any:
     origin, arguments = get_origin(kind), get_args(kind)
     if isinstance(kind, type) and is_dataclass(kind) and isinstance(value, dict):
         hints = get_type_hints(kind)
-        missing = hints.keys() - value.keys()
-        if missing:
+        optional = {f.name for f in fields(kind) if f.default is not MISSING or f.default_factory is not MISSING}
+        if missing := hints.keys() - value.keys() - optional:
             raise ValueError(f"{MANIFEST_FILE} lacks {where}{min(missing)}")
-        return kind(**{name: _read(hint, value[name], f"{where}{name}.") for name, hint in hints.items()})
+        return kind(**{n: _read(hint, value[n], f"{where}{n}.") for n, hint in hints.items() if n in value})
     if origin is tuple and isinstance(value, list):
         each = [arguments[0]] * len(value) if arguments[-1] is ... else arguments
         if len(each) == len(value):
             return tuple(_read(hint, item, where) for hint, item in zip(each, value, strict=True))
     if origin is dict and isinstance(value, dict):
         return {name: _read(arguments[1], item, f"{where}{name}.") for name, item in value.items()}
-    if origin is UnionType and value is None:
-        return None
-    plain = arguments[0] if origin is UnionType else kind
-    if plain is float and type(value) in (int, float):
+    if origin is UnionType:
+        return None if value is None else _read(arguments[0], value, where)
+    if kind is float and type(value) in (int, float):
         return float(value)
-    if type(value) is plain:
+    if type(value) is kind:
         return value
     raise ValueError(f"{MANIFEST_FILE}: {where.rstrip('.') or 'the whole'} is {value!r}, of the wrong type")
 

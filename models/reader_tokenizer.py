@@ -115,6 +115,7 @@ class DPRReaderTokenizer(BertTokenizer):
         texts: str | Sequence[str],
         max_length: int,
         stride: int | None = None,
+        first: int = 0,
     ) -> list[PassageRow]:
         """Encode passages into rows of at most `max_length` tokens that know where their text stands.
 
@@ -122,6 +123,7 @@ class DPRReaderTokenizer(BertTokenizer):
             questions, titles, texts: as in the call.
             max_length: the longest row.
             stride: how many tokens of a text that is too long its next row repeats; None cuts the text instead.
+            first: the first passage's number, where these are a part of more.
 
         Returns:
             A row for each passage, in order; with `stride` as many as its text needs. An empty text has one row.
@@ -135,7 +137,7 @@ class DPRReaderTokenizer(BertTokenizer):
         passages = _passages(questions, titles, texts)
         pieces = self._distinct(passages)
         rows = []
-        for number, (question, title, text) in enumerate(passages):
+        for number, (question, title, text) in enumerate(passages, start=first):
             head = self._head(pieces[question], pieces[title])
             room = max_length - len(head)
             if room < 1:

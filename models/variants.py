@@ -1,24 +1,94 @@
-"""The variants of an exported model: which file each backend runs at each precision.
+"""The variants of an exported model: which file each backend runs at each precision, and what a lossy one must keep.
 
-A variant is a pair (backend, precision). The rows of one backend stand in its order of preference: the first that a
-folder holds, proved, is what `precision="auto"` picks.
+A variant is a pair (backend, precision). The rows stand in order of preference: the first that suits the device, that
+a folder holds, and that was proved there, is what `backend="auto"` and `precision="auto"` pick. Where a pair has two
+rows, its second is what it runs where the first was not worth keeping.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
+
+MODEL_FILE = "onnx/model.onnx"
 
 
 @dataclass(frozen=True, slots=True)
 class VariantSpec:
-    """One row of the table: a backend, a precision, and the file that holds their graph."""
+    """One row of the table.
+
+    Attributes:
+        backend: the engine that runs the graph.
+        precision: what it computes in.
+        file: the graph's file in the folder.
+        recipe: the pass of `dpr_export.quantization` that makes it from `model.onnx`; None: it is `model.onnx`.
+        device: the kind of device that it is meant for, and where "auto" may pick it.
+    """
 
     backend: str
     precision: str
     file: str
+    recipe: str | None = None
+    device: str = "cpu"
+
+    @property
+    def lossy(self) -> bool:
+        """Whether its outputs differ from the original's by more than float32's rounding."""
+        return self.precision != "fp32"
 
 
-MODEL_FILE = "onnx/model.onnx"
+VARIANTS = (
+    VariantSpec("onnxruntime", "fp16", "onnx/model_ort_fp16.onnx", "fused_fp16", device="cuda"),
+    VariantSpec("tensorrt", "fp16", "onnx/model_fp16.onnx", "fp16", device="cuda"),
+    VariantSpec("openvino", "int8", "onnx/model_int8.onnx", "static_int8"),
+    VariantSpec("onnxruntime", "int8", "onnx/model_ort_int8.onnx", "dynamic_int8"),
+    VariantSpec("openvino", "fp32", MODEL_FILE),
+    VariantSpec("onnxruntime", "fp32", "onnx/model_ort.onnx", "fused"),
+    VariantSpec("onnxruntime", "fp32", MODEL_FILE),
+)
 
-VARIANTS = (VariantSpec("onnxruntime", "fp32", MODEL_FILE),)
+BACKENDS = tuple(sorted({spec.backend for spec in VARIANTS}))
+PRECISIONS = ("fp32", "fp16", "int8")
+DEFAULT_BACKENDS = ("onnxruntime", "openvino")
 
-BACKENDS = tuple(dict.fromkeys(spec.backend for spec in VARIANTS))
-PRECISIONS = tuple(dict.fromkeys(spec.precision for spec in VARIANTS))
+# What has no file of its own, and is never picked by "auto": OpenVINO computes its fp32 variant in bfloat16 on request.
+RUNTIME_PRECISIONS = {"bf16": ("openvino", "fp32")}
+
+# The least that a lossy variant must reach on texts that it was not calibrated with; the figures are the gate's.
+BOUNDS = {
+    "mean_cosine": 0.99,
+    "least_cosine": 0.97,
+    "least_cosine_alone": 0.97,
+    "same_passage": 0.97,
+    "same_span": 0.90,
+    "same_span_alone": 0.90,
+}
+
+
+def wanted(precisions: Collection[str], backends: Collection[str]) -> list[VariantSpec]:
+    """The rows of the table that are asked for; `model.onnx` on ONNX Runtime, which all else is compared with, first.
+
+    Raises:
+        ValueError: an unknown precision or backend, or a precision that none of the backends has.
+
+    >>> [spec.file for spec in wanted(["int8"], ["openvino"])]
+    ['onnx/model.onnx', 'onnx/model.onnx', 'onnx/model_int8.onnx']
+    """
+    for name, values, known in (("precision", precisions, PRECISIONS), ("backend", backends, BACKENDS)):
+        for value in values:
+            if value not in known:
+                raise ValueError(f"{name} is {value!r}, and must be one of: {', '.join(known)}")
+    rows = [spec for spec in VARIANTS if spec.backend in backends and spec.precision in precisions]
+    for precision in precisions:
+        if precision != "fp32" and not any(spec.precision == precision for spec in rows):
+            having = ", ".join(spec.backend for spec in VARIANTS if spec.precision == precision)
+            raise ValueError(f"precision {precision} is made for {having}, not for {', '.join(backends)}")
+    plain = [spec for spec in reversed(VARIANTS) if spec.recipe is None and spec.backend in ("onnxruntime", *backends)]
+    return plain + [spec for spec in rows if spec.recipe]
+
+
+def short_of(figures: dict[str, float]) -> list[str]:
+    """The names of the figures that are below their bound.
+
+    >>> short_of({"mean_cosine": 0.995, "least_cosine": 0.9, "top1": 0.5})
+    ['least_cosine']
+    """
+    return [name for name, value in figures.items() if not value >= BOUNDS.get(name, value)]

@@ -20,7 +20,7 @@ from dpr_export.models.config import DPRConfig
 from dpr_export.models.kinds import READER, Kind
 from dpr_export.quantization.texts import Row
 from dpr_export.runtime.answers import Answer
-from dpr_export.runtime.batching import run_rows
+from dpr_export.runtime.batching import Rows, run_rows
 from dpr_export.runtime.reader import DPRReader
 from dpr_export.runtime.session import Feeds, Session
 
@@ -32,7 +32,7 @@ NEIGHBOURS = 10
 
 def tokenized(kind: Kind, folder: Path, texts: Sequence[Row]) -> list[Feeds]:
     """The graph's inputs for each text alone, int64 (1, sequence), as the kind's own tokenizer makes them."""
-    config, tokenizer = DPRConfig.from_pretrained(folder), kind.tokenizer_class.from_pretrained(folder)
+    config, tokenizer = _parts(kind, folder)
     limit = min(config.max_position_embeddings, tokenizer.model_max_length)
     calls = []
     for row in texts:
@@ -43,33 +43,69 @@ def tokenized(kind: Kind, folder: Path, texts: Sequence[Row]) -> list[Feeds]:
     return calls
 
 
-def judge(kind: Kind, folder: Path, reference: Session, variant: Session, texts: Sequence[Row]) -> Figures:
-    """Compare a variant with the fp32 graph.
+class Gate:
+    """Compares lossy variants with the fp32 graph, whose own results are computed once.
 
     Args:
         kind: the kind of model.
         folder: where its configuration and tokenizer are.
         reference: a session of the fp32 graph.
-        variant: a session of the lossy one.
         texts: what to judge on; for a reader, related passages stand next to each other.
-
-    Returns:
-        For an encoder: mean_cosine, least_cosine, top1 and top10 (neighbours kept), least_cosine_alone (alone against
-        batched). For a reader: same_passage, same_span, f1 (of the answers), same_span_alone.
     """
-    if kind is READER:
-        return _judge_reader(folder, reference, variant, texts)
-    rows = tokenized(kind, folder, texts)
-    expected, found = _vectors(reference, rows), _vectors(variant, rows)
-    alone = np.concatenate([variant.run(row)["pooler_output"] for row in rows])
-    cosines = cosine(expected, found)
-    return {
-        "mean_cosine": float(cosines.mean()),
-        "least_cosine": float(cosines.min()),
-        "top1": neighbours_kept(expected, found, 1),
-        "top10": neighbours_kept(expected, found, NEIGHBOURS),
-        "least_cosine_alone": float(cosine(alone, found).min()),
-    }
+
+    def __init__(self, kind: Kind, folder: Path, reference: Session, texts: Sequence[Row]) -> None:
+        self._texts = texts
+        self._config, self._tokenizer = _parts(kind, folder)
+        self._rows = [] if kind is READER else tokenized(kind, folder, texts)
+        self._judge = self._judge_reader if kind is READER else self._judge_encoder
+        self._expected: Any = self._answers(reference) if kind is READER else _vectors(reference, self._rows)
+
+    def judge(self, variant: Session) -> Figures:
+        """What a variant keeps.
+
+        Returns:
+            For an encoder: mean_cosine, least_cosine, top1 and top10 (neighbours kept), least_cosine_alone (alone
+            against batched). For a reader: same_passage, same_span, f1 (of the answers), same_span_alone.
+        """
+        return self._judge(variant)
+
+    def _judge_encoder(self, variant: Session) -> Figures:
+        found = _vectors(variant, self._rows)
+        alone = np.concatenate([variant.run(row)["pooler_output"] for row in self._rows])
+        cosines = cosine(self._expected, found)
+        return {
+            "mean_cosine": float(cosines.mean()),
+            "least_cosine": float(cosines.min()),
+            "top1": neighbours_kept(self._expected, found, 1),
+            "top10": neighbours_kept(self._expected, found, NEIGHBOURS),
+            "least_cosine_alone": float(cosine(alone, found).min()),
+        }
+
+    def _judge_reader(self, variant: Session) -> Figures:
+        found, alone = self._answers(variant), self._answers(variant, batch_tokens=1)
+        pairs = list(zip(self._expected, found, strict=True))
+        return {
+            "same_passage": _share(a[0].passage == b[0].passage for a, b in pairs),
+            "same_span": _share(_own(a) == _own(b) for a, b in pairs),
+            "f1": float(np.mean([f1(_own(a)[2], _own(b)[2]) for a, b in pairs])),
+            "same_span_alone": _share(_own(a) == _own(b) for a, b in zip(alone, found, strict=True)),
+        }
+
+    def _answers(self, session: Session, **options: int) -> list[list[Answer]]:
+        """The answers to each question from its own passage, which is the first, and from the three after it."""
+        texts = self._texts
+        groups = [[texts[(index + step) % len(texts)] for step in range(PASSAGES)] for index in range(len(texts))]
+        return DPRReader(session, self._config, self._tokenizer).answer(
+            [row.question for row in texts],
+            [[row.title for row in group] for group in groups],
+            [[row.text for row in group] for group in groups],
+            top_k=PASSAGES,
+            **options,
+        )
+
+
+def _parts(kind: Kind, folder: Path) -> tuple[DPRConfig, Any]:
+    return DPRConfig.from_pretrained(folder), kind.tokenizer_class.from_pretrained(folder)
 
 
 def _vectors(session: Session, rows: Sequence[Feeds]) -> Vectors:
@@ -77,7 +113,8 @@ def _vectors(session: Session, rows: Sequence[Feeds]) -> Vectors:
     ids = [row["input_ids"][0].tolist() for row in rows]
     types = [row["token_type_ids"][0].tolist() for row in rows]
     batches = [
-        (batch.positions, out["pooler_output"]) for batch, out in run_rows(session.run, ids, types, pad_token_id=0)
+        (batch.positions, out["pooler_output"])
+        for batch, out in run_rows(session.run_all, [Rows(0, ids, types)], pad_token_id=0)
     ]
     vectors = np.empty((len(rows), batches[0][1].shape[1]), np.float32)
     for positions, found in batches:
@@ -110,30 +147,6 @@ def neighbours_kept(one: Vectors, other: Vectors, count: int) -> float:
         nearest.append(np.argsort(-scores, axis=1, kind="stable")[:, :count])
     kept = [len(set(a) & set(b)) for a, b in zip(nearest[0].tolist(), nearest[1].tolist(), strict=True)]
     return float(np.mean(kept) / count)
-
-
-def _judge_reader(folder: Path, reference: Session, variant: Session, texts: Sequence[Row]) -> Figures:
-    config, tokenizer = DPRConfig.from_pretrained(folder), READER.tokenizer_class.from_pretrained(folder)
-    expected, found = (_answers(DPRReader(session, config, tokenizer), texts) for session in (reference, variant))
-    alone = _answers(DPRReader(variant, config, tokenizer), texts, batch_tokens=1)
-    return {
-        "same_passage": _share(a[0].passage == b[0].passage for a, b in zip(expected, found, strict=True)),
-        "same_span": _share(_own(a) == _own(b) for a, b in zip(expected, found, strict=True)),
-        "f1": float(np.mean([f1(_own(a)[2], _own(b)[2]) for a, b in zip(expected, found, strict=True)])),
-        "same_span_alone": _share(_own(a) == _own(b) for a, b in zip(alone, found, strict=True)),
-    }
-
-
-def _answers(reader: DPRReader, texts: Sequence[Row], **options: int) -> list[list[Answer]]:
-    """The answers to each question from its own passage, which is the first, and from the three after it."""
-    groups = [[texts[(index + step) % len(texts)] for step in range(PASSAGES)] for index in range(len(texts))]
-    return reader.answer(
-        [row.question for row in texts],
-        [[row.title for row in group] for group in groups],
-        [[row.text for row in group] for group in groups],
-        top_k=PASSAGES,
-        **options,
-    )
 
 
 def _own(answers: Sequence[Answer]) -> tuple[int, int, str]:

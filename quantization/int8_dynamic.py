@@ -9,7 +9,7 @@ result depends a little on the texts beside it: one scale serves the whole batch
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,36 +17,27 @@ from tempfile import TemporaryDirectory
 import onnx
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from dpr_export.quantization.fuse import fuse
 
-
-def quantize_dynamic_int8(source: Path, output: Path) -> dict[str, int]:
-    """Fuse a graph and quantize its weights to INT8.
+def quantize_dynamic_int8(source: Path, output: Path, *, in_float: Sequence[str] = ()) -> None:
+    """Quantize a fused graph's weights to INT8.
 
     Args:
-        source: the .onnx file of standard operators.
+        source: the .onnx file that `fuse` wrote.
         output: the .onnx file to write.
-
-    Returns:
-        How many of each of ONNX Runtime's own operators were fused, by name.
-
-    Raises:
-        QuantizationError: fewer attentions were fused than the graph has layers.
+        in_float: the matrix products to leave in float32, by name.
     """
     with TemporaryDirectory() as folder, _without_advice():
-        fused = Path(folder, "fused.onnx")
-        counts = fuse(source, fused)
-        model = onnx.load(fused)
+        model = onnx.load(source)
         del model.graph.value_info[:]  # torch's own notes on shapes, some of which the quantizer finds wrong
-        onnx.save(model, fused)
+        onnx.save(model, Path(folder, "fused.onnx"))
         quantize_dynamic(
-            fused,
+            Path(folder, "fused.onnx"),
             output,
             per_channel=True,
             weight_type=QuantType.QInt8,
+            nodes_to_exclude=list(in_float),
             extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT, "MatMulConstBOnly": True},
         )
-    return counts
 
 
 @contextmanager

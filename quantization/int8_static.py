@@ -4,7 +4,8 @@ NNCF places the quantizers: symmetric, so that zero stays zero and every engine 
 weights; SmoothQuant moves the outliers of activations, which BERT is known for, into the weights first. What NNCF
 writes is standard ONNX (QuantizeLinear and DequantizeLinear), which OpenVINO turns into integer products.
 
-Since scales are fixed, a text's result does not depend on the texts beside it.
+Since scales are fixed, a text's result hardly depends on the texts beside it. NNCF takes seconds to import, since it
+brings torch where that is installed, so it is imported when it is needed.
 """
 
 import logging
@@ -13,20 +14,25 @@ from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
 
-import nncf
 import onnx
 
 from dpr_export.quantization.errors import QuantizationError
 from dpr_export.runtime.session import Feeds
 
+SMOOTHING = (0.95, 0.85)
 
-def quantize_static_int8(source: Path, output: Path, calls: Sequence[Feeds]) -> int:
+
+def quantize_static_int8(
+    source: Path, output: Path, calls: Sequence[Feeds], *, alpha: float = SMOOTHING[0], in_float: Sequence[str] = ()
+) -> int:
     """Quantize a graph to INT8 by scales measured on calls.
 
     Args:
         source: the .onnx file of standard operators.
         output: the .onnx file to write.
         calls: the graph's inputs for each calibration text, int64 (1, sequence).
+        alpha: how much of the activations' outliers SmoothQuant moves into the weights, 0 to 1.
+        in_float: the matrix products to leave in float32, by name.
 
     Returns:
         How many matrix products were quantized.
@@ -34,6 +40,8 @@ def quantize_static_int8(source: Path, output: Path, calls: Sequence[Feeds]) -> 
     Raises:
         QuantizationError: a quantizer is not symmetric, or none was placed.
     """
+    import nncf
+
     nncf.set_log_level(logging.ERROR)
     with redirect_stdout(StringIO()):
         model = nncf.quantize(
@@ -42,11 +50,35 @@ def quantize_static_int8(source: Path, output: Path, calls: Sequence[Feeds]) -> 
             model_type=nncf.ModelType.TRANSFORMER,
             preset=nncf.QuantizationPreset.PERFORMANCE,
             subset_size=len(calls),
+            ignored_scope=nncf.IgnoredScope(names=list(in_float)),
+            advanced_parameters=nncf.AdvancedQuantizationParameters(
+                smooth_quant_alphas=nncf.AdvancedSmoothQuantParameters(matmul=alpha)
+            ),
         )
     check_symmetric(model)
     onnx.save(model, output)
     dequantized = {node.output[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
     return sum(node.op_type == "MatMul" and set(node.input) <= dequantized for node in model.graph.node)
+
+
+def unquantized(source: Path, output: Path, names: Sequence[str]) -> None:
+    """Take the quantizers of some matrix products' activations out of a graph again; weights stay as they are.
+
+    Args:
+        source: an .onnx file that `quantize_static_int8` wrote.
+        output: the .onnx file to write.
+        names: the matrix products.
+    """
+    model = onnx.load(source)
+    made_by = {name: node for node in model.graph.node for name in node.output}
+    for node in model.graph.node:
+        if node.name not in names:
+            continue
+        for index, name in enumerate(node.input):
+            dequantize = made_by.get(name)
+            if dequantize is not None and dequantize.op_type == "DequantizeLinear" and dequantize.input[0] in made_by:
+                node.input[index] = made_by[dequantize.input[0]].input[0]
+    onnx.save(model, output)
 
 
 def check_symmetric(model: onnx.ModelProto) -> None:

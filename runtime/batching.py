@@ -5,7 +5,9 @@ batching wastes on a CPU. Batches are a function of the lengths alone, so the sa
 The order is restored by the caller with `Batch.positions`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,31 +66,78 @@ def padded(rows: Sequence[Sequence[int]], length: int, fill: int) -> NDArray[np.
     return array
 
 
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Some tokenized rows, of those that are run together.
+
+    Attributes:
+        first: the place of their first among all.
+        input_ids: the rows' tokens.
+        token_type_ids: the rows' token types, or None.
+    """
+
+    first: int
+    input_ids: Sequence[Sequence[int]]
+    token_type_ids: Sequence[Sequence[int]] | None = None
+
+
 def run_rows(
-    run: Callable[[Feeds], Outputs],
-    input_ids: Sequence[Sequence[int]],
-    token_type_ids: Sequence[Sequence[int]] | None = None,
+    run_all: Callable[[Iterable[Feeds]], Iterator[Outputs]],
+    chunks: Iterable[Rows],
     *,
     pad_token_id: int,
     batch_tokens: int = BATCH_TOKENS,
 ) -> Iterator[tuple[Batch, Outputs]]:
     """Run rows of any lengths in batches, and yield each batch with its outputs.
 
+    The chunks are drawn one after another while those before them are computed: where drawing one tokenizes it, both
+    go on at once.
+
     Args:
-        run: given input_ids, attention_mask and, if they are given here, token_type_ids, int64 (rows, sequence).
-        input_ids: the rows' tokens.
-        token_type_ids: the rows' token types, or None.
+        run_all: given calls of input_ids, attention_mask and, if the rows have them, token_type_ids, int64 (rows,
+            sequence); gives their outputs, in order.
+        chunks: the rows; each chunk is cut into batches of its own.
         pad_token_id: what the shorter rows of a batch are filled up with; the mask leaves it out.
         batch_tokens: the budget of `by_token_budget`.
     """
-    for batch in by_token_budget([len(row) for row in input_ids], batch_tokens):
-        rows = [input_ids[position] for position in batch.positions]
-        feeds = {
-            "input_ids": padded(rows, batch.length, pad_token_id),
-            "attention_mask": padded([[1] * len(row) for row in rows], batch.length, 0),
-        }
-        if token_type_ids is not None:
-            feeds["token_type_ids"] = padded(
-                [token_type_ids[position] for position in batch.positions], batch.length, 0
-            )
-        yield batch, run(feeds)
+    waiting: deque[Batch] = deque()
+
+    def calls() -> Iterator[Feeds]:
+        for chunk in chunks:
+            for batch in by_token_budget([len(row) for row in chunk.input_ids], batch_tokens):
+                waiting.append(Batch(batch.positions + chunk.first, batch.length))
+                yield _feeds(chunk, batch, pad_token_id)
+
+    for outputs in run_all(calls()):
+        yield waiting.popleft(), outputs
+
+
+def _feeds(chunk: Rows, batch: Batch, pad_token_id: int) -> Feeds:
+    rows = [chunk.input_ids[position] for position in batch.positions]
+    feeds = {
+        "input_ids": padded(rows, batch.length, pad_token_id),
+        "attention_mask": padded([[1] * len(row) for row in rows], batch.length, 0),
+    }
+    if chunk.token_type_ids is not None:
+        types = [chunk.token_type_ids[position] for position in batch.positions]
+        feeds["token_type_ids"] = padded(types, batch.length, 0)
+    return feeds
+
+
+def overlapped(run: Callable[[Feeds], Outputs], calls: Iterable[Feeds], workers: int) -> Iterator[Outputs]:
+    """Run calls on `workers` threads, and yield their outputs in order; the next call is drawn meanwhile.
+
+    >>> list(overlapped(lambda feeds: feeds, [{"a": 1}, {"a": 2}], workers=2))
+    [{'a': 1}, {'a': 2}]
+    """
+    with ThreadPoolExecutor(workers, thread_name_prefix="dpr-export") as pool:
+        running: deque[Future[Outputs]] = deque()
+        try:
+            for feeds in calls:
+                running.append(pool.submit(run, feeds))
+                if len(running) > workers:
+                    yield running.popleft().result()
+            while running:
+                yield running.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)

@@ -4,7 +4,7 @@ import json as jsonlib
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -18,7 +18,8 @@ from dpr_export.runtime.commands import run_command
 from dpr_export.runtime.encoders import DPRContextEncoder, DPRQuestionEncoder
 from dpr_export.runtime.passages import Passage, opened, read_passages
 from dpr_export.runtime.reader import DPRReader
-from dpr_export.runtime.show import show_answers, show_manifest
+from dpr_export.runtime.show import show_answers
+from dpr_export.runtime.show_manifest import show_manifest
 from dpr_export.runtime.verify import verify as checks_of
 
 app = typer.Typer(
@@ -28,7 +29,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Run exported DPR models, without PyTorch.",
 )
+_MARKS = {True: "[green]ok[/]     ", None: "[yellow]skipped[/]", False: "[red]FAILED[/] "}
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The exported folder.", show_default=False)]
+Backend = Annotated[str, typer.Option(help="The engine to run on: openvino, onnxruntime.")]
+Precision = Annotated[str, typer.Option(help="The variant to run: int8, fp32, fp16; bf16 computes fp32's in bfloat16.")]
 Threads = Annotated[
     int | None, typer.Option(min=1, help="Threads to use.", show_default="as many as there are processors")
 ]
@@ -45,12 +49,14 @@ def answer(
     text: Annotated[list[str] | None, typer.Option(help="A passage's text; may be repeated.")] = None,
     top_k: Annotated[int, typer.Option(min=1, help="How many answers to give at most.")] = 5,
     max_answer_length: Annotated[int, typer.Option(min=1, help="The longest answer, in tokens.")] = 10,
+    backend: Backend = "auto",
+    precision: Precision = "auto",
     threads: Threads = None,
     json: Annotated[bool, typer.Option("--json", help="Print the answers as JSON.")] = False,
 ) -> None:
     """Answer a question from passages, with a reader."""
     read = _passages(passages, title or [], text or [])
-    with DPRReader.from_pretrained(folder, threads=threads) as reader:
+    with DPRReader.from_pretrained(folder, backend=backend, precision=precision, threads=threads) as reader:
         answers = reader.answer(
             question,
             [passage.title or "" for passage in read],
@@ -87,6 +93,8 @@ def encode(
         str, typer.Argument(help="One text a line, or JSON lines (.jsonl) with title and text; - is standard input.")
     ] = "-",
     jsonl: Annotated[bool, typer.Option("--jsonl", help="Read JSON lines, whatever the file is called.")] = False,
+    backend: Backend = "auto",
+    precision: Precision = "auto",
     threads: Threads = None,
 ) -> None:
     """Turn questions or passages into vectors, with an encoder: float32 (n, dim), in the order given."""
@@ -100,12 +108,13 @@ def encode(
         else:
             read = [Passage(None, line.rstrip("\r\n")) for line in lines]
         titles, texts = [passage.title for passage in read], [passage.text for passage in read]
+        how: Any = {"backend": backend, "precision": precision, "threads": threads}
         start = time.perf_counter()
         if kind is CONTEXT:
-            with DPRContextEncoder.from_pretrained(folder, threads=threads) as context:
+            with DPRContextEncoder.from_pretrained(folder, **how) as context:
                 vectors = context.encode(texts, titles, show_progress=console.is_terminal)
         else:
-            with DPRQuestionEncoder.from_pretrained(folder, threads=threads) as question:
+            with DPRQuestionEncoder.from_pretrained(folder, **how) as question:
                 vectors = question.encode(texts, show_progress=console.is_terminal)
         np.save(written, vectors, allow_pickle=False)
     rate = len(texts) / (time.perf_counter() - start)
@@ -130,8 +139,8 @@ def verify(folder: Folder) -> None:
     console = Console(highlight=False)
     failed = 0
     for check in checks_of(folder):
-        failed += not check.passed
-        mark = "[green]ok[/]    " if check.passed else "[red]FAILED[/]"
+        failed += check.passed is False
+        mark = _MARKS[check.passed]
         console.print(f"{mark} {escape(check.what)}: {escape(check.found)}", soft_wrap=True)
     console.print("[bold green]PASSED[/]" if not failed else f"[bold red]FAILED[/]: {failed} checks")
     if failed:

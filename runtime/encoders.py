@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpr_export.models.kinds import CONTEXT, QUESTION, Kind
-from dpr_export.runtime.batching import BATCH_TOKENS, run_rows
+from dpr_export.runtime.batching import BATCH_TOKENS, Rows, run_rows
 from dpr_export.runtime.model import DPRModel
 from dpr_export.runtime.progress import progress
 
 Vectors = NDArray[np.float32]
 SEGMENTS = ("hf", "dpr")
+CHUNK = 256  # texts that are tokenized at a time, while those before them are computed
 
 
 class _Encoder(DPRModel):
@@ -55,6 +56,15 @@ class _Encoder(DPRModel):
     ) -> Vectors:
         """The vector of each row, which is one string or a pair of them."""
         vectors = np.empty((len(rows), self.config.dim), dtype=np.float32)
+        chunks = (self._tokenized(first, rows[first : first + CHUNK], segments) for first in range(0, len(rows), CHUNK))
+        batches = run_rows(self._run_all, chunks, pad_token_id=self.tokenizer.pad_token_id, batch_tokens=batch_tokens)
+        with progress(len(rows), "encode", show_progress) as done:
+            for batch, outputs in batches:
+                vectors[batch.positions] = outputs["pooler_output"]
+                done(len(batch.positions))
+        return vectors
+
+    def _tokenized(self, first: int, rows: Sequence[tuple[str, ...]], segments: str) -> Rows:
         limit = min(self.config.max_position_embeddings, self.tokenizer.model_max_length)
         ids: list[list[int]] = [[]] * len(rows)
         types: list[list[int]] = [[]] * len(rows)
@@ -64,18 +74,7 @@ class _Encoder(DPRModel):
             encoded = self.tokenizer(*columns, truncation=True, max_length=limit)
             for place, its_ids, its_types in zip(places, encoded["input_ids"], encoded["token_type_ids"], strict=True):
                 ids[place], types[place] = its_ids, its_types
-        batches = run_rows(
-            self._run,
-            ids,
-            types if segments == "hf" else None,
-            pad_token_id=self.tokenizer.pad_token_id,
-            batch_tokens=batch_tokens,
-        )
-        with progress(len(rows), "encode", show_progress) as done:
-            for batch, outputs in batches:
-                vectors[batch.positions] = outputs["pooler_output"]
-                done(len(batch.positions))
-        return vectors
+        return Rows(first, ids, types if segments == "hf" else None)
 
 
 class DPRQuestionEncoder(_Encoder):

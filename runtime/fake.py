@@ -1,6 +1,6 @@
 """A session without an engine: outputs come from a function. For tests of everything above the engines."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 from dpr_export.runtime.session import Feeds, Outputs
 
@@ -33,6 +33,9 @@ class FakeSession:
             raise RuntimeError("this session is closed")
         self.calls.append(feeds)
         return self.compute(feeds)
+
+    def run_all(self, calls: Iterable[Feeds]) -> Iterator[Outputs]:
+        return map(self.run, calls)
 
     def close(self) -> None:
         self.closed = True

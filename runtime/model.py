@@ -4,6 +4,7 @@ A model holds a session and nothing that changes, so it may be called from sever
 """
 
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -61,8 +62,9 @@ class DPRModel:
 
         Args:
             folder: the exported folder.
-            backend: "auto", or the engine to run on: "onnxruntime".
-            precision: "auto", or the variant to run: "fp32".
+            backend: "auto", or the engine to run on: "openvino", "onnxruntime".
+            precision: "auto", or the variant to run: "int8", "fp32", "fp16"; or "bf16" for the fp32 variant, computed
+                in bfloat16 by OpenVINO.
             device: "cpu".
             threads: how many threads one call may use; None: as many as this process has processors.
             verify: compare every file's SHA-256 with the manifest (sizes are always compared).
@@ -86,10 +88,16 @@ class DPRModel:
             )
         if found is not cls.kind:
             raise ValueError(f"{folder} holds a {found.architecture}, not a {cls.kind.architecture}")
-        choice = choose(opened, backend=backend, precision=precision)
+        choice = choose(opened, backend=backend, precision=precision, device=device)
         tokenizer = cls.kind.tokenizer_class.from_pretrained(folder)
         graph = opened.path / choice.variant.file
-        session = open_session(choice.variant.backend, graph, device=device, threads=threads or usable_processors())
+        session = open_session(
+            choice.variant.backend,
+            graph,
+            device=device,
+            threads=threads or usable_processors(),
+            precision=choice.precision,
+        )
         return cls(session, config, tokenizer, choice, opened)
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -108,9 +116,9 @@ class DPRModel:
         as_dataclass = self.config.return_dict if return_dict is None else return_dict
         return output if as_dataclass else output.to_tuple()
 
-    def _run(self, feeds: Feeds) -> Outputs:
-        """Run one batch of rows that were tokenized here. They are checked too: a configuration may be damaged."""
-        return self._session.run(checked_feeds(self.kind, self.config, **feeds))
+    def _run_all(self, calls: Iterable[Feeds]) -> Iterator[Outputs]:
+        """Run batches of rows that were tokenized here. They are checked too: a configuration may be damaged."""
+        return self._session.run_all(checked_feeds(self.kind, self.config, **feeds) for feeds in calls)
 
     def warmup(self, shapes: tuple[tuple[int, int], ...] = ((1, 16), (1, 128), (8, 128))) -> Self:
         """Run the shapes (batch, sequence) that one expects, so that the first real call is as fast as the rest."""

@@ -5,8 +5,10 @@ those this process may use. The graph is one chain of large operators, so operat
 threads work inside each.
 """
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from dpr_export.runtime.batching import overlapped
 from dpr_export.runtime.session import Feeds, Outputs
 
 try:
@@ -25,15 +27,27 @@ class OnnxRuntimeSession:
         graph: the .onnx file.
         device: "cpu".
         threads: how many threads one call may use.
+        precision: computed as the graph says; "bf16" is refused.
+        cache: nothing is compiled that could be kept.
 
     Raises:
-        ValueError: no such device.
+        ValueError: no such device or precision.
         RuntimeError: ONNX Runtime refused the graph.
     """
 
-    def __init__(self, graph: Path, *, device: str = "cpu", threads: int) -> None:
+    def __init__(
+        self,
+        graph: Path,
+        *,
+        device: str = "cpu",
+        threads: int,
+        precision: str = "fp32",
+        cache: bool = True,  # noqa: ARG002 (every session takes it)
+    ) -> None:
         if device not in _PROVIDERS:
             raise ValueError(f"device is {device!r}: the onnxruntime backend runs on {', '.join(_PROVIDERS)}")
+        if precision == "bf16":
+            raise ValueError("precision is 'bf16', which the openvino backend has, and onnxruntime has not")
         options = ort.SessionOptions()
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
@@ -62,6 +76,9 @@ class OnnxRuntimeSession:
         except Exception as error:  # as above
             raise RuntimeError(f"ONNX Runtime failed: {error}") from None
         return dict(zip(self.output_names, outputs, strict=True))
+
+    def run_all(self, calls: Iterable[Feeds]) -> Iterator[Outputs]:
+        return overlapped(self.run, calls, workers=1)
 
     def close(self) -> None:
         self._session = None

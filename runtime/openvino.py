@@ -7,9 +7,11 @@ start of a process several times faster; a cache that cannot be written is done 
 """
 
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from queue import Empty, LifoQueue
 
+from dpr_export.runtime.batching import overlapped
 from dpr_export.runtime.session import Feeds, Outputs
 
 try:
@@ -32,13 +34,16 @@ class OpenVinoSession:
         threads: how many threads one call may use.
         precision: "fp32" or "int8" computes what the graph says in float32 where it is not quantized; "bf16" does so
             in bfloat16.
+        cache: keep the compiled model in the user's cache folder.
 
     Raises:
         ValueError: no such device.
         RuntimeError: OpenVINO refused the graph, or the processor has no bfloat16.
     """
 
-    def __init__(self, graph: Path, *, device: str = "cpu", threads: int, precision: str = "fp32") -> None:
+    def __init__(
+        self, graph: Path, *, device: str = "cpu", threads: int, precision: str = "fp32", cache: bool = True
+    ) -> None:
         if device not in _DEVICES:
             raise ValueError(f"device is {device!r}: the openvino backend runs on {', '.join(_DEVICES)}")
         core = ov.Core()
@@ -50,8 +55,8 @@ class OpenVinoSession:
             properties.num_streams(): 1,
             properties.inference_num_threads(): threads,
         }
-        if cache := _cache_folder():
-            options[properties.cache_dir()] = str(cache)
+        if folder := _cache_folder() if cache else None:
+            options[properties.cache_dir()] = str(folder)
         try:
             self._model: ov.CompiledModel | None = core.compile_model(str(graph), _DEVICES[device], options)
         except RuntimeError as error:
@@ -74,6 +79,9 @@ class OpenVinoSession:
         outputs = {name: results[name].copy() for name in self.output_names}
         self._idle.put(request)
         return outputs
+
+    def run_all(self, calls: Iterable[Feeds]) -> Iterator[Outputs]:
+        return overlapped(self.run, calls, workers=1)
 
     def close(self) -> None:
         self._model = None

@@ -1,4 +1,4 @@
-"""How many processors this process may really use.
+"""How many processors this process may really use, and whether they are made for INT8.
 
 A container often sees every processor of its host and may use two. Asking engines for more threads than processors
 makes them wait for each other, so three limits are read: the machine's count, the process's affinity, and the CPU
@@ -6,8 +6,13 @@ quota of its control groups.
 """
 
 import os
+import platform
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+# By /proc/cpuinfo's names: x86's VNNI in its three forms, and ARM's dot product and matrix product.
+_INT8_PRODUCTS = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"}
 
 
 def usable_processors(root: Path = Path("/")) -> int:
@@ -22,6 +27,23 @@ def usable_processors(root: Path = Path("/")) -> int:
         allowed = os.cpu_count() or 1
     quota = min(_quotas(root), default=float(allowed))
     return max(1, min(allowed, int(-(-quota // 1))))
+
+
+def int8_products(root: Path = Path("/")) -> bool | None:
+    """Whether the processor has instructions for INT8 products, without which INT8 may be slower than fp32.
+
+    Args:
+        root: where /proc is found.
+
+    Returns:
+        None where it cannot be told.
+    """
+    try:
+        lines = (root / "proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return True if (sys.platform, platform.machine()) == ("darwin", "arm64") else None
+    features = {word for line in lines if line.startswith(("flags", "Features")) for word in line.split()}
+    return bool(features & _INT8_PRODUCTS) if features else None
 
 
 def _quotas(root: Path) -> Iterator[float]:

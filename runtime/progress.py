@@ -1,7 +1,15 @@
-"""A progress bar for work that is counted in texts, drawn by rich where it is asked for."""
+"""How work is followed: named steps, and a bar for work that is counted in texts, drawn by rich where asked for."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+
+Step = Callable[[str], AbstractContextManager[None]]
+
+
+@contextmanager
+def silent(name: str) -> Iterator[None]:  # noqa: ARG001 (the signature of a step)
+    """A step of work that tells nobody."""
+    yield
 
 
 @contextmanager

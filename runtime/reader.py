@@ -11,7 +11,8 @@ answer as a piece of the passage as it was written, widened to whole words. And 
 relevance, with one span each, unless told otherwise.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import count
 from typing import Any, ClassVar, overload
 
 import numpy as np
@@ -20,10 +21,14 @@ from numpy.typing import NDArray
 from dpr_export.models.kinds import READER, Kind
 from dpr_export.models.reader_tokenizer import PassageRow
 from dpr_export.runtime.answers import Answer, best_answers
-from dpr_export.runtime.batching import BATCH_TOKENS, run_rows
+from dpr_export.runtime.batching import BATCH_TOKENS, Rows, run_rows
 from dpr_export.runtime.model import DPRModel
 
 Logits = NDArray[np.float32]
+RowLogits = tuple[Logits, Logits, float]
+Asked = tuple[str, list[str], list[str]]
+Read = tuple[list[PassageRow], list[RowLogits]]
+CHUNK = 16  # passages that are tokenized at a time, while those before them are computed
 
 
 class DPRReader(DPRModel):
@@ -121,15 +126,14 @@ class DPRReader(DPRModel):
         one = isinstance(question, str)
         questions = [question] if isinstance(question, str) else question
         asked = _asked(questions, [titles] if one else titles, [texts] if one else texts)
-        rows = [self._rows(*each, stride) for each in asked]
-        logits = self._logits([row for each in rows for row in each], batch_tokens)
         results: list[list[Answer]] = []
-        start = 0
-        for (_, question_titles, question_texts), each in zip(asked, rows, strict=True):
+        for (_, question_titles, question_texts), (rows, logits) in zip(
+            asked, self._read(asked, stride, batch_tokens), strict=True
+        ):
             results.append(
                 best_answers(
-                    each,
-                    logits[start : start + len(each)],
+                    rows,
+                    logits,
                     question_titles,
                     question_texts,
                     decode=self.tokenizer.batch_decode,
@@ -138,7 +142,6 @@ class DPRReader(DPRModel):
                     spans_per_passage=spans_per_passage,
                 )
             )
-            start += len(each)
         return results[0] if one else results
 
     def rank(
@@ -152,37 +155,50 @@ class DPRReader(DPRModel):
         Raises:
             ValueError: as `answer`.
         """
-        (asked,) = _asked([question], [titles], [texts])
-        rows = self._rows(*asked, None)
-        relevance = [row_logits[2] for row_logits in self._logits(rows, batch_tokens)]
-        return np.asarray(relevance, dtype=np.float32)
+        ((_, logits),) = self._read(_asked([question], [titles], [texts]), None, batch_tokens)
+        return np.asarray([relevance for _, _, relevance in logits], dtype=np.float32)
 
-    def _rows(self, question: str, titles: Sequence[str], texts: Sequence[str], stride: int | None) -> list[PassageRow]:
-        limit = min(self.config.max_position_embeddings, self.tokenizer.model_max_length)
-        rows: list[PassageRow] = self.tokenizer.encode_passages(question, titles, texts, limit, stride=stride)
-        return rows
-
-    def _logits(self, rows: Sequence[PassageRow], batch_tokens: int) -> list[tuple[Logits, Logits, float]]:
-        """Start logits, end logits and relevance of each row, cut back to the row's own length."""
-        found: dict[int, tuple[Logits, Logits, float]] = {}
+    def _read(self, asked: Sequence[Asked], stride: int | None, batch_tokens: int) -> list[Read]:
+        """The rows of each question's passages, and each row's start logits, end logits and relevance."""
+        rows: list[list[PassageRow]] = [[] for _ in asked]
+        found: dict[int, RowLogits] = {}
         batches = run_rows(
-            self._run,
-            [row.input_ids for row in rows],
+            self._run_all,
+            self._tokenized(asked, stride, rows),
             pad_token_id=self.tokenizer.pad_token_id,
             batch_tokens=batch_tokens,
         )
         for batch, outputs in batches:
             for index, position in enumerate(batch.positions.tolist()):
-                length = len(rows[position].input_ids)
                 found[position] = (
-                    outputs["start_logits"][index, :length],
-                    outputs["end_logits"][index, :length],
+                    outputs["start_logits"][index],
+                    outputs["end_logits"][index],
                     float(outputs["relevance_logits"][index]),
                 )
-        return [found[position] for position in range(len(rows))]
+        place = count()
+        return [(its, [_cut(found[next(place)], len(row.input_ids)) for row in its]) for its in rows]
+
+    def _tokenized(self, asked: Sequence[Asked], stride: int | None, rows: list[list[PassageRow]]) -> Iterator[Rows]:
+        """Tokenize a few passages at a time, and keep their rows in `rows`, a list for each question."""
+        limit = min(self.config.max_position_embeddings, self.tokenizer.model_max_length)
+        done = 0
+        for its_rows, (question, titles, texts) in zip(rows, asked, strict=True):
+            for first in range(0, len(texts), CHUNK):
+                few = slice(first, first + CHUNK)
+                new = self.tokenizer.encode_passages(
+                    question, titles[few], texts[few], limit, stride=stride, first=first
+                )
+                its_rows += new
+                yield Rows(done, [row.input_ids for row in new])
+                done += len(new)
 
 
-def _asked(questions: list[str], titles: Any, texts: Any) -> list[tuple[str, list[str], list[str]]]:
+def _cut(logits: RowLogits, length: int) -> RowLogits:
+    """A row's logits without its padding."""
+    return logits[0][:length], logits[1][:length], logits[2]
+
+
+def _asked(questions: list[str], titles: Any, texts: Any) -> list[Asked]:
     """Each question with its own titles and texts, checked."""
     for name, given in (("titles", titles), ("texts", texts)):
         if isinstance(given, str):

@@ -4,7 +4,7 @@ This protocol is all that the rest of the runtime knows of an engine. Each engin
 imported when it is first asked for; `fake.py` implements it for tests.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
@@ -41,23 +41,40 @@ class Session(Protocol):
             RuntimeError: the session is closed.
         """
 
+    def run_all(self, calls: Iterable[Feeds]) -> Iterator[Outputs]:
+        """Compute many calls, and yield their outputs in order.
+
+        As many are computed at once as is fastest; the next are drawn from `calls` meanwhile.
+        """
+
     def close(self) -> None:
         """Free the graph's memory. Closing twice is allowed."""
 
 
-_SESSION_CLASSES = {
+SESSION_CLASSES = {
     "onnxruntime": ("dpr_export.runtime.onnxruntime", "OnnxRuntimeSession"),
     "openvino": ("dpr_export.runtime.openvino", "OpenVinoSession"),
 }
 
 
-def open_session(backend: str, graph: Path, *, device: str, threads: int) -> Session:
-    """Load a graph with the engine of `backend` on `threads` threads of `device`.
+def open_session(
+    backend: str, graph: Path, *, device: str = "cpu", threads: int, precision: str = "fp32", cache: bool = True
+) -> Session:
+    """Load a graph with the engine of `backend`.
+
+    Args:
+        backend: "onnxruntime" or "openvino".
+        graph: the .onnx file.
+        device: "cpu".
+        threads: how many threads to use.
+        precision: "bf16" computes in bfloat16 what the graph has in float32; anything else as the graph says.
+        cache: keep what the engine compiles in the user's cache folder, if it compiles.
 
     Raises:
         ImportError: the engine is not installed; the message says what to install.
+        ValueError: the backend has no such device or precision.
         RuntimeError: the engine refused the graph, or did not get the device.
     """
-    module, name = _SESSION_CLASSES[backend]
+    module, name = SESSION_CLASSES[backend]
     session_class: Callable[..., Session] = getattr(import_module(module), name)
-    return session_class(graph, device=device, threads=threads)
+    return session_class(graph, device=device, threads=threads, precision=precision, cache=cache)

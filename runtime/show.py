@@ -1,13 +1,11 @@
-"""What `dpr-runtime` prints for people: ranked answers in their sentences, and the manifest as tables."""
+"""What `dpr-runtime` prints for people: ranked answers, each in its sentence."""
 
 import re
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from dpr_export.models.manifest import Manifest
 from dpr_export.runtime.answers import Answer
 from dpr_export.runtime.passages import Passage
 
@@ -67,33 +65,3 @@ def sentence_around(text: str, start: int, end: int) -> tuple[int, int]:
             stop = found.end()
             break
     return begin, stop
-
-
-def show_manifest(console: Console, manifest: Manifest) -> None:
-    """Print a manifest as two tables: the variants with their proofs, and the files."""
-    revision = f" at {manifest.source.revision}" if manifest.source.revision else ""
-    versions = ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
-    for text, style in (
-        (f"{manifest.kind}, exported from {manifest.source.name}{revision}", "bold"),
-        (f"weights SHA-256 {manifest.source.sha256}", "dim"),
-        (f"opset {manifest.opset}; made by {versions}\n", "dim"),
-    ):
-        console.print(Text(printable(text.rstrip()), style=style))
-    console.print()
-    variants = Table("variant", "file", "largest difference to PyTorch", "checked on", "by", box=None, pad_edge=False)
-    for variant in manifest.variants:
-        proof = variant.proof
-        variants.add_row(
-            plain(f"{variant.backend} {variant.precision}"),
-            plain(variant.file),
-            f"{proof.largest_error:.1e} ({proof.share_of_bound:.1%} of what is allowed)",
-            ", ".join(f"{batch}x{length}" for batch, length in proof.shapes),
-            plain(proof.engine),
-        )
-    files = Table("file", "bytes", "SHA-256", box=None, pad_edge=False)
-    files.columns[1].justify = "right"
-    for name, record in manifest.files.items():
-        files.add_row(plain(name), f"{record.bytes:,}", plain(record.sha256[:16]))
-    console.print(variants, highlight=False)
-    console.print()
-    console.print(files, highlight=False)

@@ -40,6 +40,7 @@ EXCEPTIONS = {
     "runtime/commands.py": {"typer"},
     "runtime/progress.py": {"rich"},
     "runtime/show.py": {"rich"},
+    "runtime/show_manifest.py": {"rich"},
     "exporter/cli.py": {"typer", "rich"},
     "exporter/progress.py": {"rich"},
     "exporter/source.py": {"huggingface_hub"},

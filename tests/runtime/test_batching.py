@@ -1,11 +1,15 @@
 """Batches hold every row once, keep to their budget, and depend on the lengths alone."""
 
+import threading
+from collections.abc import Iterator
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dpr_export.runtime.batching import by_token_budget, run_rows
+from dpr_export.runtime.batching import Rows, by_token_budget, overlapped, run_rows
 from dpr_export.runtime.fake import FakeSession
 
 LENGTHS = st.lists(st.integers(1, 512), max_size=60)
@@ -33,23 +37,58 @@ def test_a_budget_below_one_is_refused() -> None:
         list(by_token_budget([1], 0))
 
 
-@given(st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=20), min_size=1, max_size=20), st.integers(1, 50))
+@given(
+    st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=20), min_size=1, max_size=20),
+    st.integers(1, 50),
+    st.integers(1, 20),
+    st.integers(1, 3),
+)
 def test_each_row_reaches_the_session_padded_and_masked_and_comes_back_to_its_place(
-    rows: list[list[int]], budget: int
+    rows: list[list[int]], budget: int, size: int, workers: int
 ) -> None:
     def masked_sum(feeds: dict) -> dict:
         assert (feeds["input_ids"][feeds["attention_mask"] == 0] == 7).all()
         return {"pooler_output": (feeds["input_ids"] * feeds["attention_mask"]).sum(axis=1)}
 
     found = np.zeros(len(rows))
-    for batch, outputs in run_rows(masked_sum, rows, pad_token_id=7, batch_tokens=budget):
+    chunks = [Rows(first, rows[first : first + size]) for first in range(0, len(rows), size)]
+    run_all = partial(overlapped, masked_sum, workers=workers)
+    for batch, outputs in run_rows(run_all, chunks, pad_token_id=7, batch_tokens=budget):
         found[batch.positions] = outputs["pooler_output"]
     assert found.tolist() == [sum(row) for row in rows]
 
 
 def test_token_types_are_given_where_they_are_and_padded_with_zeros() -> None:
     session = FakeSession(lambda _: {})
-    list(run_rows(session.run, [[1, 2]], pad_token_id=0))
-    list(run_rows(session.run, [[1, 2], [3]], [[0, 1], [1]], pad_token_id=0))
+    list(run_rows(session.run_all, [Rows(0, [[1, 2]])], pad_token_id=0))
+    list(run_rows(session.run_all, [Rows(0, [[1, 2], [3]], [[0, 1], [1]])], pad_token_id=0))
     assert list(session.calls[0]) == ["input_ids", "attention_mask"]
     assert session.calls[1]["token_type_ids"].tolist() == [[0, 1], [1, 0]]
+
+
+def test_the_next_call_is_drawn_while_the_one_before_is_computed() -> None:
+    drawn = threading.Event()
+
+    def calls() -> Iterator[dict]:
+        yield {}
+        drawn.set()
+        yield {}
+
+    def run(_: dict) -> dict:
+        return {"drawn": drawn.wait(5)}
+
+    assert list(overlapped(run, calls(), workers=1)) == [{"drawn": True}] * 2
+
+
+def test_an_error_of_a_call_or_of_drawing_one_ends_the_run() -> None:
+    def fails(feeds: dict) -> dict:
+        raise RuntimeError(f"call {feeds['n']}")
+
+    def calls() -> Iterator[dict]:
+        yield {"n": 1}
+        raise ValueError("no room")
+
+    with pytest.raises(RuntimeError, match="call 0"):
+        list(overlapped(fails, [{"n": n} for n in range(9)], workers=2))
+    with pytest.raises(ValueError, match="no room"):
+        list(overlapped(lambda feeds: feeds, calls(), workers=2))

@@ -4,15 +4,12 @@ onnxscript's rewriter knows the shape of graph that `torch.onnx.export` makes to
 BERT finds no attention in it. The projections of queries, keys and values stay the matrix products they were: fused
 into one Attention operator they could not be quantized without losing the mask (see int8_dynamic.py).
 
-The result is for ONNX Runtime alone: other engines do not know its operators.
+The result is for ONNX Runtime alone: other engines do not know its operators. onnxscript takes a second to import, so
+it is imported when it is needed.
 """
 
 from collections import Counter
 from pathlib import Path
-
-import onnx_ir
-from onnxscript.optimizer import optimize
-from onnxscript.rewriter.ort_fusions import optimize_for_ort
 
 from dpr_export.quantization.errors import QuantizationError
 
@@ -33,6 +30,10 @@ def fuse(source: Path, output: Path) -> dict[str, int]:
     Raises:
         QuantizationError: fewer attentions were fused than the graph has layers.
     """
+    import onnx_ir
+    from onnxscript.optimizer import optimize
+    from onnxscript.rewriter.ort_fusions import optimize_for_ort
+
     model = onnx_ir.load(source)
     layers = sum(node.op_type == "Softmax" for node in model.graph)
     fused, _ = optimize_for_ort(model)

@@ -1,0 +1,140 @@
+"""How each variant is made from `model.onnx`, and what is tried next where the first settings lose too much.
+
+A recipe writes its graph and yields what it did, once for each of its settings, the fastest first. Whoever judges the
+result stops at the first that is good enough. INT8 has these settings: everything quantized; then, one after another,
+the parts that its error comes from left in float32, found by leaving out each alone. Heads always stay in float32: they
+cost nothing, and all of the answer goes through them.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import onnx
+
+from dpr_export.models.golden import Arrays
+from dpr_export.quantization.fp16 import to_fp16
+from dpr_export.quantization.fusion import fuse
+from dpr_export.quantization.int8_dynamic import quantize_dynamic_int8
+from dpr_export.quantization.int8_static import SMOOTHING, quantize_static_int8, unquantized
+from dpr_export.quantization.parts import HEADS, parts
+from dpr_export.runtime.processors import usable_processors
+from dpr_export.runtime.session import Feeds, open_session
+
+RANGE_CALLS = 24
+RANKING_CALLS = 24
+MOST_PARTS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a recipe did: its settings, in words, and how many of ONNX Runtime's own operators it fused."""
+
+    settings: str = ""
+    fused: dict[str, int] = field(default_factory=dict)
+
+
+def fused(source: Path, output: Path, _: Sequence[Feeds]) -> Iterator[Made]:
+    yield Made("", fuse(source, output))
+
+
+def fp16(source: Path, output: Path, calls: Sequence[Feeds]) -> Iterator[Made]:
+    large = to_fp16(source, output, calls[:RANGE_CALLS])
+    yield Made(f"LayerNorm in float32, and {len(large)} operators whose activations are large")
+
+
+def fused_fp16(source: Path, output: Path, calls: Sequence[Feeds]) -> Iterator[Made]:
+    with TemporaryDirectory() as folder:
+        counts = fuse(source, Path(folder, "fused.onnx"))
+        (made,) = fp16(Path(folder, "fused.onnx"), output, calls)
+    yield Made(made.settings, counts)
+
+
+def static_int8(source: Path, output: Path, calls: Sequence[Feeds]) -> Iterator[Made]:
+    by_part = parts(onnx.load(source, load_external_data=False))
+    heads = by_part.pop(HEADS, [])
+    for alpha in SMOOTHING:
+        quantize_static_int8(source, output, calls, alpha=alpha, in_float=heads)
+        yield Made(f"SmoothQuant {alpha}; heads in float32")
+    with TemporaryDirectory() as folder:
+        graph = Path(folder, "without.onnx")
+
+        def leave_out(part: str) -> Path:
+            unquantized(output, graph, by_part[part])
+            return graph
+
+        ranked = by_error(by_part, leave_out, source, calls[:RANKING_CALLS], "openvino")
+    for count in range(1, MOST_PARTS + 1):
+        left = ranked[:count]
+        names = [name for part in left for name in by_part[part]]
+        quantize_static_int8(source, output, calls, alpha=SMOOTHING[0], in_float=heads + names)
+        yield Made(f"SmoothQuant {SMOOTHING[0]}; heads and {', '.join(left)} in float32")
+
+
+def dynamic_int8(source: Path, output: Path, calls: Sequence[Feeds]) -> Iterator[Made]:
+    with TemporaryDirectory() as folder:
+        graph, without = Path(folder, "fused.onnx"), Path(folder, "without.onnx")
+        counts = fuse(source, graph)
+        by_part = parts(onnx.load(graph))
+        heads = by_part.pop(HEADS, [])
+        quantize_dynamic_int8(graph, output, in_float=heads)
+        yield Made("heads in float32", counts)
+
+        def leave_out(part: str) -> Path:
+            quantize_dynamic_int8(graph, without, in_float=heads + by_part[part])
+            return without
+
+        ranked = by_error(by_part, leave_out, source, calls[:RANKING_CALLS], "onnxruntime")
+        for count in range(1, MOST_PARTS + 1):
+            left = ranked[:count]
+            quantize_dynamic_int8(graph, output, in_float=heads + [n for part in left for n in by_part[part]])
+            yield Made(f"heads and {', '.join(left)} in float32", counts)
+
+
+Recipe = Callable[[Path, Path, Sequence[Feeds]], Iterator[Made]]
+RECIPES: dict[str, Recipe] = {
+    "fused": fused,
+    "fp16": fp16,
+    "fused_fp16": fused_fp16,
+    "static_int8": static_int8,
+    "dynamic_int8": dynamic_int8,
+}
+
+
+def by_error(
+    names: Sequence[str] | dict[str, list[str]],
+    leave_out: Callable[[str], Path],
+    source: Path,
+    calls: Sequence[Feeds],
+    backend: str,
+) -> list[str]:
+    """Order parts by how near the graph comes to `source` when one of them alone is left out, the nearest first."""
+    expected = _outputs(source, calls, backend)
+    errors = {name: relative_error(_outputs(leave_out(name), calls, backend), expected) for name in names}
+    return sorted(errors, key=errors.__getitem__)
+
+
+def _outputs(graph: Path, calls: Sequence[Feeds], backend: str) -> list[Arrays]:
+    engine = backend if find_spec(backend) else "onnxruntime"
+    session = open_session(engine, graph, device="cpu", threads=usable_processors(), cache=False)
+    try:
+        return [session.run(feeds) for feeds in calls]
+    finally:
+        session.close()
+
+
+def relative_error(found: Sequence[Arrays], expected: Sequence[Arrays]) -> float:
+    """The squared error of each output over its squared size, over all calls, summed over the outputs.
+
+    >>> one = {"a": np.array([3.0, 4.0])}
+    >>> relative_error([{"a": np.array([3.0, 3.0])}], [one])
+    0.04
+    """
+    total = 0.0
+    for name in expected[0]:
+        error = sum(float(np.square(f[name] - e[name]).sum()) for f, e in zip(found, expected, strict=True))
+        total += error / sum(float(np.square(e[name]).sum()) for e in expected)
+    return total

@@ -1,0 +1,172 @@
+"""Make the variants of an exported model: each by its recipe, each shown on the engine that runs it.
+
+What is equal to the original is proved over the grid of `runtime/proof.py`. What is lossy must give finite numbers
+there, whatever is masked, and keep its bounds on texts that it was not calibrated with; a recipe may try several
+settings until one does.
+"""
+
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+
+from dpr_export.models.golden import Example
+from dpr_export.models.kinds import Kind
+from dpr_export.models.manifest import Loss, Variant
+from dpr_export.models.variants import BOUNDS, MODEL_FILE, VariantSpec, short_of
+from dpr_export.quantization.errors import QuantizationError
+from dpr_export.quantization.gate import Figures, Gate, tokenized
+from dpr_export.quantization.recipes import RECIPES, Made
+from dpr_export.quantization.speed import speedup
+from dpr_export.quantization.texts import JUDGING_FILE, Texts, read_texts
+from dpr_export.runtime.processors import usable_processors
+from dpr_export.runtime.proof import errors, prove
+from dpr_export.runtime.session import Feeds, Session, open_session
+
+WORTH_KEEPING = 1.03
+_REFERENCE = "onnxruntime"
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Makes variants of one folder.
+
+    Attributes:
+        kind: the kind of model.
+        folder: holds the configuration, the tokenizer and `model.onnx`; new graphs are written there too.
+        grid: calls of many sizes, with the outputs that are right.
+        golden: the examples of golden.npz.
+        calibration: the texts that scales are measured on.
+        atol: the absolute part of the error allowed to what is not lossy.
+        allow_loss: write a variant that misses a bound too, and say so in the manifest.
+    """
+
+    kind: Kind
+    folder: Path
+    grid: Sequence[Example]
+    golden: Sequence[Example]
+    calibration: Texts
+    atol: float
+    allow_loss: bool = False
+
+    def make(self, spec: VariantSpec, output: Path) -> Variant | None:
+        """Write one variant's graph at `output`, unless it is `model.onnx` itself, and show what it is.
+
+        Returns:
+            The variant; None where it is of no use (a fused graph that is no faster), and then nothing is written.
+
+        Raises:
+            ProofError: it does not compute what the original does.
+            QuantizationError: it cannot be made, or loses more than its bounds allow.
+        """
+        if spec.lossy:
+            return self._lossy(spec, output)
+        fused = _last(self._recipe(spec, output)).fused if spec.recipe else {}
+        with _opened(spec, output) as session:
+            proof = prove(session, self.grid, self.atol)
+            times = self._speedup(spec, session)
+        if times is not None and times < WORTH_KEEPING:
+            output.unlink()
+            return None
+        proved = _runs_here(spec)
+        return Variant(spec.backend, spec.precision, spec.file, proof, None, proved, fused, times)
+
+    def _lossy(self, spec: VariantSpec, output: Path) -> Variant:
+        """Try the recipe's settings until the gate lets one pass; of those that fail, keep the best."""
+        best: tuple[float, Figures, Made] | None = None
+        kept = output.with_suffix(".best")
+        for made in self._recipe(spec, output):
+            with _opened(spec, output) as session:
+                figures = self._gate.judge(session)
+            lack = sum(BOUNDS[name] - figures[name] for name in short_of(figures))
+            if best is None or lack < best[0]:
+                best = (lack, figures, made)
+                shutil.copyfile(output, kept)
+            if lack == 0:
+                break
+        assert best is not None  # a recipe yields at least once, or raises
+        kept.replace(output)
+        _, figures, made = best
+        missed = tuple(short_of(figures))
+        if missed and not self.allow_loss:
+            raise QuantizationError(
+                f"{spec.file} loses too much: "
+                + ", ".join(f"{name} is {figures[name]:.3f} and must be at least {BOUNDS[name]:.2f}" for name in missed)
+                + "; allow_loss (--allow-loss) writes it all the same"
+            )
+        with _opened(spec, output) as session:
+            loss = Loss(
+                engine=session.engine,
+                shapes=tuple(call.shape for call in self.grid),
+                largest_error=_finite(session, self.grid, spec.file),
+                golden_error=_finite(session, self.golden, spec.file),
+                figures={name: round(value, 5) for name, value in figures.items()},
+                missed=missed,
+                judging_sha256=self._judging.sha256,
+                calibration_sha256=self.calibration.sha256,
+                settings=made.settings,
+            )
+            times = self._speedup(spec, session)
+        proved = _runs_here(spec) and not missed
+        return Variant(spec.backend, spec.precision, spec.file, None, loss, proved, made.fused, times)
+
+    def _recipe(self, spec: VariantSpec, output: Path) -> Iterator[Made]:
+        return RECIPES[spec.recipe or ""](self.folder / MODEL_FILE, output, self._calls)
+
+    def _speedup(self, spec: VariantSpec, session: Session) -> float | None:
+        """How many times as fast as `model.onnx` on the same engine; None for that itself, and for other devices."""
+        if spec.recipe is None or not _runs_here(spec):
+            return None
+        largest = max(self.grid, key=lambda call: call.shape[0] * call.shape[1])
+        one_row = {name: array[:1] for name, array in largest.feeds.items()}
+        with _opened(spec, self.folder / MODEL_FILE) as plain:
+            return speedup(session, plain, one_row)
+
+    @cached_property
+    def _calls(self) -> list[Feeds]:
+        return tokenized(self.kind, self.folder, self.calibration.rows)
+
+    @cached_property
+    def _judging(self) -> Texts:
+        return read_texts(JUDGING_FILE)
+
+    @cached_property
+    def _gate(self) -> Gate:
+        with opened(_REFERENCE, self.folder / MODEL_FILE) as reference:
+            return Gate(self.kind, self.folder, reference, self._judging.rows)
+
+
+def _runs_here(spec: VariantSpec) -> bool:
+    """Whether the engine and the device that a variant is for are at hand."""
+    return spec.device == "cpu" and find_spec(spec.backend) is not None
+
+
+def _opened(spec: VariantSpec, graph: Path) -> AbstractContextManager[Session]:
+    """A session on the engine that a variant is for; where that is not at hand, on ONNX Runtime."""
+    return opened(spec.backend if _runs_here(spec) else _REFERENCE, graph)
+
+
+@contextmanager
+def opened(backend: str, graph: Path) -> Iterator[Session]:
+    """A session on the processors of this process, for as long as the context lasts; nothing is cached."""
+    session = open_session(backend, graph, device="cpu", threads=usable_processors(), cache=False)
+    try:
+        yield session
+    finally:
+        session.close()
+
+
+def _finite(session: Session, calls: Sequence[Example], file: str) -> float:
+    """The largest error over the calls, which must be finite: no mask and no length may give NaN."""
+    largest = max(max(errors(session, call).values()) for call in calls)
+    if largest == float("inf"):
+        raise QuantizationError(f"{file} gives numbers that are not finite, on {session.engine}")
+    return largest
+
+
+def _last(made: Iterator[Made]) -> Made:
+    *_, last = made
+    return last
