@@ -15,8 +15,6 @@ from dpr_export.models.folder import check_output, file_record, folder_records, 
 from dpr_export.models.golden import ATOL, Example, write_golden
 from dpr_export.models.manifest import GOLDEN_FILE, MANIFEST_FILE, Manifest, Source, Variant
 from dpr_export.models.variants import DEFAULT_BACKENDS, MODEL_FILE, wanted
-from dpr_export.quantization.add import MAKERS, add_variants, calibration_texts, installed_versions, make_variants
-from dpr_export.quantization.variants import Maker
 from dpr_export.runtime.progress import Step, silent
 
 if TYPE_CHECKING:
@@ -90,7 +88,13 @@ def export(
         raise ValueError(f"opset is {opset}, and must be within {OPSETS.start}..{OPSETS.stop - 1}")
     if not 0 < atol < 1:
         raise ValueError(f"atol is {atol}, and must be above 0 and below 1")
-    specs, texts = wanted(precisions, backends), calibration_texts(calibration)
+    specs = wanted(precisions, backends)
+    try:
+        from dpr_export.quantization.add import add_variants, calibration_texts, make_variants
+        from dpr_export.quantization.variants import Maker
+    except ModuleNotFoundError as error:
+        raise ExportError(f'{error.name} is not installed: pip install "dpr-export[export]"') from None
+    texts = calibration_texts(calibration)
     try:
         if is_exported(Path(source)):
             for name, value in (("output", output), ("revision", revision), ("opset", opset)):
@@ -167,6 +171,8 @@ def _examples(original: "Original") -> tuple[list[Example], list[Example]]:
 def _manifest(
     original: "Original", checkpoint: Checkpoint, making: Path, variants: tuple[Variant, ...], opset: int
 ) -> Manifest:
+    from dpr_export.quantization.add import MAKERS, installed_versions
+
     return Manifest(
         kind=original.kind.name,
         source=Source(checkpoint.name, checkpoint.revision, file_record(checkpoint.weights).sha256),

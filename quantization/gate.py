@@ -20,7 +20,7 @@ from dpr_export.models.config import DPRConfig
 from dpr_export.models.kinds import READER, Kind
 from dpr_export.quantization.texts import Row
 from dpr_export.runtime.answers import Answer
-from dpr_export.runtime.batching import Rows, run_rows
+from dpr_export.runtime.batching import BATCH_TOKENS, Rows, run_rows
 from dpr_export.runtime.reader import DPRReader
 from dpr_export.runtime.session import Feeds, Session
 
@@ -82,7 +82,7 @@ class Gate:
         }
 
     def _judge_reader(self, variant: Session) -> Figures:
-        found, alone = self._answers(variant), self._answers(variant, batch_tokens=1)
+        found, alone = self._answers(variant), self._answers(variant, passages=1, batch_tokens=1)
         pairs = list(zip(self._expected, found, strict=True))
         return {
             "same_passage": _share(a[0].passage == b[0].passage for a, b in pairs),
@@ -91,16 +91,18 @@ class Gate:
             "same_span_alone": _share(_own(a) == _own(b) for a, b in zip(alone, found, strict=True)),
         }
 
-    def _answers(self, session: Session, **options: int) -> list[list[Answer]]:
-        """The answers to each question from its own passage, which is the first, and from the three after it."""
+    def _answers(
+        self, session: Session, passages: int = PASSAGES, batch_tokens: int = BATCH_TOKENS
+    ) -> list[list[Answer]]:
+        """The answers to each question from its own passage, which is the first, and from those after it."""
         texts = self._texts
-        groups = [[texts[(index + step) % len(texts)] for step in range(PASSAGES)] for index in range(len(texts))]
+        groups = [[texts[(index + step) % len(texts)] for step in range(passages)] for index in range(len(texts))]
         return DPRReader(session, self._config, self._tokenizer).answer(
             [row.question for row in texts],
             [[row.title for row in group] for group in groups],
             [[row.text for row in group] for group in groups],
-            top_k=PASSAGES,
-            **options,
+            top_k=passages,
+            batch_tokens=batch_tokens,
         )
 
 

@@ -19,19 +19,14 @@ import onnx
 from dpr_export.quantization.errors import QuantizationError
 from dpr_export.runtime.session import Feeds
 
-SMOOTHING = (0.95, 0.85)
 
-
-def quantize_static_int8(
-    source: Path, output: Path, calls: Sequence[Feeds], *, alpha: float = SMOOTHING[0], in_float: Sequence[str] = ()
-) -> int:
+def quantize_static_int8(source: Path, output: Path, calls: Sequence[Feeds], *, in_float: Sequence[str] = ()) -> int:
     """Quantize a graph to INT8 by scales measured on calls.
 
     Args:
         source: the .onnx file of standard operators.
         output: the .onnx file to write.
         calls: the graph's inputs for each calibration text, int64 (1, sequence).
-        alpha: how much of the activations' outliers SmoothQuant moves into the weights, 0 to 1.
         in_float: the matrix products to leave in float32, by name.
 
     Returns:
@@ -51,9 +46,6 @@ def quantize_static_int8(
             preset=nncf.QuantizationPreset.PERFORMANCE,
             subset_size=len(calls),
             ignored_scope=nncf.IgnoredScope(names=list(in_float)),
-            advanced_parameters=nncf.AdvancedQuantizationParameters(
-                smooth_quant_alphas=nncf.AdvancedSmoothQuantParameters(matmul=alpha)
-            ),
         )
     check_symmetric(model)
     onnx.save(model, output)

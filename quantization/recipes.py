@@ -1,12 +1,12 @@
 """How each variant is made from `model.onnx`, and what is tried next where the first settings lose too much.
 
 A recipe writes its graph and yields what it did, once for each of its settings, the fastest first. Whoever judges the
-result stops at the first that is good enough. INT8 has these settings: everything quantized; then, one after another,
-the parts that its error comes from left in float32, found by leaving out each alone. Heads always stay in float32: they
-cost nothing, and all of the answer goes through them.
+result stops at the first that is good enough. Static INT8 has these settings: everything quantized; then, one after
+another, the parts that its error comes from left in float32, found by leaving out each alone. Heads always stay in
+float32: they cost nothing, and all of the answer goes through them.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,8 +18,8 @@ import onnx
 from dpr_export.models.golden import Arrays
 from dpr_export.quantization.fp16 import to_fp16
 from dpr_export.quantization.fusion import fuse
-from dpr_export.quantization.int8_dynamic import quantize_dynamic_int8
-from dpr_export.quantization.int8_static import SMOOTHING, quantize_static_int8, unquantized
+from dpr_export.quantization.int8_dynamic import BLOCK, quantize_blockwise_int8, quantize_dynamic_int8
+from dpr_export.quantization.int8_static import quantize_static_int8, unquantized
 from dpr_export.quantization.parts import HEADS, parts
 from dpr_export.runtime.processors import usable_processors
 from dpr_export.runtime.session import Feeds, open_session
@@ -56,9 +56,8 @@ def fused_fp16(source: Path, output: Path, calls: Sequence[Feeds]) -> Iterator[M
 def static_int8(source: Path, output: Path, calls: Sequence[Feeds]) -> Iterator[Made]:
     by_part = parts(onnx.load(source, load_external_data=False))
     heads = by_part.pop(HEADS, [])
-    for alpha in SMOOTHING:
-        quantize_static_int8(source, output, calls, alpha=alpha, in_float=heads)
-        yield Made(f"SmoothQuant {alpha}; heads in float32")
+    quantize_static_int8(source, output, calls, in_float=heads)
+    yield Made("heads in float32")
     with TemporaryDirectory() as folder:
         graph = Path(folder, "without.onnx")
 
@@ -66,32 +65,24 @@ def static_int8(source: Path, output: Path, calls: Sequence[Feeds]) -> Iterator[
             unquantized(output, graph, by_part[part])
             return graph
 
-        ranked = by_error(by_part, leave_out, source, calls[:RANKING_CALLS], "openvino")
+        ranked = by_error(by_part, leave_out, source, calls[:RANKING_CALLS])
     for count in range(1, MOST_PARTS + 1):
         left = ranked[:count]
         names = [name for part in left for name in by_part[part]]
-        quantize_static_int8(source, output, calls, alpha=SMOOTHING[0], in_float=heads + names)
-        yield Made(f"SmoothQuant {SMOOTHING[0]}; heads and {', '.join(left)} in float32")
+        quantize_static_int8(source, output, calls, in_float=heads + names)
+        yield Made(f"heads and {', '.join(left)} in float32")
 
 
-def dynamic_int8(source: Path, output: Path, calls: Sequence[Feeds]) -> Iterator[Made]:
+def dynamic_int8(source: Path, output: Path, _: Sequence[Feeds]) -> Iterator[Made]:
+    """Scales for each tensor, the faster; then, where that loses too much, scales for each block of 128 numbers."""
     with TemporaryDirectory() as folder:
-        graph, without = Path(folder, "fused.onnx"), Path(folder, "without.onnx")
+        graph = Path(folder, "fused.onnx")
         counts = fuse(source, graph)
-        by_part = parts(onnx.load(graph))
-        heads = by_part.pop(HEADS, [])
+        heads = parts(onnx.load(graph)).get(HEADS, [])
         quantize_dynamic_int8(graph, output, in_float=heads)
-        yield Made("heads in float32", counts)
-
-        def leave_out(part: str) -> Path:
-            quantize_dynamic_int8(graph, without, in_float=heads + by_part[part])
-            return without
-
-        ranked = by_error(by_part, leave_out, source, calls[:RANKING_CALLS], "onnxruntime")
-        for count in range(1, MOST_PARTS + 1):
-            left = ranked[:count]
-            quantize_dynamic_int8(graph, output, in_float=heads + [n for part in left for n in by_part[part]])
-            yield Made(f"heads and {', '.join(left)} in float32", counts)
+        yield Made("a scale for each activation; heads in float32", counts)
+        quantize_blockwise_int8(graph, output, in_float=heads)
+        yield Made(f"a scale for each {BLOCK} numbers; heads in float32", counts)
 
 
 Recipe = Callable[[Path, Path, Sequence[Feeds]], Iterator[Made]]
@@ -104,22 +95,17 @@ RECIPES: dict[str, Recipe] = {
 }
 
 
-def by_error(
-    names: Sequence[str] | dict[str, list[str]],
-    leave_out: Callable[[str], Path],
-    source: Path,
-    calls: Sequence[Feeds],
-    backend: str,
-) -> list[str]:
+def by_error(names: Iterable[str], leave_out: Callable[[str], Path], source: Path, calls: Sequence[Feeds]) -> list[str]:
     """Order parts by how near the graph comes to `source` when one of them alone is left out, the nearest first."""
-    expected = _outputs(source, calls, backend)
-    errors = {name: relative_error(_outputs(leave_out(name), calls, backend), expected) for name in names}
+    expected = _outputs(source, calls)
+    errors = {name: relative_error(_outputs(leave_out(name), calls), expected) for name in names}
     return sorted(errors, key=errors.__getitem__)
 
 
-def _outputs(graph: Path, calls: Sequence[Feeds], backend: str) -> list[Arrays]:
-    engine = backend if find_spec(backend) else "onnxruntime"
-    session = open_session(engine, graph, device="cpu", threads=usable_processors(), cache=False)
+def _outputs(graph: Path, calls: Sequence[Feeds]) -> list[Arrays]:
+    """What a graph computes, on OpenVINO where that is installed, which runs quantized graphs fastest."""
+    backend = "openvino" if find_spec("openvino") else "onnxruntime"
+    session = open_session(backend, graph, threads=usable_processors(), cache=False)
     try:
         return [session.run(feeds) for feeds in calls]
     finally:

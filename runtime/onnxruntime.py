@@ -2,7 +2,8 @@
 
 Every option is set on purpose. Threads are given, because ONNX Runtime counts the machine's processors rather than
 those this process may use. The graph is one chain of large operators, so operators run one after another and all
-threads work inside each.
+threads work inside each. Memory is not planned ahead: such a plan is kept for every shape that was ever seen, and texts
+have many.
 """
 
 from collections.abc import Iterable, Iterator
@@ -53,6 +54,7 @@ class OnnxRuntimeSession:
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
+        options.enable_mem_pattern = False
         options.log_severity_level = _ERRORS_ONLY
         provider = _PROVIDERS[device]
         try:

@@ -2,12 +2,16 @@
 
 Every property is set on purpose. OpenVINO computes in bfloat16 wherever the processor can unless it is told otherwise,
 so the precision is always given: float32, or bfloat16 where that was asked for. One call uses all threads and there is
-one stream, which is what latency wants. Compiled models are kept in the user's cache folder, which makes the second
-start of a process several times faster; a cache that cannot be written is done without.
+one stream, which is what latency wants. Kernels are made for every shape that is met, and as many are kept as a few
+shapes need: by its own count OpenVINO would keep 5,000, which are hundreds of megabytes.
+
+Compiled models are kept in the user's cache folder, which makes the second start of a process several times faster; a
+cache that cannot be written is done without, and of an old one the models that were longest unused go.
 """
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from queue import Empty, LifoQueue
 
@@ -22,6 +26,8 @@ except ImportError as error:
     raise ImportError('openvino is not installed: pip install "dpr-export[openvino]"') from error
 
 _DEVICES = {"cpu": "CPU"}
+_KERNELS = "1024"
+_KEPT = 16
 _TYPES = {"fp32": ov.Type.f32, "int8": ov.Type.f32, "bf16": ov.Type.bf16}
 
 
@@ -54,6 +60,7 @@ class OpenVinoSession:
             hint.performance_mode(): hint.PerformanceMode.LATENCY,
             properties.num_streams(): 1,
             properties.inference_num_threads(): threads,
+            "CPU_RUNTIME_CACHE_CAPACITY": _KERNELS,
         }
         if folder := _cache_folder() if cache else None:
             options[properties.cache_dir()] = str(folder)
@@ -75,7 +82,10 @@ class OpenVinoSession:
             request = self._idle.get_nowait()
         except Empty:
             request = model.create_infer_request()
-        results = request.infer(feeds, share_inputs=True)
+        try:
+            results = request.infer(feeds, share_inputs=True)
+        except RuntimeError as error:
+            raise RuntimeError(f"OpenVINO failed: {str(error).strip().splitlines()[-1]}") from None
         outputs = {name: results[name].copy() for name in self.output_names}
         self._idle.put(request)
         return outputs
@@ -96,4 +106,14 @@ def _cache_folder() -> Path | None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
         return None
-    return folder if os.access(folder, os.W_OK) else None
+    if not os.access(folder, os.W_OK):
+        return None
+    _forget_old(folder)
+    return folder
+
+
+def _forget_old(folder: Path) -> None:
+    """Leave the compiled models that were used last: one is as large as its graph, and each new graph adds one."""
+    with suppress(OSError):  # another process may tidy up at the same time
+        for blob in sorted(folder.glob("*.blob"), key=lambda blob: blob.stat().st_atime)[:-_KEPT]:
+            blob.unlink()

@@ -13,6 +13,7 @@ from dpr_export.models.variants import PRECISIONS, RUNTIME_PRECISIONS, VARIANTS,
 from dpr_export.runtime.processors import int8_products
 from dpr_export.runtime.session import SESSION_CLASSES
 
+DEVICES = ("cpu",)
 EXTRAS = {"onnxruntime": "cpu", "openvino": "openvino"}
 SLOW_INT8 = (
     "this processor has no instructions for INT8 products (VNNI, or ARM's dot product): INT8 may be slower than fp32"
@@ -35,8 +36,9 @@ def choose(folder: ExportedFolder, *, backend: str = "auto", precision: str = "a
         ValueError: an unknown backend or precision, or a variant that the folder does not hold.
         ImportError: no engine that could run one of the folder's variants is installed.
     """
-    _check("backend", backend, tuple(SESSION_CLASSES))
-    _check("precision", precision, (*PRECISIONS, *RUNTIME_PRECISIONS))
+    _check("backend", backend, ("auto", *SESSION_CLASSES))
+    _check("precision", precision, ("auto", *PRECISIONS, *RUNTIME_PRECISIONS))
+    _check("device", device, DEVICES)
     engine, stored = RUNTIME_PRECISIONS.get(precision, (backend, precision))
     if backend not in ("auto", engine):
         raise ValueError(f"precision is {precision!r}, which the {engine} backend has, and {backend} has not")
@@ -70,8 +72,8 @@ def choose(folder: ExportedFolder, *, backend: str = "auto", precision: str = "a
 
 
 def _check(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in ("auto", *known):
-        raise ValueError(f"{name} is {value!r}, and must be one of: auto, {', '.join(known)}")
+    if value not in known:
+        raise ValueError(f"{name} is {value!r}, and must be one of: {', '.join(known)}")
 
 
 def _problem(spec: VariantSpec, variant: Variant, device: str, named: bool) -> str | None:
