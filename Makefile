@@ -23,10 +23,8 @@ check: $(VENV)/test.done
 	rm -rf build/types && $(PIP) install --quiet --no-deps --target build/types .
 	MYPYPATH=build/types $(BIN)/mypy -p dpr_export
 
-bench: $(VENV)/test.done
-	$(BIN)/python -m benchmarks.spans
-	$(BIN)/python -m benchmarks.cold_start
-	$(BIN)/python -m benchmarks.proof
+bench: $(VENV)/bench.done
+	$(BIN)/python -m benchmarks.cpu
 
 $(VENV)/%.done: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dpr-export needs Python 3.11 or newer: make PYTHON=...")'

@@ -38,7 +38,7 @@ def make_variants(maker: Maker, specs: Iterable[VariantSpec], output: Path, step
             with step(f"prove {spec.file} on {spec.backend}"):
                 made.append(maker.make(spec, maker.folder / spec.file))
         else:
-            with step(f"make {spec.file}"):
+            with step(f"make {spec.file}" + ("" if spec.lossy else ", and keep it if it is faster")):
                 (output / spec.file).parent.mkdir(exist_ok=True)
                 made.append(maker.make(spec, output / spec.file))
     return tuple(variant for variant in made if variant is not None)

@@ -1,5 +1,7 @@
-"""Checkpoints that the tests make: tiny random ones of each kind, as transformers writes them."""
+"""Checkpoints that the tests make: tiny random ones of each kind, as transformers writes them; and exported folders."""
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,12 @@ import torch
 import transformers
 
 from dpr_export.exporter import export
+from dpr_export.models.folder import ExportedFolder
 from dpr_export.models.kinds import KINDS
+from dpr_export.models.manifest import MANIFEST_FILE
+from dpr_export.models.variants import BACKENDS, MODEL_FILE, PRECISIONS
+from dpr_export.quantization import add_variants, variants
+from dpr_export.quantization.texts import CALIBRATION_FILE, JUDGING_FILE
 
 WORDS = (
     "who wrote hamlet ? shakespeare is a play by william the capital of france paris river what when where it was "
@@ -26,7 +33,10 @@ TINY = {
     "initializer_range": 0.2,
 }
 
+FEW = 24
+
 MakeCheckpoint = Callable[..., Path]
+CopyPlain = Callable[..., Path]
 
 
 def write_checkpoint(folder: Path, kind: str, seed: int = 0, **config: Any) -> Path:
@@ -71,3 +81,69 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for kind in KINDS:
         export(f"demo/{kind}", folder / f"{kind}-onnx")
     return {kind: folder / f"{kind}-onnx" for kind in KINDS}
+
+
+def copy_plain(source: Path, output: Path) -> Path:
+    """Copy an exported folder with `model.onnx` as its only graph, whatever was found worth keeping beside it."""
+    shutil.copytree(source, output)
+    manifest = json.loads(ExportedFolder.open(source).manifest.to_json())
+    manifest["variants"] = [variant for variant in manifest["variants"] if variant["file"] == MODEL_FILE]
+    for name in [name for name in manifest["files"] if name.startswith("onnx/") and name != MODEL_FILE]:
+        del manifest["files"][name]
+        (output / name).unlink()
+    (output / MANIFEST_FILE).write_text(json.dumps(manifest), encoding="utf-8")
+    return output
+
+
+@pytest.fixture
+def plain(tiny: dict[str, Path], tmp_path: Path) -> CopyPlain:
+    """A function that copies a tiny folder, with `model.onnx` as its only graph: `plain("reader", "copy")`."""
+    return lambda kind="question", name="plain": copy_plain(tiny[kind], tmp_path / name)
+
+
+@pytest.fixture(scope="session")
+def few(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The first texts of the two sets, "calibration" and "judging": with so few a gate takes a second."""
+    folder = tmp_path_factory.mktemp("few")
+    files = {"calibration": folder / "calibration.jsonl", "judging": folder / "judging.jsonl"}
+    for name, source in (("calibration", CALIBRATION_FILE), ("judging", JUDGING_FILE)):
+        lines = source.read_text(encoding="utf-8").splitlines(keepends=True)[:FEW]
+        files[name].write_text("".join(lines), encoding="utf-8")
+    return files
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch, few: dict[str, Path]) -> None:
+    """Judge on few texts, and time nothing."""
+    monkeypatch.setattr(variants, "JUDGING_FILE", few["judging"])
+    monkeypatch.setattr(variants, "speedup", lambda *_: 1.5)
+
+
+@pytest.fixture(scope="session")
+def tiny_variants(
+    tiny: dict[str, Path], few: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """Of each kind, the tiny folder with every row of the table of variants, whatever they lose."""
+    folder = tmp_path_factory.mktemp("every")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(variants, "JUDGING_FILE", few["judging"])
+        patch.setattr(variants, "speedup", lambda *_: 1.5)
+        for kind in KINDS:
+            copy_plain(tiny[kind], folder / kind)
+            add_variants(
+                folder / kind,
+                precisions=PRECISIONS,
+                backends=BACKENDS,
+                calibration=few["calibration"],
+                allow_loss=True,
+            )
+    return {kind: folder / kind for kind in KINDS}
+
+
+@pytest.fixture(scope="session")
+def demo_variants(demo: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo question encoder with every lossy variant: trained weights, within the bounds."""
+    folder = tmp_path_factory.mktemp("trained") / "question-onnx"
+    shutil.copytree(demo["question"], folder)
+    add_variants(folder, precisions=["fp16", "int8"], backends=BACKENDS)
+    return folder

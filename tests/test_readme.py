@@ -40,7 +40,7 @@ def home(demo: dict[str, Path]) -> Path:
 
 
 def test_the_commands_are_the_ones_that_are_run_here() -> None:
-    assert len(COMMANDS) == 13
+    assert len(COMMANDS) == 14
     assert {command.split()[0] for command in COMMANDS} == {"make", "pip", "dpr-export", "dpr-runtime"}
 
 

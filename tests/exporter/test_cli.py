@@ -47,7 +47,15 @@ def test_an_export_says_what_was_made_and_how_it_was_proved(checkpoint, tmp_path
         assert (tmp_path / "checkpoint-onnx" / name).is_file()
     assert "tokenizer.json" in done.stdout
     assert "in checkpoint-onnx" in done.stdout
-    for step in ("load checkpoint", "trace with torch.onnx", "prove against PyTorch", "write checkpoint-onnx"):
+    for step in (
+        "load checkpoint",
+        "trace with torch.onnx",
+        "run PyTorch on the grid",
+        "prove onnx/model.onnx on onnxruntime",
+        "prove onnx/model.onnx on openvino",
+        "make onnx/model_ort.onnx, and keep it if it is faster",
+        "write checkpoint-onnx",
+    ):
         assert f"{step} ...\ndone: {step} " in done.stderr
 
 

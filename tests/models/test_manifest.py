@@ -7,22 +7,38 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dpr_export.models.manifest import REQUIRED_FILES, SCHEMA, FileRecord, Manifest, Proof, Source, Variant
+from dpr_export.models.manifest import REQUIRED_FILES, SCHEMA, FileRecord, Loss, Manifest, Proof, Source, Variant
 
-FILES = {name: FileRecord(3, "a" * 64) for name in ("onnx/model.onnx", *REQUIRED_FILES)}
+FILES = {name: FileRecord(3, "a" * 64) for name in ("onnx/model.onnx", "onnx/model_int8.onnx", *REQUIRED_FILES)}
 PROOF = Proof("engine 1.0", ((1, 1), (3, 7)), 1e-4, 2.5e-7, 0.0025)
+LOSS = Loss("engine 1.0", ((1, 1),), 0.5, 0.25, {"same_span": 0.93, "f1": 1.0}, ("f1",), "d" * 64, "e" * 64, "heads")
 MANIFEST = Manifest(
     kind="reader",
     source=Source("demo/reader", None, "c" * 64),
     versions={"torch": "2.13.0"},
     opset=18,
-    variants=(Variant("onnxruntime", "fp32", "onnx/model.onnx", PROOF),),
+    variants=(
+        Variant("onnxruntime", "fp32", "onnx/model.onnx", PROOF),
+        Variant("openvino", "int8", "onnx/model_int8.onnx", None, LOSS, False, {"BiasGelu": 6}, 2.5),
+    ),
     files=FILES,
 )
 
 
 def test_a_manifest_reads_back_as_it_was_written() -> None:
     assert Manifest.from_json(MANIFEST.to_json()) == MANIFEST
+
+
+def test_a_manifest_from_before_there_were_lossy_variants_is_read() -> None:
+    values = json.loads(MANIFEST.to_json())
+    values["schema"] = 1
+    values["variants"] = [{name: values["variants"][0][name] for name in ("backend", "precision", "file", "proof")}]
+    del values["files"]["onnx/model_int8.onnx"]
+    manifest = Manifest.from_json(json.dumps(values))
+    assert manifest.schema == 1
+    (variant,) = manifest.variants
+    assert variant == Variant("onnxruntime", "fp32", "onnx/model.onnx", PROOF)
+    assert (variant.loss, variant.proved, variant.fused, variant.speedup) == (None, True, {}, None)
 
 
 def edited(*path: str | int, value: Any) -> str:
@@ -50,6 +66,16 @@ def edited(*path: str | int, value: Any) -> str:
         (edited("variants", value={}), "variants is {}"),
         (edited("variants", 0, "proof", "shapes", value=[[1]]), "shapes is"),
         (edited("variants", 0, "proof", "shapes", value=[["a", 1]]), "shapes is 'a'"),
+        (edited("variants", 0, "proof", value=None), r"onnx/model\.onnx needs a proof, or what it loses, and not both"),
+        (edited("variants", 1, "loss", value=None), r"model_int8\.onnx needs a proof, or what it loses, and not both"),
+        (edited("variants", 0, "loss", value=json.loads(MANIFEST.to_json())["variants"][1]["loss"]), "and not both"),
+        (edited("variants", 1, "loss", "figures", value={"f1": "high"}), "figures.f1 is 'high', of the wrong type"),
+        (edited("variants", 1, "loss", "figures", value={"f1": float("nan")}), "NaN is no number"),
+        (edited("variants", 1, "loss", "missed", value="f1"), "missed is 'f1', of the wrong type"),
+        (edited("variants", 1, "loss", value={}), r"lacks variants\.loss\.calibration_sha256"),
+        (edited("variants", 1, "proved", value=1), "proved is 1, of the wrong type"),
+        (edited("variants", 1, "fused", value={"BiasGelu": 1.5}), "fused.BiasGelu is 1.5, of the wrong type"),
+        (edited("variants", 1, "speedup", value="fast"), "speedup is 'fast', of the wrong type"),
         (edited("variants", 0, "file", value="onnx/other.onnx"), "'onnx/other.onnx' is not among the files"),
         (edited("files", "../outside", value={"bytes": 1, "sha256": ""}), "'../outside', which is not a path within"),
         (edited("files", "/etc/passwd", value={"bytes": 1, "sha256": ""}), "'/etc/passwd', which is not a path within"),

@@ -7,7 +7,7 @@ import pytest
 
 from dpr_export.models.kinds import KINDS
 from dpr_export.models.variants import MODEL_FILE
-from dpr_export.quantization import judge, read_texts
+from dpr_export.quantization import Gate, read_texts
 from dpr_export.quantization.gate import f1, neighbours_kept
 from dpr_export.quantization.texts import JUDGING_FILE
 from dpr_export.runtime.fake import FakeSession
@@ -20,7 +20,8 @@ def test_a_graph_loses_nothing_against_itself_and_much_when_its_outputs_are_nois
 ) -> None:
     texts = read_texts(JUDGING_FILE).rows[:24]
     reference = open_session("onnxruntime", demo[kind] / MODEL_FILE, device="cpu", threads=1)
-    same = judge(KINDS[kind], demo[kind], reference, reference, texts)
+    gate = Gate(KINDS[kind], demo[kind], reference, texts)
+    same = gate.judge(reference)
     assert len(same) >= 4
     assert all(figure == pytest.approx(1, abs=1e-5) for figure in same.values())
     generator = np.random.default_rng(0)
@@ -30,7 +31,7 @@ def test_a_graph_loses_nothing_against_itself_and_much_when_its_outputs_are_nois
         return {name: array + generator.normal(0, 5, array.shape) for name, array in outputs.items()}
 
     noise = FakeSession(noisy, reference.input_names, reference.output_names)
-    worse = judge(KINDS[kind], demo[kind], reference, noise, texts)
+    worse = gate.judge(noise)
     assert all(worse[name] < 0.9 for name in worse)
     reference.close()
 

@@ -10,9 +10,9 @@ import pytest
 from dpr_export.models.kinds import KINDS
 from dpr_export.models.variants import MODEL_FILE
 from dpr_export.quantization import (
+    Gate,
     QuantizationError,
     fuse,
-    judge,
     quantize_dynamic_int8,
     quantize_static_int8,
     read_texts,
@@ -42,6 +42,12 @@ def outputs(graph: Path, given: Feeds) -> dict[str, np.ndarray]:
         session.close()
 
 
+def fuse_and_quantize(source: Path, output: Path) -> None:
+    fused = output.with_name("fused.onnx")
+    fuse(source, fused)
+    quantize_dynamic_int8(fused, output)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_fused_graph_has_one_attention_a_layer_and_gives_the_same(
     tiny: dict[str, Path], tmp_path: Path, kind: str
@@ -69,7 +75,8 @@ def test_a_graph_whose_attention_has_another_shape_is_not_called_fused(tiny: dic
 def test_a_dynamic_int8_graph_multiplies_integers_and_stays_near(
     tiny: dict[str, Path], tmp_path: Path, kind: str
 ) -> None:
-    quantize_dynamic_int8(tiny[kind] / MODEL_FILE, tmp_path / "int8.onnx")
+    fuse(tiny[kind] / MODEL_FILE, tmp_path / "fused.onnx")
+    quantize_dynamic_int8(tmp_path / "fused.onnx", tmp_path / "int8.onnx")
     nodes = [node.op_type for node in onnx.load(tmp_path / "int8.onnx").graph.node]
     assert nodes.count("MatMulInteger") >= 2 * 6
     assert nodes.count("MultiHeadAttention") == 2
@@ -81,7 +88,7 @@ def test_a_dynamic_int8_graph_multiplies_integers_and_stays_near(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("make", [fuse, quantize_dynamic_int8])
+@pytest.mark.parametrize("make", [fuse, fuse_and_quantize])
 def test_the_mask_changes_what_it_changes_in_the_graph_it_came_from(
     demo: dict[str, Path], tmp_path: Path, kind: str, make: Callable[[Path, Path], object]
 ) -> None:
@@ -112,7 +119,7 @@ def test_a_static_int8_graph_is_symmetric_and_gives_nearly_the_same_whatever_sta
     assert {node.domain for node in onnx.load(graph).graph.node} == {""}
     reference = open_session("onnxruntime", folder / MODEL_FILE, device="cpu", threads=1)
     variant = open_session("openvino", graph, device="cpu", threads=1)
-    figures = judge(kind, folder, reference, variant, judging)
+    figures = Gate(kind, folder, reference, judging).judge(variant)
     assert 0.97 < figures["mean_cosine"] < 0.9999
     assert figures["least_cosine"] > 0.93
     assert figures["least_cosine_alone"] > 0.999

@@ -53,4 +53,4 @@ def test_the_exporters_command_says_what_to_install(binaries: Path, tmp_path: Pa
         check=False,
     )
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == 'dpr-export: torch is not installed: pip install "dpr-export[export]"'
+    assert done.stderr.splitlines()[-1] == 'dpr-export: onnx is not installed: pip install "dpr-export[export]"'

@@ -111,9 +111,9 @@ def test_another_kind_of_model_is_refused(tiny: dict[str, Path]) -> None:
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"backend": "no_such"}, "backend is 'no_such', and must be one of: auto, onnxruntime"),
-        ({"precision": "fp64"}, "precision is 'fp64', and must be one of: auto, fp32"),
-        ({"device": "cuda"}, "device is 'cuda'"),
+        ({"backend": "no_such"}, "backend is 'no_such', and must be one of: auto, onnxruntime, openvino"),
+        ({"precision": "fp64"}, "precision is 'fp64', and must be one of: auto, fp32, fp16, int8, bf16"),
+        ({"device": "cuda"}, "device is 'cuda', and must be one of: cpu"),
         ({"threads": 100_000}, "threads is 100000, and must be from 1 to"),
         ({"threads": 0}, "threads is 0, and must be from 1 to"),
     ],
@@ -195,7 +195,7 @@ def test_a_session_is_made_with_the_threads_it_is_given(tiny: dict[str, Path], m
     monkeypatch.setattr(
         onnxruntime, "InferenceSession", lambda *args, **named: made.append(args[1]) or real(*args, **named)
     )
-    DPRReader.from_pretrained(tiny["reader"], threads=1).close()
+    DPRReader.from_pretrained(tiny["reader"], backend="onnxruntime", threads=1).close()
     assert (made[0].intra_op_num_threads, made[0].inter_op_num_threads) == (1, 1)
 
 
@@ -207,7 +207,7 @@ def test_a_configuration_that_was_changed_after_export_is_an_error_and_no_crash(
     config.write_text(config.read_text().replace('"max_position_embeddings": 512', '"max_position_embeddings": 999'))
     with DPRContextEncoder.from_pretrained(tmp_path / "changed") as model:
         model.tokenizer.model_max_length = 999
-        with pytest.raises(RuntimeError, match="ONNX Runtime failed"):
+        with pytest.raises(RuntimeError, match="OpenVINO failed"):
             model.encode(["a " * 700])
 
 

@@ -1,11 +1,12 @@
-"""Threads come from what this process may use: affinity, and the quotas of both kinds of control groups."""
+"""Threads come from what this process may use: affinity, and the quotas of both kinds of control groups. And whether
+the processor multiplies integers is read off its features."""
 
 import os
 from pathlib import Path
 
 import pytest
 
-from dpr_export.runtime.processors import usable_processors
+from dpr_export.runtime.processors import int8_products, usable_processors
 
 
 @pytest.fixture
@@ -62,3 +63,41 @@ def test_a_system_without_affinity_counts_its_processors(monkeypatch: pytest.Mon
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 6)
     assert usable_processors(tmp_path) == 6
+
+
+X86 = "processor\t: 0\nmodel name\t: some avx_vnni processor\nflags\t\t: fpu sse2 avx2 {}\nbugs\t\t: spectre\n\n"
+ARM = "processor\t: 0\nBogoMIPS\t: 50.00\nFeatures\t: fp asimd {}\nCPU part\t: 0xd0c\n\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (X86.format("avx512f avx512_vnni"), True),
+        (X86.format("avx_vnni"), True),
+        (X86.format("amx_int8 amx_tile"), True),
+        (X86.format("avx512f avx512bw"), False),
+        (X86.format("avx512_vnni_of_another_name"), False),
+        (X86.format("") * 64, False),
+        (ARM.format("asimddp"), True),
+        (ARM.format("i8mm"), True),
+        (ARM.format("asimdhp"), False),
+        ("processor : 0\nmodel name : unknown\n", None),
+        ("", None),
+    ],
+)
+def test_integer_products_are_read_off_the_processors_features(
+    tmp_path: Path, text: str, expected: bool | None
+) -> None:
+    assert int8_products(write(tmp_path, {"proc/cpuinfo": text})) is expected
+
+
+@pytest.mark.parametrize(
+    ("system", "machine", "expected"),
+    [("linux", "x86_64", None), ("darwin", "arm64", True), ("darwin", "x86_64", None), ("win32", "AMD64", None)],
+)
+def test_where_features_cannot_be_read_nothing_is_said_but_of_apples_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: str, machine: str, expected: bool | None
+) -> None:
+    monkeypatch.setattr("dpr_export.runtime.processors.sys.platform", system)
+    monkeypatch.setattr("dpr_export.runtime.processors.platform.machine", lambda: machine)
+    assert int8_products(tmp_path) is expected

@@ -1,0 +1,262 @@
+"""What each variant loses on real questions, and how fast it reads them: python -m benchmarks.loss
+
+The demo models answer and find the questions of `xquad_dev.json`, by the same code that measures them in PyTorch
+(exporter/demo/evaluate.py): the reader's exact match and F1 of the best span in the question's own passage, and how
+often the encoders find that passage among all. DPR_EXPORT_DATA names the folder that holds the file.
+
+612 questions carry a standard error of two points, more than a variant ought to lose. So each question is compared
+with what the original makes of it, in PyTorch and float32: what was right and is wrong now is lost, and the other way
+round won. Both encoders of a pair are of the same variant.
+
+Every pass is timed, from tokens to answers or ranks. Its batches are the same for all contenders, and so is the work
+around the model.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import sqrt
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from benchmarks.contenders import BASELINE, Contender
+from benchmarks.cpu import about
+from benchmarks.making import made
+from benchmarks.place import Place, Size
+from benchmarks.team import Say, team
+from benchmarks.workers import ROOT, Call, Prepare, Request, serve
+from dpr_export.exporter.demo.squad import exact_match, f1, read_squad
+from dpr_export.models.folder import ExportedFolder, written_whole
+from dpr_export.models.kinds import CONTEXT, KINDS, QUESTION, READER
+from dpr_export.models.variants import RUNTIME_PRECISIONS
+from dpr_export.runtime.processors import usable_processors
+from dpr_export.runtime.session import SESSION_CLASSES
+
+DEMO = Size("demo", {})
+FILE = "xquad_dev.json"
+SAVED = Path(__file__).parent / "results" / "loss.json"
+PASSES, QUICK_QUESTIONS = 3, 40
+Records = dict[str, Any]
+Row = tuple[list[int], list[int]]  # ids, token types
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is measured together."""
+
+    name: str
+    kinds: tuple[str, ...]  # of model; the first is where workers are at home
+    figures: tuple[str, ...]  # the first is what a question is lost or won by
+
+
+TASKS = (
+    Task("reader", (READER.name,), ("exact match", "F1")),
+    Task("encoders", (QUESTION.name, CONTEXT.name), ("top-1", "top-5")),
+)
+
+
+def load(request: Request) -> tuple[str, Prepare]:
+    """The models of a task, by one engine, for `workers.serve`. The original is the one without a backend."""
+    import torch
+
+    from dpr_export.exporter.demo.base import base_tokenizer
+
+    torch.set_num_threads(1 if "backend" in request else request["threads"])
+    models = [_model(request, kind, folder) for kind, folder in request["folders"].items()]
+    engine = f"torch {torch.__version__}"
+    if "backend" in request:
+        engine = models[0].explain().splitlines()[0].partition(" on ")[2]
+
+    def prepare(job: Request) -> Call:
+        passages, questions = read_squad(Path(job["squad"]))
+        found = _reader_call if len(models) == 1 else _encoders_call
+        tokenizer = base_tokenizer(request["kind"])
+        return found(models, tokenizer, passages[: job["passages"]], questions[: job["questions"]])
+
+    return engine, prepare
+
+
+def _model(request: Request, kind: str, folder: str) -> Any:
+    architecture = KINDS[kind].architecture
+    if "backend" not in request:
+        import transformers
+
+        return getattr(transformers, architecture).from_pretrained(folder).eval()
+    from dpr_export import runtime
+
+    options = {name: request[name] for name in ("backend", "precision", "threads")}
+    return getattr(runtime, architecture).from_pretrained(folder, **options)
+
+
+def _reader_call(models: Sequence[Any], tokenizer: Any, passages: Sequence[Any], questions: Sequence[Any]) -> Call:
+    """One row: the exact match of each question, then the F1 of each."""
+    from dpr_export.exporter.demo.evaluate import read
+
+    pairs = [(question.text, passages[question.passage]) for question in questions]
+    golds = [[answer.text for answer in question.answers] for question in questions]
+
+    def call() -> list[list[float]]:
+        answers = [reading.answer for reading in read(models[0], tokenizer, pairs)]
+        return [[float(score(*pair)) for score in (exact_match, f1) for pair in zip(answers, golds, strict=True)]]
+
+    return call
+
+
+def _encoders_call(models: Sequence[Any], tokenizer: Any, passages: Sequence[Any], questions: Sequence[Any]) -> Call:
+    """One row: for each question whether its passage is the first, then whether it is among the first five."""
+    import torch
+
+    from dpr_export.exporter.demo.evaluate import vectors
+
+    asked: list[Row] = [(row.ids, row.type_ids) for row in tokenizer.encode_batch([q.text for q in questions])]
+    held: list[Row] = [(row.ids, row.type_ids) for row in tokenizer.encode_batch([(p.title, p.text) for p in passages])]
+    places = torch.tensor([[question.passage] for question in questions])
+
+    def call() -> list[list[float]]:
+        scores = vectors(models[0], asked) @ vectors(models[1], held).T
+        better = (scores > scores.gather(1, places)).sum(dim=1)
+        return [[*(better < 1).float().tolist(), *(better < 5).float().tolist()]]
+
+    return call
+
+
+def prepared(place: Place, kind: str, say: Say) -> ExportedFolder:
+    """The demo model of a kind as checkpoint and exported, with every variant that this machine can run."""
+    if not place.of(kind, "checkpoint").is_dir():
+        say(f"{kind}: checkpoint")
+        from dpr_export.exporter.demo.checkpoint import write_checkpoint
+
+        with written_whole(place.of(kind, "checkpoint")) as folder:
+            write_checkpoint(kind, folder)
+    say(f"{kind}: exported")
+    exported = made(place, kind, "exported")
+    if not any(variant.precision == "fp16" for variant in ExportedFolder.open(exported).manifest.variants):
+        say(f"{kind}: fp16")
+        command = [Path(sys.executable).with_name("dpr-export"), exported, "--precision", "fp16", "--allow-loss"]
+        with place.log(f"make {kind} fp16").open("w", encoding="utf-8") as log:
+            subprocess.run([*command, "--backend", "onnxruntime"], check=True, stdout=log, stderr=log)
+    return ExportedFolder.open(exported)
+
+
+def contenders(place: Place, task: Task, exported: Mapping[str, ExportedFolder]) -> dict[str, Contender]:
+    """The original, and every variant that the folders of all kinds hold, by name."""
+
+    def contender(name: str, what: str, **options: str) -> Contender:
+        folders = {kind: str(place.of(kind, what)) for kind in task.kinds}
+        return Contender(name, (what,), {"folders": folders, **options}, "loss", task.kinds)
+
+    held = [{(v.backend, v.precision): None for v in exported[kind].manifest.variants} for kind in task.kinds]
+    pairs = [pair for pair in held[0] if pair[0] in SESSION_CLASSES and all(pair in other for other in held)]
+    pairs += [(stored[0], precision) for precision, stored in RUNTIME_PRECISIONS.items() if stored in pairs]
+    rows = [contender(BASELINE.name, "checkpoint")]
+    rows += [contender(_name(b, p), "exported", backend=b, precision=p) for b, p in sorted(pairs)]
+    return {row.name: row for row in rows}
+
+
+def _name(backend: str, precision: str) -> str:
+    return f"dpr-export {backend} {precision}"
+
+
+def measured(place: Place, task: Task, job: Request, passes: int, threads: int, say: Say) -> Records:
+    """The figures and times of all contenders of a task."""
+    exported = {kind: prepared(place, kind, say) for kind in task.kinds}
+    rows = contenders(place, task, exported)
+    with team(place, task.kinds[0], rows, threads, say) as loaded:
+        say(f"{task.name}: figures")
+        found = loaded.prepare(dict.fromkeys(rows, job))
+        say(f"{task.name}: {passes} passes")
+        records = loaded.records(loaded.seconds(list(rows), passes))
+    for name, numbers in found.items():
+        records[name].update(figures(task, numbers, found[BASELINE.name]))
+    for variant in (variant for folder in exported.values() for variant in folder.manifest.variants):
+        if variant.loss and variant.loss.missed and (name := _name(variant.backend, variant.precision)) in records:
+            records[name]["missed"] = [*records[name].get("missed", ()), *variant.loss.missed]
+    return {"rows": records, "engines": loaded.engines}
+
+
+def figures(task: Task, numbers: Sequence[float], original: Sequence[float]) -> Records:
+    """The means of a row of outcomes, and how many questions changed by the first of them.
+
+    >>> figures(TASKS[0], [1, 0, 1, 0.5], [1, 1, 1, 1])
+    {'exact match': 0.5, 'F1': 0.75, 'lost': 1, 'won': 0}
+    """
+    count = len(numbers) // 2
+    pairs = list(zip(numbers[:count], original[:count], strict=True))
+    means = dict(zip(task.figures, (fmean(numbers[:count]), fmean(numbers[count:])), strict=True))
+    return {**means, "lost": sum(new < old for new, old in pairs), "won": sum(new > old for new, old in pairs)}
+
+
+def show(results: Records, console: Console) -> None:
+    """A table a task. Ratios are how many times faster than the original a pass is."""
+    data = results["data"]
+    for task in TASKS:
+        rows, texts = results[task.name]["rows"], data["texts"][task.name]
+        original = rows[BASELINE.name]
+        error = sqrt(original[task.figures[0]] * (1 - original[task.figures[0]]) / data["questions"])
+        title = f"{task.name}: {data['questions']} questions, standard error {error:.1%}"
+        console.print(f"[bold underline]{escape(title)}[/]", highlight=False)
+        columns = ("", *(f"{name} %" for name in task.figures), "lost", "won", "flipped", "texts/s", "x")
+        table = Table(box=None, pad_edge=False)
+        for number, column in enumerate(columns):
+            table.add_column(column, justify="right" if number else "left", no_wrap=True)
+        for name, row in rows.items():
+            if "reason" in row:
+                table.add_row(escape(name), *("-" for _ in columns[1:]))
+                continue
+            flipped = (row["lost"] + row["won"]) / data["questions"]
+            shares = [f"{100 * row[figure]:.1f}" for figure in task.figures]
+            speed = (f"{1000 * texts / row['ms']:,.0f}", f"{original['ms'] / row['ms']:.1f}")
+            table.add_row(escape(name), *shares, str(row["lost"]), str(row["won"]), f"{flipped:.1%}", *speed)
+        console.print(table, highlight=False)
+        for name, row in rows.items():
+            if note := row.get("reason") or ", ".join(f"misses {each}" for each in row.get("missed", ())):
+                console.print(f"[dim]- {escape(f'{name}: {note}')}[/]", highlight=False)
+        console.print()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.loss", description=(__doc__ or "").partition("\n")[0])
+    work = Path(tempfile.gettempdir(), "dpr-export-bench")
+    parser.add_argument("--work", type=Path, default=work, help=f"working folder ({work})")
+    parser.add_argument("--passes", type=int, default=PASSES, help=f"timed passes of each contender ({PASSES})")
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK_QUESTIONS} questions, one pass: whether it works")
+    parser.add_argument("--json", type=Path, help="write the results to this file")
+    parser.add_argument("--save", action="store_true", help=f"write them to {SAVED.relative_to(ROOT)}")
+    given = parser.parse_args()
+    squad = Path(os.environ.get("DPR_EXPORT_DATA", ""), FILE).resolve()
+    if not os.environ.get("DPR_EXPORT_DATA") or not squad.is_file():
+        sys.exit(f"set DPR_EXPORT_DATA to the folder that holds {FILE} (XQuAD's English questions, in SQuAD's format)")
+    passages, questions = read_squad(squad)
+    count, held, passes = len(questions), len(passages), given.passes
+    if given.quick:
+        count, held, passes = QUICK_QUESTIONS, questions[QUICK_QUESTIONS].passage + 1, 1
+    place, threads = Place(given.work.resolve(), DEMO, given.work / "peer"), usable_processors()
+    data = {"file": FILE, "questions": count, "passages": held, "texts": {"reader": count, "encoders": count + held}}
+    job = {"squad": str(squad), "questions": count, "passages": held}
+    results: Records = {"about": about(given.quick, threads), "data": data}
+    progress = Console(stderr=True)
+    with progress.status("start") as status:
+
+        def say(text: str) -> None:
+            status.update(text) if progress.is_terminal else progress.print(text, highlight=False)
+
+        for task in TASKS:
+            results[task.name] = measured(place, task, job, passes, threads, say)
+    for path in filter(None, (given.json, SAVED if given.save else None)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    show(results, Console() if Console().is_terminal else Console(width=100))
+
+
+if __name__ == "__main__":
+    serve(load) if sys.argv[1:] == ["serve"] else main()

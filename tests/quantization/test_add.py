@@ -1,0 +1,350 @@
+"""Variants are added to a folder whole or not at all, and without the checkpoint or what read it."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+
+from dpr_export.models.folder import ExportedFolder, add_files, file_record
+from dpr_export.models.manifest import MANIFEST_FILE, Manifest, Variant
+from dpr_export.models.variants import MODEL_FILE
+from dpr_export.quantization import QuantizationError, add_variants
+from dpr_export.quantization.recipes import RECIPES, Made
+from dpr_export.runtime import DPRQuestionEncoder
+from dpr_export.runtime.proof import ProofError
+from dpr_export.runtime.selection import choose
+from dpr_export.runtime.session import Feeds
+
+ORT_FP16, ORT_INT8 = "onnx/model_ort_fp16.onnx", "onnx/model_ort_int8.onnx"
+
+WITHOUT_TORCH = """
+import sys
+from importlib.machinery import PathFinder
+real = PathFinder.find_spec
+foreign = {"torch", "transformers", "peft", "accelerate"}
+
+def without(name, path=None, target=None):
+    return None if name.split(".")[0] in foreign else real(name, path, target)
+
+PathFinder.find_spec = without
+"""
+ADD = """
+from pathlib import Path
+from dpr_export.quantization import add_variants, variants
+variants.JUDGING_FILE = Path(sys.argv[2])
+add_variants(sys.argv[1], precisions=["fp16", "int8"], calibration=sys.argv[3], allow_loss=True)
+assert not foreign & sys.modules.keys()
+"""
+COMMAND = """
+from dpr_export.exporter.cli import main
+main()
+"""
+
+
+def content(folder: Path) -> dict[str, tuple[str, int]]:
+    """Every path below a folder, hidden ones too, with its SHA-256 and the time it was written."""
+    return {
+        path.relative_to(folder).as_posix(): (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns)
+        for path in folder.rglob("*")
+        if path.is_file()
+    } | {path.relative_to(folder).as_posix(): ("folder", 0) for path in folder.rglob("*") if path.is_dir()}
+
+
+def hidden(folder: Path) -> list[str]:
+    return [name for name in content(folder) if any(part.startswith(".") for part in Path(name).parts)]
+
+
+def files_of(manifest: Manifest) -> list[tuple[str, str]]:
+    return [(variant.backend, variant.file) for variant in manifest.variants]
+
+
+def test_neither_torch_nor_transformers_nor_the_checkpoint_is_needed_and_nothing_is_printed(
+    plain: Callable[..., Path], few: dict[str, Path]
+) -> None:
+    folder = plain()
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH + ADD, folder, few["judging"], few["calibration"]],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout + done.stderr == ""
+    made = ExportedFolder.open(folder, verify=True).manifest
+    assert files_of(made)[2:] == [
+        ("onnxruntime", ORT_FP16),
+        ("openvino", "onnx/model_int8.onnx"),
+        ("onnxruntime", ORT_INT8),
+    ]
+    assert all(v.loss.calibration_sha256 == file_record(few["calibration"]).sha256 for v in made.variants[2:])
+
+
+def test_the_command_too_needs_no_torch_to_add_variants(plain: Callable[..., Path]) -> None:
+    folder = plain()
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH + COMMAND, folder, "--precision", "fp16", "--backend", "onnxruntime"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert ("onnxruntime", ORT_FP16) in files_of(ExportedFolder.open(folder, verify=True).manifest)
+
+
+def then_fail(error: BaseException) -> Callable[..., Iterator[Made]]:
+    """A recipe that writes a file, and then fails."""
+
+    def recipe(source: Path, output: Path, _: Sequence[Feeds]) -> Iterator[Made]:
+        shutil.copyfile(source, output)
+        output.with_name("left.onnx").write_text("something to clear away")
+        raise error
+        yield Made()
+
+    return recipe
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("error", [QuantizationError("no"), ProofError("no"), OSError("full"), KeyboardInterrupt()])
+def test_an_error_in_the_second_variant_leaves_every_byte_as_it_was(
+    plain: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    folder = plain()
+    before = content(folder)
+    monkeypatch.setitem(RECIPES, "dynamic_int8", then_fail(error))
+    steps = []
+
+    def step(name: str) -> nullcontext[None]:
+        steps.append(name)
+        return nullcontext()
+
+    with pytest.raises(type(error)):
+        add_variants(folder, precisions=["fp16", "int8"], backends=["onnxruntime"], step=step)
+    assert steps == [f"make {ORT_FP16}", f"make {ORT_INT8}"]
+    assert content(folder) == before
+
+
+@pytest.fixture(scope="module")
+def held(tiny_variants: dict[str, Path]) -> ExportedFolder:
+    return ExportedFolder.open(tiny_variants["question"])
+
+
+class Interrupted(BaseException):
+    """What ends a process between two writes."""
+
+
+def interrupt(patch: pytest.MonkeyPatch, at: int, after: bool) -> None:
+    """Raise before, or after, the rename number `at`; every file is put in its place by a rename."""
+    count = [0]
+    real = Path.replace
+
+    def replace(self: Path, target: Path) -> Path:
+        if count[0] > at:
+            raise AssertionError("something went on after the interruption")
+        count[0] += 1
+        if count[0] > at and not after:
+            raise Interrupted
+        moved = real(self, target)
+        if count[0] > at:
+            raise Interrupted
+        return moved
+
+    patch.setattr(Path, "replace", replace)
+
+
+def stage(held: ExportedFolder, making: Path) -> list[Variant]:
+    """Two variants of a folder and their graphs, to be moved in."""
+    variants = [variant for variant in held.manifest.variants if variant.file in (ORT_FP16, ORT_INT8)]
+    (making / "onnx").mkdir(parents=True)
+    for variant in variants:
+        shutil.copyfile(held.path / variant.file, making / variant.file)
+    return variants
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("at", range(3))
+def test_files_that_are_added_and_interrupted_anywhere_leave_a_folder_that_opens(
+    plain: Callable[..., Path], held: ExportedFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int, after: bool
+) -> None:
+    folder = plain()
+    before = files_of(ExportedFolder.open(folder).manifest)
+    variants = stage(held, tmp_path / "making")
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        interrupt(patch, at, after)
+        add_files(ExportedFolder.open(folder), variants, tmp_path / "making")
+    new = [(variant.backend, variant.file) for variant in variants]
+    last = (at, after) == (2, True)
+    assert files_of(ExportedFolder.open(folder, verify=True).manifest) == before + (new if last else [])
+    assert hidden(folder) == []
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("at", range(4))
+def test_files_that_are_replaced_and_interrupted_anywhere_leave_a_folder_that_opens(
+    plain: Callable[..., Path], held: ExportedFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int, after: bool
+) -> None:
+    folder = plain()
+    add_files(ExportedFolder.open(folder), stage(held, tmp_path / "old"), tmp_path / "old")
+    before = files_of(ExportedFolder.open(folder, verify=True).manifest)
+    variants = stage(held, tmp_path / "making")
+    for variant in variants:  # another graph of the same name and size
+        graph = bytearray((tmp_path / "making" / variant.file).read_bytes())
+        graph[len(graph) // 2] ^= 1
+        (tmp_path / "making" / variant.file).write_bytes(graph)
+    new = {variant.file: file_record(tmp_path / "making" / variant.file) for variant in variants}
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        interrupt(patch, at, after)
+        add_files(ExportedFolder.open(folder), variants, tmp_path / "making")
+    found = ExportedFolder.open(folder, verify=True).manifest
+    assert hidden(folder) == []
+    if (at, after) == (0, False):
+        assert files_of(found) == before
+    elif (at, after) == (3, True):
+        assert files_of(found) == before
+        assert {name: found.files[name] for name in new} == new
+    else:
+        assert files_of(found) == before[:2]
+
+
+def test_a_folder_is_never_seen_with_a_file_that_is_not_the_manifests(
+    plain: Callable[..., Path], held: ExportedFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = plain()
+    seen = []
+    real = Path.replace
+
+    def replace(self: Path, target: Path) -> Path:
+        moved = real(self, target)
+        seen.append(len(ExportedFolder.open(folder, verify=True).manifest.variants))
+        return moved
+
+    monkeypatch.setattr(Path, "replace", replace)
+    for name in ("first", "second"):
+        add_files(ExportedFolder.open(folder), stage(held, tmp_path / name), tmp_path / name)
+    assert seen == [2, 2, 4, 2, 2, 2, 4]
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_is_there_already_is_made_again_only_with_force(
+    plain: Callable[..., Path], few: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = plain()
+    asked = {"precisions": ["fp16"], "backends": ["onnxruntime"]}
+    first = add_variants(folder, **asked)
+    assert files_of(first)[2:] == [("onnxruntime", ORT_FP16)]
+    before = content(folder)
+    with pytest.raises(ValueError, match=r"holds all of this already: make it again with force \(--force\)"):
+        add_variants(folder, **asked)
+    assert content(folder) == before
+    again = add_variants(folder, calibration=few["calibration"], force=True, **asked)
+    assert files_of(again) == files_of(first)
+    assert again == ExportedFolder.open(folder, verify=True).manifest
+    assert again.variants[2].loss.calibration_sha256 == file_record(few["calibration"]).sha256
+    assert again.variants[2].loss.calibration_sha256 != first.variants[2].loss.calibration_sha256
+    monkeypatch.setitem(RECIPES, "fused_fp16", then_fail(QuantizationError("no")))
+    before = content(folder)
+    with pytest.raises(QuantizationError):
+        add_variants(folder, force=True, **asked)
+    assert content(folder) == before
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_is_missing_is_made_beside_what_is_there(plain: Callable[..., Path]) -> None:
+    folder = plain()
+    add_variants(folder, precisions=["fp16"], backends=["onnxruntime"])
+    before = content(folder)
+    made = add_variants(folder, precisions=["fp16", "int8"], backends=["onnxruntime"], allow_loss=True)
+    assert [file for _, file in files_of(made)[2:]] == [ORT_FP16, ORT_INT8]
+    changed = {name for name, found in content(folder).items() if before.get(name) != found}
+    assert changed == {ORT_INT8, MANIFEST_FILE}
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("kept", [True, False])
+def test_the_fused_graph_is_kept_only_if_it_is_faster(
+    plain: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, kept: bool
+) -> None:
+    monkeypatch.setattr("dpr_export.quantization.variants.speedup", lambda *_: 1.5 if kept else 1.0)
+    folder = plain()
+    made = add_variants(folder, precisions=["fp32"])
+    opened = ExportedFolder.open(folder, verify=True)
+    assert opened.manifest == made
+    assert (folder / "onnx" / "model_ort.onnx").exists() is kept
+    assert hidden(folder) == []
+    picked = choose(opened, backend="onnxruntime").variant
+    if kept:
+        assert (picked.file, picked.speedup, picked.proved, picked.loss) == ("onnx/model_ort.onnx", 1.5, True, None)
+        assert picked.fused["MultiHeadAttention"] == 2
+        assert 0 < picked.proof.share_of_bound < 1
+    else:
+        assert (picked.file, picked.speedup) == (MODEL_FILE, None)
+        assert "onnx/model_ort.onnx" not in made.files
+
+
+def test_the_speed_of_a_variant_is_the_other_graphs_time_over_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that the calls move: 2 seconds for the one, 6 for the other, and a slow first call."""
+    from dpr_export.quantization import speed
+    from dpr_export.runtime.fake import FakeSession
+
+    now = [0.0]
+    monkeypatch.setattr(speed.time, "perf_counter", lambda: now[0])
+
+    def taking(seconds: float) -> FakeSession:
+        session = FakeSession(lambda _: now.__setitem__(0, now[0] + (seconds if len(session.calls) > 1 else 60)) or {})
+        return session
+
+    assert speed.speedup(taking(2), taking(6), {}) == 3.0
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_damaged_folder_gets_no_variants(plain: Callable[..., Path]) -> None:
+    folder = plain()
+    graph = bytearray((folder / MODEL_FILE).read_bytes())
+    graph[len(graph) // 2] ^= 1
+    (folder / MODEL_FILE).write_bytes(graph)
+    before = content(folder)
+    with pytest.raises(ValueError, match=r"is damaged: onnx/model\.onnx has SHA-256"):
+        add_variants(folder, precisions=["fp16"])
+    assert content(folder) == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="root may write everywhere")
+def test_a_folder_that_may_not_be_written_is_one_clear_error(plain: Callable[..., Path]) -> None:
+    folder = plain()
+    before = content(folder)
+    places = [folder, *(path for path in folder.rglob("*") if path.is_dir())]
+    for place in places:
+        place.chmod(0o555)
+    as_anyone = ["setpriv", "--bounding-set=-dac_override", "--inh-caps=-dac_override"] if os.geteuid() == 0 else []
+    command = Path(sys.executable).with_name("dpr-export")
+    done = subprocess.run(
+        [*as_anyone, command, folder, "--precision", "fp16", "--backend", "onnxruntime"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    for place in places:
+        place.chmod(0o755)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    (line,) = (line for line in done.stderr.splitlines() if line.startswith("dpr-export: "))
+    assert "Permission denied" in line
+    assert str(folder) in line
+    assert "Traceback" not in done.stderr
+    assert content(folder) == before
+
+
+@pytest.mark.usefixtures("quick")
+def test_an_encoder_that_is_open_keeps_answering_while_its_graph_is_made_again(
+    tiny_variants: dict[str, Path], tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_variants["question"], tmp_path / "copy")
+    with DPRQuestionEncoder.from_pretrained(tmp_path / "copy", backend="onnxruntime", precision="fp16") as model:
+        before = model.encode(["who wrote hamlet ?"])
+        add_variants(tmp_path / "copy", precisions=["fp16"], backends=["onnxruntime"], force=True)
+        assert (model.encode(["who wrote hamlet ?"]) == before).all()

@@ -1,0 +1,167 @@
+"""What a folder says of its lossy variants is true: measured again from the files, and against transformers."""
+
+import hashlib
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+import transformers
+
+from dpr_export.exporter.demo.checkpoint import write_checkpoint
+from dpr_export.models.folder import ExportedFolder, folder_records
+from dpr_export.models.kinds import QUESTION
+from dpr_export.models.manifest import MANIFEST_FILE, Loss, Manifest, Variant
+from dpr_export.models.variants import BOUNDS, MODEL_FILE, VARIANTS
+from dpr_export.quantization import Gate, read_texts
+from dpr_export.quantization.gate import cosine
+from dpr_export.quantization.texts import CALIBRATION_FILE, JUDGING_FILE
+from dpr_export.runtime import DPRQuestionEncoder
+from dpr_export.runtime.processors import usable_processors
+from dpr_export.runtime.selection import choose
+from dpr_export.runtime.session import SESSION_CLASSES, open_session
+
+COMMAND = Path(sys.executable).with_name("dpr-runtime")
+LOSSY = [(spec.backend, spec.precision) for spec in VARIANTS if spec.lossy]
+FIGURES = ("mean_cosine", "least_cosine", "top1", "top10", "least_cosine_alone")
+
+
+def manifest_of(folder: Path) -> Manifest:
+    return ExportedFolder.open(folder).manifest
+
+
+def lossy_of(folder: Path) -> dict[tuple[str, str], tuple[Variant, Loss]]:
+    return {(v.backend, v.precision): (v, v.loss) for v in manifest_of(folder).variants if v.loss}
+
+
+@pytest.fixture(scope="module")
+def gate(demo_variants: Path) -> Iterator[Gate]:
+    reference = open_session("onnxruntime", demo_variants / MODEL_FILE, threads=usable_processors())
+    yield Gate(QUESTION, demo_variants, reference, read_texts(JUDGING_FILE).rows)
+    reference.close()
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
+    """What transformers answers to the first judging questions, (40, dim)."""
+    folder = tmp_path_factory.mktemp("original")
+    write_checkpoint("question", folder)
+    tokenizer = transformers.DPRQuestionEncoderTokenizer.from_pretrained(folder)
+    model = transformers.DPRQuestionEncoder.from_pretrained(folder, attn_implementation="eager").eval()
+    with torch.no_grad():
+        return model(**tokenizer(questions(), padding=True, return_tensors="pt")).pooler_output.numpy()
+
+
+def questions() -> list[str]:
+    return [row.question for row in read_texts(JUDGING_FILE).rows[:40]]
+
+
+def test_every_lossy_variant_that_was_asked_for_keeps_every_bound(demo_variants: Path) -> None:
+    assert list(lossy_of(demo_variants)) == LOSSY
+    for variant, loss in lossy_of(demo_variants).values():
+        assert tuple(loss.figures) == FIGURES
+        assert loss.missed == ()
+        assert variant.proof is None
+        assert all(BOUNDS.get(name, 0.8) <= value <= 1.00001 for name, value in loss.figures.items())
+        assert 0 < loss.golden_error < float("inf")
+        assert loss.shapes == manifest_of(demo_variants).variants[0].proof.shapes
+        assert 0 < loss.largest_error < float("inf")
+
+
+@pytest.mark.parametrize(("backend", "precision"), LOSSY)
+def test_the_figures_are_those_that_a_new_gate_measures(
+    demo_variants: Path, gate: Gate, backend: str, precision: str
+) -> None:
+    variant, loss = lossy_of(demo_variants)[backend, precision]
+    engine = backend if backend in SESSION_CLASSES else "onnxruntime"
+    session = open_session(engine, demo_variants / variant.file, threads=usable_processors(), cache=False)
+    assert loss.engine == session.engine
+    assert gate.judge(session) == pytest.approx(loss.figures, abs=1e-3)
+    session.close()
+
+
+@pytest.mark.parametrize(
+    ("backend", "precision", "least"),
+    [
+        ("openvino", "int8", 0.97),
+        ("onnxruntime", "int8", 0.97),
+        ("onnxruntime", "fp16", 0.9999),
+        ("openvino", "fp32", 0.999999),
+    ],
+)
+def test_a_variant_gives_nearly_what_transformers_gives(
+    demo_variants: Path, original: np.ndarray, backend: str, precision: str, least: float
+) -> None:
+    with DPRQuestionEncoder.from_pretrained(demo_variants, backend=backend, precision=precision) as model:
+        found = model.encode(questions())
+    cosines = cosine(original, found)
+    assert least <= cosines.min() <= cosines.mean() <= 1.00001
+    assert cosines.mean() >= (BOUNDS["mean_cosine"] if precision != "fp32" else least)
+    strangers = cosine(original, np.roll(found, 1, axis=0))
+    assert strangers.max() < 0.9  # the cosine tells vectors apart
+
+
+def test_fused_operators_are_counted_as_the_files_have_them(demo_variants: Path) -> None:
+    fused = {v.file: v.fused for v in manifest_of(demo_variants).variants if v.fused}
+    assert {"onnx/model_ort_fp16.onnx", "onnx/model_ort_int8.onnx"} <= fused.keys()
+    for file, counts in fused.items():
+        nodes = Counter(node.op_type for node in onnx.load(demo_variants / file).graph.node)
+        assert counts["MultiHeadAttention"] == 6
+        assert {name: nodes[name] for name in counts} == counts
+    for file in ("onnx/model_fp16.onnx", "onnx/model_int8.onnx"):
+        assert file not in fused
+        assert {node.domain for node in onnx.load(demo_variants / file).graph.node} == {""}
+
+
+def test_the_texts_are_named_by_their_sha256(demo_variants: Path) -> None:
+    for _, loss in lossy_of(demo_variants).values():
+        assert loss.calibration_sha256 == hashlib.sha256(CALIBRATION_FILE.read_bytes()).hexdigest()
+        assert loss.judging_sha256 == hashlib.sha256(JUDGING_FILE.read_bytes()).hexdigest()
+
+
+def test_a_lossy_graph_is_smaller(demo_variants: Path) -> None:
+    files = manifest_of(demo_variants).files
+    for variant, _ in lossy_of(demo_variants).values():
+        share = {"fp16": 0.51, "int8": 0.3}[variant.precision]
+        assert files[variant.file].bytes < share * files[MODEL_FILE].bytes
+
+
+def test_what_was_not_shown_on_a_gpu_is_not_proved_and_never_picked_by_itself(demo_variants: Path) -> None:
+    folder = ExportedFolder.open(demo_variants)
+    for variant, _ in lossy_of(demo_variants).values():
+        assert variant.proved is (variant.precision == "int8")
+        assert (variant.speedup is None) is (variant.precision == "fp16")
+    picked = choose(folder)
+    assert (picked.variant.backend, picked.variant.precision) == ("openvino", "int8")
+    assert choose(folder, backend="onnxruntime").variant.file == "onnx/model_ort_int8.onnx"
+
+
+def test_the_files_are_those_of_the_manifest_and_no_others(demo_variants: Path) -> None:
+    folder = ExportedFolder.open(demo_variants, verify=True)
+    assert folder_records(demo_variants) == folder.manifest.files
+    top = {"config.json", "golden.npz", "onnx", "tokenizer.json", "tokenizer_config.json", MANIFEST_FILE}
+    assert {path.name for path in demo_variants.iterdir()} == top
+    with DPRQuestionEncoder.from_pretrained(demo_variants, verify=True) as model:
+        assert "model_int8.onnx" in model.explain()
+
+
+def test_what_was_there_before_is_as_it_was(demo: dict[str, Path], demo_variants: Path) -> None:
+    before, after = manifest_of(demo["question"]), manifest_of(demo_variants)
+    assert after.variants[: len(before.variants)] == before.variants
+    assert {name: after.files[name] for name in before.files} == before.files
+    assert (after.kind, after.source, after.opset) == (before.kind, before.source, before.opset)
+
+
+def test_verify_passes_and_says_what_it_could_not_look_at(demo_variants: Path) -> None:
+    done = subprocess.run([COMMAND, "verify", demo_variants], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.splitlines()[-1] == "PASSED"
+    assert "FAILED" not in done.stdout
+    assert "skipped onnx/model_fp16.onnx on tensorrt" in done.stdout
+    for backend, file in (("openvino", "int8"), ("onnxruntime", "ort_int8"), ("onnxruntime", "ort_fp16")):
+        assert f"ok      onnx/model_{file}.onnx on {backend}: largest difference" in done.stdout

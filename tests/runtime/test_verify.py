@@ -1,0 +1,201 @@
+"""`verify` finds what was changed after export, in lossy variants too, and tells what it cannot look at."""
+
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from dpr_export.models.folder import ExportedFolder, file_record
+from dpr_export.models.kinds import KINDS
+from dpr_export.models.manifest import MANIFEST_FILE
+from dpr_export.models.variants import MODEL_FILE
+from dpr_export.runtime import cli
+from dpr_export.runtime import verify as verifying
+from dpr_export.runtime.verify import Check, verify
+
+LOSSY = {
+    "onnx/model_ort_fp16.onnx": "onnxruntime",
+    "onnx/model_int8.onnx": "openvino",
+    "onnx/model_ort_int8.onnx": "onnxruntime",
+}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def scale_the_weights(model: onnx.ModelProto) -> None:
+    """Halve the scales and the matrices of floating point: the first layer's and all others."""
+    for tensor in model.graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if values.dtype in (np.float32, np.float16) and values.size > 16:
+            tensor.CopyFrom(numpy_helper.from_array((values * 0.5).astype(values.dtype), tensor.name))
+
+
+def shuffle_a_matrix(model: onnx.ModelProto) -> None:
+    """Turn round the rows of the words' table, which every graph has; of one that is quantized too."""
+    tensor = max(model.graph.initializer, key=lambda each: np.prod(each.dims) if len(each.dims) == 2 else 0)
+    values = numpy_helper.to_array(tensor)
+    tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(values[::-1, ::-1]), tensor.name))
+
+
+def answer_nothing(model: onnx.ModelProto) -> None:
+    """Multiply every output by zero."""
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros(1, np.float32), "nothing"))
+    for output in model.graph.output:
+        for node in model.graph.node:
+            node.output[:] = [f"{name}_was" if name == output.name else name for name in node.output]
+            node.input[:] = [f"{name}_was" if name == output.name else name for name in node.input]
+        model.graph.node.append(
+            onnx.helper.make_node("Mul", [f"{output.name}_was", "nothing"], [output.name], name=f"no_{output.name}")
+        )
+
+
+def changed(source: Path, output: Path, file: str, damage: Callable[[onnx.ModelProto], None]) -> Path:
+    """Copy a folder with one graph damaged, and its manifest made to say so: only what it computes can tell."""
+    shutil.copytree(source, output)
+    model = onnx.load(output / file)
+    damage(model)
+    onnx.save(model, output / file)
+    manifest = ExportedFolder(output, ExportedFolder.open(source).manifest).manifest
+    manifest = replace(manifest, files={**manifest.files, file: file_record(output / file)})
+    (output / MANIFEST_FILE).write_text(manifest.to_json())
+    return output
+
+
+def failed(folder: Path) -> list[str]:
+    return [check.what for check in verify(folder) if check.passed is False]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_folder_with_every_variant_is_as_it_was_exported(tiny_variants: dict[str, Path], kind: str) -> None:
+    checks = list(verify(tiny_variants[kind]))
+    assert failed(tiny_variants[kind]) == []
+    graphs = [check for check in checks if " on " in check.what]
+    assert len(graphs) == 7
+    assert [check.what for check in graphs if check.passed is None] == ["onnx/model_fp16.onnx on tensorrt"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("damage", [scale_the_weights, shuffle_a_matrix, answer_nothing])
+@pytest.mark.parametrize("file", LOSSY)
+def test_a_lossy_variant_that_was_changed_fails_alone(
+    tiny_variants: dict[str, Path],
+    tmp_path: Path,
+    kind: str,
+    file: str,
+    damage: Callable[[onnx.ModelProto], None],
+) -> None:
+    folder = changed(tiny_variants[kind], tmp_path / "changed", file, damage)
+    assert failed(folder) == [f"{file} on {LOSSY[file]}"]
+
+
+@pytest.mark.parametrize("file", LOSSY)
+def test_a_trained_encoder_that_answers_nothing_fails(demo_variants: Path, tmp_path: Path, file: str) -> None:
+    folder = changed(demo_variants, tmp_path / "changed", file, answer_nothing)
+    assert failed(folder) == [f"{file} on {LOSSY[file]}"]
+
+
+def test_a_graph_that_was_changed_after_it_was_run_fails(tiny_variants: dict[str, Path], tmp_path: Path) -> None:
+    """An engine may keep what it compiled; a check must not look at that."""
+    folder, file = tmp_path / "copy", "onnx/model.onnx"
+    shutil.copytree(tiny_variants["question"], folder)
+    os.utime(folder / file, (0, 0))
+    assert failed(folder) == []
+    model = onnx.load(folder / file)
+    scale_the_weights(model)
+    onnx.save(model, folder / file)
+    os.utime(folder / file, (0, 0))
+    manifest = ExportedFolder.open(folder).manifest
+    files = {**manifest.files, file: file_record(folder / file)}
+    (folder / MANIFEST_FILE).write_text(replace(manifest, files=files).to_json())
+    assert failed(folder) == [f"{file} on onnxruntime", f"{file} on openvino"]
+
+
+def test_the_message_says_how_far_it_is_and_how_far_it_may_be(tiny_variants: dict[str, Path], tmp_path: Path) -> None:
+    file = "onnx/model_ort_int8.onnx"
+    folder = changed(tiny_variants["question"], tmp_path / "changed", file, scale_the_weights)
+    (check,) = (check for check in verify(folder) if check.passed is False)
+    loss = next(v.loss for v in ExportedFolder.open(folder).manifest.variants if v.file == file)
+    assert f"and {2 * loss.golden_error:.1e} is allowed: twice what was seen at export" in check.found
+    assert check.found.startswith("differs by ")
+
+
+def test_a_lossy_variant_that_gives_no_numbers_fails(tiny_variants: dict[str, Path], tmp_path: Path) -> None:
+    def make_nan(model: onnx.ModelProto) -> None:
+        answer_nothing(model)
+        model.graph.initializer[-1].CopyFrom(numpy_helper.from_array(np.full(1, np.nan, np.float32), "nothing"))
+
+    file = "onnx/model_ort_int8.onnx"
+    folder = changed(tiny_variants["question"], tmp_path / "changed", file, make_nan)
+    assert failed(folder) == [f"{file} on onnxruntime"]
+
+
+def test_a_file_of_a_variant_that_was_exchanged_fails_by_its_hash(
+    tiny_variants: dict[str, Path], tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_variants["question"], tmp_path / "copy")
+    file = tmp_path / "copy" / "onnx" / "model_fp16.onnx"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    assert failed(tmp_path / "copy") == ["onnx/model_fp16.onnx"]
+
+
+def command(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> tuple[int, list[str]]:
+    monkeypatch.setattr(sys, "argv", ["dpr-runtime", "verify", str(folder)])
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    with pytest.raises(SystemExit) as exited:
+        cli.main()
+    return int(exited.value.code or 0), capsys.readouterr().out.splitlines()
+
+
+def test_an_engine_that_is_not_installed_is_shown_as_skipped_and_fails_nothing(
+    tiny_variants: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(verifying, "find_spec", lambda name: None if name == "openvino" else SimpleNamespace())
+    code, lines = command(tiny_variants["question"], monkeypatch, capsys)
+    assert code == 0
+    assert lines[-1] == "PASSED"
+    skipped = [line for line in lines if line.startswith("skipped ")]
+    assert skipped == [
+        "skipped onnx/model.onnx on openvino: openvino is not installed here",
+        "skipped onnx/model_fp16.onnx on tensorrt: tensorrt is not installed here",
+        "skipped onnx/model_int8.onnx on openvino: openvino is not installed here",
+    ]
+    assert f"ok      {MODEL_FILE} on onnxruntime: largest difference" in "\n".join(lines)
+
+
+def test_what_fails_is_still_found_where_an_engine_is_missing(
+    tiny_variants: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(verifying, "find_spec", lambda name: None if name == "openvino" else SimpleNamespace())
+    folder = changed(tiny_variants["question"], tmp_path / "changed", "onnx/model_ort_int8.onnx", scale_the_weights)
+    code, lines = command(folder, monkeypatch, capsys)
+    assert code == 1
+    assert lines[-1] == "FAILED: 1 checks"
+    assert sum(line.startswith("FAILED  onnx/model_ort_int8.onnx on onnxruntime: differs by") for line in lines) == 1
+
+
+def test_an_engine_of_a_later_version_is_skipped(tiny_variants: dict[str, Path], tmp_path: Path) -> None:
+    shutil.copytree(tiny_variants["question"], tmp_path / "copy")
+    manifest = ExportedFolder.open(tmp_path / "copy").manifest
+    later = tuple(replace(v, backend="later") if v.precision == "int8" else v for v in manifest.variants)
+    (tmp_path / "copy" / MANIFEST_FILE).write_text(replace(manifest, variants=later).to_json())
+    checks = {check.what: check for check in verify(tmp_path / "copy")}
+    assert checks["onnx/model_int8.onnx on later"] == Check(
+        "onnx/model_int8.onnx on later", None, "later is not installed here"
+    )
