@@ -6,10 +6,7 @@ often the encoders find that passage among all. DPR_EXPORT_DATA names the folder
 
 612 questions carry a standard error of two points, more than a variant ought to lose. So each question is compared
 with what the original makes of it, in PyTorch and float32: what was right and is wrong now is lost, and the other way
-round won. Both encoders of a pair are of the same variant.
-
-Every pass is timed, from tokens to answers or ranks. Its batches are the same for all contenders, and so is the work
-around the model.
+round won. Both encoders of a pair are of the same variant. Passes are timed, in the same batches for all contenders.
 """
 
 import argparse
@@ -47,7 +44,6 @@ FILE = "xquad_dev.json"
 SAVED = Path(__file__).parent / "results" / "loss.json"
 PASSES, QUICK_QUESTIONS = 3, 40
 Records = dict[str, Any]
-Row = tuple[list[int], list[int]]  # ids, token types
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +69,6 @@ def load(request: Request) -> tuple[str, Prepare]:
 
     torch.set_num_threads(1 if "backend" in request else request["threads"])
     models = [_model(request, kind, folder) for kind, folder in request["folders"].items()]
-    engine = f"torch {torch.__version__}"
-    if "backend" in request:
-        engine = models[0].explain().splitlines()[0].partition(" on ")[2]
 
     def prepare(job: Request) -> Call:
         passages, questions = read_squad(Path(job["squad"]))
@@ -83,6 +76,7 @@ def load(request: Request) -> tuple[str, Prepare]:
         tokenizer = base_tokenizer(request["kind"])
         return found(models, tokenizer, passages[: job["passages"]], questions[: job["questions"]])
 
+    engine = models[0].explain().partition("\n")[0] if "backend" in request else f"torch {torch.__version__}"
     return engine, prepare
 
 
@@ -118,8 +112,8 @@ def _encoders_call(models: Sequence[Any], tokenizer: Any, passages: Sequence[Any
 
     from dpr_export.exporter.demo.evaluate import vectors
 
-    asked: list[Row] = [(row.ids, row.type_ids) for row in tokenizer.encode_batch([q.text for q in questions])]
-    held: list[Row] = [(row.ids, row.type_ids) for row in tokenizer.encode_batch([(p.title, p.text) for p in passages])]
+    asked = [(row.ids, row.type_ids) for row in tokenizer.encode_batch([question.text for question in questions])]
+    held = [(row.ids, row.type_ids) for row in tokenizer.encode_batch([(one.title, one.text) for one in passages])]
     places = torch.tensor([[question.passage] for question in questions])
 
     def call() -> list[list[float]]:
@@ -178,9 +172,8 @@ def measured(place: Place, task: Task, job: Request, passes: int, threads: int, 
         records = loaded.records(loaded.seconds(list(rows), passes))
     for name, numbers in found.items():
         records[name].update(figures(task, numbers, found[BASELINE.name]))
-    for variant in (variant for folder in exported.values() for variant in folder.manifest.variants):
-        if variant.loss and variant.loss.missed and (name := _name(variant.backend, variant.precision)) in records:
-            records[name]["missed"] = [*records[name].get("missed", ()), *variant.loss.missed]
+    for v in (v for folder in exported.values() for v in folder.manifest.variants if v.loss):
+        records.get(_name(v.backend, v.precision), {}).setdefault("missed", []).extend(v.loss.missed)
     return {"rows": records, "engines": loaded.engines}
 
 
@@ -201,34 +194,33 @@ def show(results: Records, console: Console) -> None:
     data = results["data"]
     for task in TASKS:
         rows, texts = results[task.name]["rows"], data["texts"][task.name]
-        original = rows[BASELINE.name]
-        error = sqrt(original[task.figures[0]] * (1 - original[task.figures[0]]) / data["questions"])
-        title = f"{task.name}: {data['questions']} questions, standard error {error:.1%}"
-        console.print(f"[bold underline]{escape(title)}[/]", highlight=False)
-        columns = ("", *(f"{name} %" for name in task.figures), "lost", "won", "flipped", "texts/s", "x")
-        table = Table(box=None, pad_edge=False)
-        for number, column in enumerate(columns):
-            table.add_column(column, justify="right" if number else "left", no_wrap=True)
-        for name, row in rows.items():
-            if "reason" in row:
-                table.add_row(escape(name), *("-" for _ in columns[1:]))
-                continue
+        right, original = rows[BASELINE.name][task.figures[0]], rows[BASELINE.name]["ms"]
+        title = f"{task.name}: {data['questions']} questions, standard error"
+        console.print(
+            f"[bold underline]{title} {sqrt(right * (1 - right) / data['questions']):.1%}[/]", highlight=False
+        )
+        shares = [f"{name} %" for name in task.figures]
+        table = Table("", *shares, "lost", "won", "flipped", "texts/s", "x", box=None, pad_edge=False)
+        for column in table.columns[1:]:
+            column.justify = "right"
+        notes = {name: row["reason"] for name, row in rows.items() if "reason" in row}
+        for name, row in ((name, row) for name, row in rows.items() if name not in notes):
             flipped = (row["lost"] + row["won"]) / data["questions"]
             shares = [f"{100 * row[figure]:.1f}" for figure in task.figures]
-            speed = (f"{1000 * texts / row['ms']:,.0f}", f"{original['ms'] / row['ms']:.1f}")
+            speed = (f"{1000 * texts / row['ms']:,.0f}", f"{original / row['ms']:.1f}")
             table.add_row(escape(name), *shares, str(row["lost"]), str(row["won"]), f"{flipped:.1%}", *speed)
-        console.print(table, highlight=False)
-        for name, row in rows.items():
-            if note := row.get("reason") or ", ".join(f"misses {each}" for each in row.get("missed", ())):
-                console.print(f"[dim]- {escape(f'{name}: {note}')}[/]", highlight=False)
-        console.print()
+        notes |= {name: f"misses {', '.join(row['missed'])}" for name, row in rows.items() if row.get("missed")}
+        lines = [escape(f"- {name}: {note}") for name, note in notes.items()]
+        console.print(table, *lines, "", sep="\n", highlight=False)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.loss", description=(__doc__ or "").partition("\n")[0])
     work = Path(tempfile.gettempdir(), "dpr-export-bench")
     parser.add_argument("--work", type=Path, default=work, help=f"working folder ({work})")
-    parser.add_argument("--passes", type=int, default=PASSES, help=f"timed passes of each contender ({PASSES})")
+    parser.add_argument(
+        "--passes", type=int, choices=range(1, 100), default=PASSES, metavar="N", help=f"timed passes ({PASSES})"
+    )
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_QUESTIONS} questions, one pass: whether it works")
     parser.add_argument("--json", type=Path, help="write the results to this file")
     parser.add_argument("--save", action="store_true", help=f"write them to {SAVED.relative_to(ROOT)}")

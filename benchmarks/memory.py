@@ -171,7 +171,7 @@ def memory_of(worker: Worker, calls: Iterable[Request], most: int) -> Records:
         half = series[most // 2 :]
         slope = 1000 * float(np.polyfit(np.arange(len(half)), half, 1)[0])
         record |= {"grown": series[most] - series[most // 10], "in 1,000 more": slope}
-    return {**record, "peak": _peak(process, series), "s": seconds}
+    return {**record, "peak": _peak(process, series), "s of calls": seconds}
 
 
 def _peak(process: psutil.Process, series: Sequence[float]) -> float:
@@ -212,12 +212,14 @@ def show(title: str, records: Records, console: Console) -> None:
     for number, column in enumerate(("", *columns)):
         table.add_column(column, justify="right" if number else "left", no_wrap=True)
     for name, one in records.items():
-        values = (one[column] if column in one else None for column in columns)
-        table.add_row(escape(name), *("" if v is None else f"{v:,.{0 if abs(v) >= 100 else 2}f}" for v in values))
+        table.add_row(escape(name), *(_number(one[column]) if column in one else "" for column in columns))
     notes = [f"- {name}: {one[what]}" for name, one in records.items() for what in ("reason", "note") if what in one]
-    console.print(
-        f"[bold underline]{escape(title)}[/]", table, "\n".join(map(escape, notes)), sep="\n", highlight=False
-    )
+    console.print(f"[bold underline]{escape(title)}[/]", table, sep="\n", highlight=False)
+    console.print(*map(escape, notes), "", sep="\n", highlight=False, soft_wrap=True)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.{0 if abs(value) >= 100 else 2}f}"
 
 
 def main() -> None:
@@ -242,9 +244,8 @@ def main() -> None:
             status.update(text) if progress.is_terminal else progress.print(text, highlight=False)
 
         for kind in given.kind or (QUESTION.name, READER.name):
-            results["kinds"][kind] = {
-                p: PARTS[p](place, kind, plan, threads, say) for p in PARTS if p in (given.only or PARTS)
-            }
+            parts = [part for part in PARTS if part in (given.only or PARTS)]
+            results["kinds"][kind] = {part: PARTS[part](place, kind, plan, threads, say) for part in parts}
     for path in filter(None, (given.json, SAVED if given.save else None)):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

@@ -105,7 +105,7 @@ def by_error(names: Iterable[str], leave_out: Callable[[str], Path], source: Pat
 def _outputs(graph: Path, calls: Sequence[Feeds]) -> list[Arrays]:
     """What a graph computes, on OpenVINO where that is installed, which runs quantized graphs fastest."""
     backend = "openvino" if find_spec("openvino") else "onnxruntime"
-    session = open_session(backend, graph, threads=usable_processors(), cache=False)
+    session = open_session(backend, graph, threads=usable_processors())
     try:
         return [session.run(feeds) for feeds in calls]
     finally:

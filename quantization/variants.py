@@ -152,7 +152,7 @@ def _opened(spec: VariantSpec, graph: Path) -> AbstractContextManager[Session]:
 @contextmanager
 def opened(backend: str, graph: Path) -> Iterator[Session]:
     """A session on the processors of this process, for as long as the context lasts; nothing is cached."""
-    session = open_session(backend, graph, device="cpu", threads=usable_processors(), cache=False)
+    session = open_session(backend, graph, device="cpu", threads=usable_processors())
     try:
         yield session
     finally:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dpr_export.runtime.session import Feeds, Outputs
 
-BATCH_TOKENS = 2048
+BATCH_TOKENS = 1024
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,6 +97,7 @@ class DPRModel:
             device=device,
             threads=threads or usable_processors(),
             precision=choice.precision,
+            cache=opened.manifest.files[choice.variant.file].sha256,
         )
         return cls(session, config, tokenizer, choice, opened)
 

@@ -43,7 +43,7 @@ class OnnxRuntimeSession:
         device: str = "cpu",
         threads: int,
         precision: str = "fp32",
-        cache: bool = True,  # noqa: ARG002 (every session takes it)
+        cache: str | None = None,  # noqa: ARG002 (every session takes it)
     ) -> None:
         if device not in _PROVIDERS:
             raise ValueError(f"device is {device!r}: the onnxruntime backend runs on {', '.join(_PROVIDERS)}")

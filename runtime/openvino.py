@@ -1,19 +1,27 @@
 """The OpenVINO session, on the CPU: the fastest engine for BERT on x86.
 
 Every property is set on purpose. OpenVINO computes in bfloat16 wherever the processor can unless it is told otherwise,
-so the precision is always given: float32, or bfloat16 where that was asked for. One call uses all threads and there is
-one stream, which is what latency wants. Kernels are made for every shape that is met, and as many are kept as a few
-shapes need: by its own count OpenVINO would keep 5,000, which are hundreds of megabytes.
+so the precision is always given: float32, or bfloat16 where that was asked for. Kernels are made for every shape that
+is met, and as many are kept as a few shapes need: by its own count OpenVINO would keep 5,000, which are hundreds of
+megabytes.
+
+One call uses all threads, in one stream, which is what latency wants. Many calls are faster side by side, each on a
+thread of its own: threads that share one call wait for each other in every layer. The model is compiled a second time
+for that, when it is first asked for.
 
 Compiled models are kept in the user's cache folder, which makes the second start of a process several times faster; a
 cache that cannot be written is done without, and of an old one the models that were longest unused go.
 """
 
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from queue import Empty, LifoQueue
+from threading import Lock
 
 from dpr_export.runtime.batching import overlapped
 from dpr_export.runtime.session import Feeds, Outputs
@@ -40,7 +48,7 @@ class OpenVinoSession:
         threads: how many threads one call may use.
         precision: "fp32" or "int8" computes what the graph says in float32 where it is not quantized; "bf16" does so
             in bfloat16.
-        cache: keep the compiled model in the user's cache folder.
+        cache: the graph's SHA-256, under which the compiled model is kept; None keeps nothing.
 
     Raises:
         ValueError: no such device.
@@ -48,38 +56,45 @@ class OpenVinoSession:
     """
 
     def __init__(
-        self, graph: Path, *, device: str = "cpu", threads: int, precision: str = "fp32", cache: bool = True
+        self, graph: Path, *, device: str = "cpu", threads: int, precision: str = "fp32", cache: str | None = None
     ) -> None:
         if device not in _DEVICES:
             raise ValueError(f"device is {device!r}: the openvino backend runs on {', '.join(_DEVICES)}")
-        core = ov.Core()
-        if precision == "bf16" and "BF16" not in core.get_property("CPU", properties.device.capabilities()):
+        self._core = ov.Core()
+        if precision == "bf16" and "BF16" not in self._core.get_property("CPU", properties.device.capabilities()):
             raise RuntimeError("precision is 'bf16', and this processor has no bfloat16")
-        options = {
+        self._graph = graph
+        self._options = {
             hint.inference_precision(): _TYPES[precision],
-            hint.performance_mode(): hint.PerformanceMode.LATENCY,
-            properties.num_streams(): 1,
             properties.inference_num_threads(): threads,
             "CPU_RUNTIME_CACHE_CAPACITY": _KERNELS,
         }
-        if folder := _cache_folder() if cache else None:
-            options[properties.cache_dir()] = str(folder)
-        try:
-            self._model: ov.CompiledModel | None = core.compile_model(str(graph), _DEVICES[device], options)
-        except RuntimeError as error:
-            raise RuntimeError(f"OpenVINO cannot load {graph}: {str(error).splitlines()[-1]}") from None
-        self._idle: LifoQueue[ov.InferRequest] = LifoQueue()
-        self.input_names = tuple(port.get_any_name() for port in self._model.inputs)
-        self.output_names = tuple(port.get_any_name() for port in self._model.outputs)
+        if folder := _cache_folder(cache) if cache else None:
+            self._options[properties.cache_dir()] = str(folder)
+        self._compiling = Lock()
+        self._threads = threads
+        self._requests: dict[int, LifoQueue[ov.InferRequest]] = {}
+        self._models: dict[int, ov.CompiledModel] | None = {}
+        model = self._model(streams=1)
+        self.input_names = tuple(port.get_any_name() for port in model.inputs)
+        self.output_names = tuple(port.get_any_name() for port in model.outputs)
         self.device = device
         self.engine = f"openvino {ov.__version__.split('-')[0]} {_DEVICES[device]} {precision}"
 
     def run(self, feeds: Feeds) -> Outputs:
-        model = self._model
-        if model is None:
-            raise RuntimeError("this session is closed")
+        return self._run(feeds, streams=1)
+
+    def run_all(self, calls: Iterable[Feeds]) -> Iterator[Outputs]:
+        few = list(islice(calls := iter(calls), 2))
+        if len(few) < 2 or self._threads == 1:
+            return overlapped(self.run, chain(few, calls), workers=1)
+        return overlapped(partial(self._run, streams=self._threads), chain(few, calls), workers=self._threads)
+
+    def _run(self, feeds: Feeds, streams: int) -> Outputs:
+        model = self._model(streams)
+        idle = self._requests[streams]
         try:
-            request = self._idle.get_nowait()
+            request = idle.get_nowait()
         except Empty:
             request = model.create_infer_request()
         try:
@@ -87,33 +102,49 @@ class OpenVinoSession:
         except RuntimeError as error:
             raise RuntimeError(f"OpenVINO failed: {str(error).strip().splitlines()[-1]}") from None
         outputs = {name: results[name].copy() for name in self.output_names}
-        self._idle.put(request)
+        idle.put(request)
         return outputs
 
-    def run_all(self, calls: Iterable[Feeds]) -> Iterator[Outputs]:
-        return overlapped(self.run, calls, workers=1)
+    def _model(self, streams: int) -> ov.CompiledModel:
+        """The graph, compiled for so many calls at once; the threads are shared out among them."""
+        with self._compiling:
+            if self._models is None:
+                raise RuntimeError("this session is closed")
+            if streams not in self._models:
+                options = {**self._options, properties.num_streams(): streams}
+                try:
+                    model = self._core.compile_model(str(self._graph), "CPU", options)
+                except RuntimeError as error:
+                    raise RuntimeError(f"OpenVINO cannot load {self._graph}: {str(error).splitlines()[-1]}") from None
+                self._requests[streams] = LifoQueue()
+                self._models[streams] = model
+            return self._models[streams]
 
     def close(self) -> None:
-        self._model = None
-        self._idle = LifoQueue()
+        with self._compiling:
+            self._models = None
+            self._requests = {streams: LifoQueue() for streams in self._requests}
 
 
-def _cache_folder() -> Path | None:
-    """Where compiled models are kept, made if need be; None where that cannot be written."""
+def _cache_folder(key: str) -> Path | None:
+    """Where a graph's compiled models are kept, made if need be; None where that cannot be written.
+
+    OpenVINO itself tells graphs apart by path, size and time, which are the same for every version of a file in images
+    and archives that give all files one time.
+    """
     home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
-    folder = Path(home, "dpr-export", "openvino")
+    folder = Path(home, "dpr-export", "openvino", key[:32])
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        os.utime(folder)
     except OSError:
         return None
-    if not os.access(folder, os.W_OK):
-        return None
-    _forget_old(folder)
-    return folder
+    _forget_old(folder.parent)
+    return folder if os.access(folder, os.W_OK) else None
 
 
 def _forget_old(folder: Path) -> None:
-    """Leave the compiled models that were used last: one is as large as its graph, and each new graph adds one."""
+    """Leave the graphs that were used last: what is compiled of one is as large as it is."""
     with suppress(OSError):  # another process may tidy up at the same time
-        for blob in sorted(folder.glob("*.blob"), key=lambda blob: blob.stat().st_atime)[:-_KEPT]:
-            blob.unlink()
+        for old in sorted(folder.iterdir(), key=lambda each: each.stat().st_mtime)[:-_KEPT]:
+            shutil.rmtree(old, ignore_errors=True) if old.is_dir() else old.unlink()

@@ -58,7 +58,7 @@ SESSION_CLASSES = {
 
 
 def open_session(
-    backend: str, graph: Path, *, device: str = "cpu", threads: int, precision: str = "fp32", cache: bool = True
+    backend: str, graph: Path, *, device: str = "cpu", threads: int, precision: str = "fp32", cache: str | None = None
 ) -> Session:
     """Load a graph with the engine of `backend`.
 
@@ -68,7 +68,8 @@ def open_session(
         device: "cpu".
         threads: how many threads to use.
         precision: "bf16" computes in bfloat16 what the graph has in float32; anything else as the graph says.
-        cache: keep what the engine compiles in the user's cache folder, if it compiles.
+        cache: the graph's SHA-256, under which what the engine compiles is kept in the user's cache folder; None keeps
+            nothing.
 
     Raises:
         ImportError: the engine is not installed; the message says what to install.

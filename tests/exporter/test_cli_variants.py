@@ -101,7 +101,15 @@ def test_a_checkpoint_becomes_a_folder_with_int8_and_the_table_has_its_figures_a
     assert "kept of fp32, on texts that were not calibrated with" in done.stdout
     assert ORT_INT8 in [line[0] for line in lines if len(line) == 2]
     assert f"make {ORT_INT8} ...\ndone: make {ORT_INT8} " in done.stderr
-    assert {line.split()[0] for line in done.stderr.splitlines()} <= {"load", "done:", "trace", "run", "prove", "make", "write"}
+    assert {line.split()[0] for line in done.stderr.splitlines()} <= {
+        "load",
+        "done:",
+        "trace",
+        "run",
+        "prove",
+        "make",
+        "write",
+    }
 
 
 @pytest.mark.usefixtures("quick")
@@ -139,8 +147,8 @@ def test_what_loses_too_much_is_one_line_with_the_option_that_writes_it_all_the_
     assert done.code == 1
     assert done.out == ""
     assert re.fullmatch(
-        r"dpr-export: onnx/model_ort_int8\.onnx loses too much: top10 is 0\.\d{3} and must be at least 1\.01; allow_loss "
-        r"\(--allow-loss\) writes it all the same",
+        r"dpr-export: onnx/model_ort_int8\.onnx loses too much: top10 is 0\.\d{3} and must be at least 1\.01; "
+        r"allow_loss \(--allow-loss\) writes it all the same",
         done.error,
     )
     assert content(folder) == before

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -138,8 +138,9 @@ class Interrupted(BaseException):
     """What ends a process between two writes."""
 
 
-def interrupt(patch: pytest.MonkeyPatch, at: int, after: bool) -> None:
-    """Raise before, or after, the rename number `at`; every file is put in its place by a rename."""
+@contextmanager
+def interrupted(patch: pytest.MonkeyPatch, at: int, after: bool) -> Iterator[None]:
+    """End what is done within before, or after, the rename number `at`: every file is put in its place by one."""
     count = [0]
     real = Path.replace
 
@@ -155,6 +156,8 @@ def interrupt(patch: pytest.MonkeyPatch, at: int, after: bool) -> None:
         return moved
 
     patch.setattr(Path, "replace", replace)
+    with pytest.raises(Interrupted):
+        yield
 
 
 def stage(held: ExportedFolder, making: Path) -> list[Variant]:
@@ -169,13 +172,17 @@ def stage(held: ExportedFolder, making: Path) -> list[Variant]:
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("at", range(3))
 def test_files_that_are_added_and_interrupted_anywhere_leave_a_folder_that_opens(
-    plain: Callable[..., Path], held: ExportedFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int, after: bool
+    plain: Callable[..., Path],
+    held: ExportedFolder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    at: int,
+    after: bool,
 ) -> None:
     folder = plain()
     before = files_of(ExportedFolder.open(folder).manifest)
     variants = stage(held, tmp_path / "making")
-    with monkeypatch.context() as patch, pytest.raises(Interrupted):
-        interrupt(patch, at, after)
+    with monkeypatch.context() as patch, interrupted(patch, at, after):
         add_files(ExportedFolder.open(folder), variants, tmp_path / "making")
     new = [(variant.backend, variant.file) for variant in variants]
     last = (at, after) == (2, True)
@@ -186,7 +193,12 @@ def test_files_that_are_added_and_interrupted_anywhere_leave_a_folder_that_opens
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("at", range(4))
 def test_files_that_are_replaced_and_interrupted_anywhere_leave_a_folder_that_opens(
-    plain: Callable[..., Path], held: ExportedFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int, after: bool
+    plain: Callable[..., Path],
+    held: ExportedFolder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    at: int,
+    after: bool,
 ) -> None:
     folder = plain()
     add_files(ExportedFolder.open(folder), stage(held, tmp_path / "old"), tmp_path / "old")
@@ -197,8 +209,7 @@ def test_files_that_are_replaced_and_interrupted_anywhere_leave_a_folder_that_op
         graph[len(graph) // 2] ^= 1
         (tmp_path / "making" / variant.file).write_bytes(graph)
     new = {variant.file: file_record(tmp_path / "making" / variant.file) for variant in variants}
-    with monkeypatch.context() as patch, pytest.raises(Interrupted):
-        interrupt(patch, at, after)
+    with monkeypatch.context() as patch, interrupted(patch, at, after):
         add_files(ExportedFolder.open(folder), variants, tmp_path / "making")
     found = ExportedFolder.open(folder, verify=True).manifest
     assert hidden(folder) == []

@@ -198,7 +198,9 @@ def test_a_graph_that_gives_no_numbers_where_all_is_masked_is_refused_whatever_i
     monkeypatch.setitem(RECIPES, "dynamic_int8", damaged_mask)
     folder = plain()
     before = files(folder)
-    with pytest.raises(QuantizationError, match=r"onnx/model_ort_int8\.onnx gives numbers that are not finite, on onnx"):
+    with pytest.raises(
+        QuantizationError, match=r"onnx/model_ort_int8\.onnx gives numbers that are not finite, on onnx"
+    ):
         add_variants(folder, allow_loss=allow_loss, **ASKED)
     assert files(folder) == before
 

@@ -148,9 +148,7 @@ def test_what_comes_within_a_factor_of_four_of_the_end_is_measured_as_large(
 
 @pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("large", [False, True])
-def test_the_graph_is_valid_onnx_and_is_loaded(
-    tiny: dict[str, Path], tmp_path: Path, fused: bool, large: bool
-) -> None:
+def test_the_graph_is_valid_onnx_and_is_loaded(tiny: dict[str, Path], tmp_path: Path, fused: bool, large: bool) -> None:
     """Sorted, as ONNX wants it, and no name made twice."""
     source = tiny["reader"] / MODEL_FILE
     if large:

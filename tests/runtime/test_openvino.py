@@ -10,10 +10,13 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from dpr_export.models.folder import file_record
 from dpr_export.models.kinds import KINDS
 from dpr_export.models.variants import MODEL_FILE
 from dpr_export.runtime.openvino import OpenVinoSession
 from dpr_export.runtime.session import Feeds, open_session
+
+KEY = "a" * 64
 
 
 @pytest.fixture(autouse=True)
@@ -72,10 +75,33 @@ def test_threads_share_a_session(tiny: dict[str, Path]) -> None:
 
 def test_a_compiled_model_is_kept_in_the_users_cache(tiny: dict[str, Path], cache: Path) -> None:
     OpenVinoSession(tiny["question"] / MODEL_FILE, threads=1).close()
-    (kept,) = cache.iterdir()
+    assert not cache.exists()
+    OpenVinoSession(tiny["question"] / MODEL_FILE, threads=1, cache=KEY).close()
+    (kept,) = (cache / KEY[:32]).iterdir()
     before = kept.stat().st_mtime_ns
-    OpenVinoSession(tiny["question"] / MODEL_FILE, threads=1).close()
-    assert [path.stat().st_mtime_ns for path in cache.iterdir()] == [before]
+    OpenVinoSession(tiny["question"] / MODEL_FILE, threads=1, cache=KEY).close()
+    assert [path.stat().st_mtime_ns for path in (cache / KEY[:32]).iterdir()] == [before]
+
+
+def test_of_a_full_cache_the_graphs_that_were_longest_unused_go(tiny: dict[str, Path], cache: Path) -> None:
+    for age in range(1, 20):
+        (cache / f"{age}").mkdir(parents=True)
+        os.utime(cache / f"{age}", (1000 - age, 1000 - age))
+    OpenVinoSession(tiny["question"] / MODEL_FILE, threads=1, cache=KEY).close()
+    assert {path.name for path in cache.iterdir()} == {KEY[:32], *(f"{age}" for age in range(1, 16))}
+
+
+def test_many_calls_give_what_each_gives_alone_and_in_their_order(tiny: dict[str, Path]) -> None:
+    session = OpenVinoSession(tiny["reader"] / MODEL_FILE, threads=os.cpu_count() or 1)
+    for count in (0, 1, 2, 9):
+        calls = [feeds("reader", seed=seed) for seed in range(count)]
+        found = list(session.run_all(iter(calls)))
+        assert len(found) == count
+        for call, outputs in zip(calls, found, strict=True):
+            np.testing.assert_allclose(outputs["start_logits"], session.run(call)["start_logits"], atol=1e-6)
+    session.close()
+    with pytest.raises(RuntimeError, match="this session is closed"):
+        list(session.run_all([feeds("reader")] * 2))
 
 
 def test_a_cache_that_cannot_be_made_is_done_without(
@@ -83,24 +109,24 @@ def test_a_cache_that_cannot_be_made_is_done_without(
 ) -> None:
     (tmp_path / "file").write_text("x")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    session = OpenVinoSession(tiny["question"] / MODEL_FILE, threads=1)
+    session = OpenVinoSession(tiny["question"] / MODEL_FILE, threads=1, cache=KEY)
     assert session.run(feeds("question"))["pooler_output"].shape == (3, 32)
 
 
 def test_a_graph_that_took_the_place_of_another_is_compiled_again(tiny: dict[str, Path], tmp_path: Path) -> None:
-    """Also where its size and its time are the other's, as in images and archives that give every file one time."""
+    """Also where its path, size and time are the other's, as in images and archives that give every file one time."""
     graph = tmp_path / "model.onnx"
     shutil.copyfile(tiny["question"] / MODEL_FILE, graph)
     os.utime(graph, (0, 0))
-    first = OpenVinoSession(graph, threads=1).run(feeds("question"))["pooler_output"]
+    first = OpenVinoSession(graph, threads=1, cache=file_record(graph).sha256).run(feeds("question"))["pooler_output"]
     model = onnx.load(graph)
     table = next(tensor for tensor in model.graph.initializer if "word_embeddings" in tensor.name)
     table.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(table) * np.float32(0.5), table.name))
     onnx.save(model, graph)
     os.utime(graph, (0, 0))
-    expected = OpenVinoSession(graph, threads=1, cache=False).run(feeds("question"))["pooler_output"]
-    assert np.abs(first - expected).max() > 0.1
-    assert np.array_equal(OpenVinoSession(graph, threads=1).run(feeds("question"))["pooler_output"], expected)
+    second = OpenVinoSession(graph, threads=1, cache=file_record(graph).sha256).run(feeds("question"))["pooler_output"]
+    assert np.abs(first - second).max() > 0.1
+    assert np.array_equal(OpenVinoSession(graph, threads=1).run(feeds("question"))["pooler_output"], second)
 
 
 def test_errors_are_one_line(tiny: dict[str, Path], tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Which variant is run: by the table's order, by what is installed and proved, by what was asked for; and it says why."""
+"""Which variant is run: by the table's order, by what is installed and proved, by what was asked for; and why."""
 
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -26,7 +26,9 @@ def variant(spec: VariantSpec, *, missed: tuple[str, ...] = (), proved: bool | N
     if proved is None:
         proved = spec.device == "cpu" and not missed
     if not spec.lossy:
-        return Variant(spec.backend, spec.precision, spec.file, Proof("engine 1", SHAPES, 1e-4, 1e-6, 0.01), None, proved)
+        return Variant(
+            spec.backend, spec.precision, spec.file, Proof("engine 1", SHAPES, 1e-4, 1e-6, 0.01), None, proved
+        )
     loss = Loss("engine 1", SHAPES, 0.1, 0.1, {"mean_cosine": 0.995}, missed, "a" * 64, "b" * 64, "")
     return Variant(spec.backend, spec.precision, spec.file, None, loss, proved)
 
@@ -125,7 +127,7 @@ def test_a_precision_that_the_folder_does_not_hold_is_refused() -> None:
     for precision in ("int8", "fp16", "bf16"):
         with pytest.raises(ValueError, match=rf"precision={precision}; it holds onnxruntime fp32$"):
             choose(plain, precision=precision)
-    with pytest.raises(ValueError, match="backend=openvino, precision=auto; it holds onnxruntime fp32$"):
+    with pytest.raises(ValueError, match=r"backend=openvino, precision=auto; it holds onnxruntime fp32$"):
         choose(plain, backend="openvino")
 
 
@@ -142,7 +144,11 @@ def test_an_engine_that_is_not_installed_is_passed_over(installed: Callable[...,
 @pytest.mark.parametrize(
     ("engines", "options", "message"),
     [
-        (["onnxruntime"], {"backend": "openvino"}, r"openvino is not installed: pip install \"dpr-export\[openvino\]\""),
+        (
+            ["onnxruntime"],
+            {"backend": "openvino"},
+            r"openvino is not installed: pip install \"dpr-export\[openvino\]\"",
+        ),
         (["openvino"], {"backend": "onnxruntime"}, r"onnxruntime is not installed: pip install \"dpr-export\[cpu\]\""),
         (["onnxruntime"], {"precision": "bf16"}, r"openvino is not installed: pip install \"dpr-export\[openvino\]\""),
         (["openvino"], {"precision": "fp16"}, r"onnxruntime is not installed: pip install \"dpr-export\[cpu\]\""),
@@ -183,7 +189,9 @@ def test_what_was_not_shown_on_its_engine_is_passed_over_unless_its_precision_is
 @pytest.mark.parametrize("proved", [False, True])
 def test_what_is_made_for_another_device_is_never_picked_by_itself(proved: bool) -> None:
     only = folder(variant(row("onnxruntime", "fp16"), proved=proved))
-    with pytest.raises(ValueError, match=r"holds no variant that can be run by itself: onnxruntime fp16: made for cuda"):
+    with pytest.raises(
+        ValueError, match=r"holds no variant that can be run by itself: onnxruntime fp16: made for cuda"
+    ):
         choose(only)
     assert picked(only, precision="fp16")[1] == "fp16"
 
