@@ -132,13 +132,12 @@ def prepared(place: Place, kind: str, say: Say) -> ExportedFolder:
 
         with written_whole(place.of(kind, "checkpoint")) as folder:
             write_checkpoint(kind, folder)
-    say(f"{kind}: exported")
+    say(f"{kind}: exported, with fp16")
     exported = made(place, kind, "exported")
     if not any(variant.precision == "fp16" for variant in ExportedFolder.open(exported).manifest.variants):
-        say(f"{kind}: fp16")
-        command = [Path(sys.executable).with_name("dpr-export"), exported, "--precision", "fp16", "--allow-loss"]
+        command = [str(Path(sys.executable).with_name("dpr-export")), str(exported), "--precision", "fp16"]
         with place.log(f"make {kind} fp16").open("w", encoding="utf-8") as log:
-            subprocess.run([*command, "--backend", "onnxruntime"], check=True, stdout=log, stderr=log)
+            subprocess.run([*command, "--backend", "onnxruntime", "--allow-loss"], check=True, stdout=log, stderr=log)
     return ExportedFolder.open(exported)
 
 
@@ -172,8 +171,8 @@ def measured(place: Place, task: Task, job: Request, passes: int, threads: int, 
         records = loaded.records(loaded.seconds(list(rows), passes))
     for name, numbers in found.items():
         records[name].update(figures(task, numbers, found[BASELINE.name]))
-    for v in (v for folder in exported.values() for v in folder.manifest.variants if v.loss):
-        records.get(_name(v.backend, v.precision), {}).setdefault("missed", []).extend(v.loss.missed)
+    for v in (variant for folder in exported.values() for variant in folder.manifest.variants):
+        records.get(_name(v.backend, v.precision), {}).setdefault("missed", []).extend(v.loss.missed if v.loss else ())
     return {"rows": records, "engines": loaded.engines}
 
 
@@ -218,9 +217,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.loss", description=(__doc__ or "").partition("\n")[0])
     work = Path(tempfile.gettempdir(), "dpr-export-bench")
     parser.add_argument("--work", type=Path, default=work, help=f"working folder ({work})")
-    parser.add_argument(
-        "--passes", type=int, choices=range(1, 100), default=PASSES, metavar="N", help=f"timed passes ({PASSES})"
-    )
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_QUESTIONS} questions, one pass: whether it works")
     parser.add_argument("--json", type=Path, help="write the results to this file")
     parser.add_argument("--save", action="store_true", help=f"write them to {SAVED.relative_to(ROOT)}")
@@ -229,7 +225,7 @@ def main() -> None:
     if not os.environ.get("DPR_EXPORT_DATA") or not squad.is_file():
         sys.exit(f"set DPR_EXPORT_DATA to the folder that holds {FILE} (XQuAD's English questions, in SQuAD's format)")
     passages, questions = read_squad(squad)
-    count, held, passes = len(questions), len(passages), given.passes
+    count, held, passes = len(questions), len(passages), PASSES
     if given.quick:
         count, held, passes = QUICK_QUESTIONS, questions[QUICK_QUESTIONS].passage + 1, 1
     place, threads = Place(given.work.resolve(), DEMO, given.work / "peer"), usable_processors()

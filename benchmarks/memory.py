@@ -18,14 +18,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from random import Random
 from statistics import median
 from typing import Any, NamedTuple
 
 import numpy as np
-import psutil
+import psutil  # type: ignore[import-untyped]
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -94,7 +94,7 @@ def making(place: Place, kind: str, plan: Plan, threads: int, say: Say) -> Recor
 
 
 def starting(place: Place, kind: str, plan: Plan, threads: int, say: Say) -> Records:
-    """The medians of first and second starts; contenders take turns, each time with a cache folder of its own."""
+    """The medians of first and second starts; contenders take turns, each with a new cache folder every time."""
     job = {"question": strings.QUESTION, "titles": [""], "texts": [strings.QUESTION], "batch_size": 1}
     times: dict[str, dict[str, list[float]]] = {row.name: {} for row in ROWS}
     reasons: dict[str, str] = {}
@@ -115,19 +115,19 @@ def starting(place: Place, kind: str, plan: Plan, threads: int, say: Say) -> Rec
     return {**medians, **{name: {"reason": reason} for name, reason in reasons.items()}}
 
 
-def cost(
-    command: Sequence[Any], place: Place, log: str, variables: Mapping[str, str] | None = None
-) -> tuple[str, dict[str, float]]:
+def cost(command: list[Any], place: Place, log: str, variables: Records | None = None) -> tuple[str, Records]:
     """Run a process; return what it prints, the seconds until its first line, and its peak memory in MB.
 
     Raises:
         WorkerError: it fails.
     """
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), **place.variables, **(variables or {})}
-    options: Records = {"stdout": subprocess.PIPE, "env": environment, "cwd": place.work, "text": True}
+    variables = {**os.environ, "PYTHONPATH": str(ROOT), **place.variables, **(variables or {})}
     start = time.perf_counter()
     with place.log(log).open("w+", encoding="utf-8") as stderr:
-        with subprocess.Popen(command, stderr=stderr, **options) as process:
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=stderr, env=variables, cwd=place.work, text=True
+        ) as process:
+            assert process.stdout is not None
             printed = process.stdout.readline()
             seconds = time.perf_counter() - start
             printed += process.stdout.read()
@@ -171,16 +171,10 @@ def memory_of(worker: Worker, calls: Iterable[Request], most: int) -> Records:
         half = series[most // 2 :]
         slope = 1000 * float(np.polyfit(np.arange(len(half)), half, 1)[0])
         record |= {"grown": series[most] - series[most // 10], "in 1,000 more": slope}
-    return {**record, "peak": _peak(process, series), "s of calls": seconds}
-
-
-def _peak(process: psutil.Process, series: Sequence[float]) -> float:
-    """The most memory that a process ever had, where the kernel (Linux) tells; else the most that was seen."""
-    try:
-        lines = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return max(series)
-    return next(int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM"))
+    status = Path(f"/proc/{process.pid}/status")  # where there is one (Linux), it knows the peaks between calls too
+    lines = status.read_text(encoding="utf-8").splitlines() if status.exists() else []
+    peaks = [int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM")]
+    return {**record, "peak": max(*series, *peaks), "s of calls": seconds}
 
 
 def jobs(kind: str, what: str, count: int) -> Iterator[Request]:
@@ -208,18 +202,16 @@ def show(title: str, records: Records, console: Console) -> None:
             show(f"{title}, MB over calls with {what}", its, console)
         return
     columns = max(([what for what in one if isinstance(one[what], float)] for one in records.values()), key=len)
-    table = Table(box=None, pad_edge=False)
-    for number, column in enumerate(("", *columns)):
-        table.add_column(column, justify="right" if number else "left", no_wrap=True)
+    table = Table("", *columns, box=None, pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify = "right"
     for name, one in records.items():
-        table.add_row(escape(name), *(_number(one[column]) if column in one else "" for column in columns))
+        values = {what: one[what] for what in columns if what in one}
+        shown = {what: f"{value:,.{0 if abs(value) >= 100 else 2}f}" for what, value in values.items()}
+        table.add_row(escape(name), *(shown.get(what, "") for what in columns))
     notes = [f"- {name}: {one[what]}" for name, one in records.items() for what in ("reason", "note") if what in one]
     console.print(f"[bold underline]{escape(title)}[/]", table, sep="\n", highlight=False)
     console.print(*map(escape, notes), "", sep="\n", highlight=False, soft_wrap=True)
-
-
-def _number(value: float) -> str:
-    return f"{value:,.{0 if abs(value) >= 100 else 2}f}"
 
 
 def main() -> None:
@@ -233,7 +225,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the results to this file")
     parser.add_argument("--save", action="store_true", help=f"write them to {SAVED.relative_to(ROOT)}")
     given = parser.parse_args()
-    plan = Plan(given.calls or (40 if given.quick else Plan().calls), 1 if given.quick else Plan().starts)
+    plan = Plan(max(10, given.calls or (40 if given.quick else Plan().calls)), 1 if given.quick else Plan().starts)
     place = Place(given.work.resolve(), TINY if given.quick else BASE, given.work / "peer")
     threads = usable_processors()
     results: Records = {"about": about(given.quick, threads), "plan": plan._asdict(), "kinds": {}}

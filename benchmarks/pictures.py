@@ -32,7 +32,8 @@ from benchmarks.parts import TUNED
 HERE = Path(__file__).parent
 WIDTH, DPI, COLOURS = 8.0, 160, 64  # inches, of which a page shows 800 pixels; a palette keeps the files small
 BLUE, LIGHT_BLUE, GREY, LIGHT_GREY, INK = "#0072B2", "#56B4E9", "#B4BBC3", "#EEF0F2", "#2F363D"
-STYLE = {
+STYLE: dict[Any, Any] = {
+    **dict.fromkeys(("figure.constrained_layout.h_pad", "figure.constrained_layout.w_pad"), 0.08),
     **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
     **dict.fromkeys(("axes.spines.top", "axes.spines.right"), False),
     "axes.edgecolor": GREY,
@@ -141,7 +142,6 @@ def _bars(title: str, subtitle: str, panels: Sequence[Panel], names: Mapping[str
         axes.tick_params(length=0)
         for label, (_, colour) in zip(axes.get_yticklabels(), shown.values(), strict=False):
             label.set_weight(_weight(colour == BLUE))
-    figure.get_layout_engine().set(h_pad=0.08, w_pad=0.08)
     return figure
 
 
@@ -172,7 +172,7 @@ def loss(results: Records) -> Figure:
             colour = GREY if name == BASELINE.name else BLUE if name.endswith("int8") else LIGHT_BLUE
             axes.plot(*point, "o", markersize=9, color=colour, markeredgecolor="white", zorder=3)
         drawn.append((axes, points))
-    canvas = FigureCanvasAgg(figure)
+    canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()  # lays the panels out, so that labels can be placed
     for axes, points in drawn:
         _label(axes, points, canvas.get_renderer())
@@ -221,7 +221,7 @@ PICTURES: dict[str, tuple[str, str, Callable[[Records], Figure]]] = {
 def save(figure: Figure, path: Path) -> None:
     """Write a PNG of few colours."""
     drawn = BytesIO()
-    FigureCanvasAgg(figure).print_png(drawn)
+    figure.savefig(drawn, format="png")
     Image.open(drawn).convert("RGB").quantize(COLOURS).save(path, optimize=True)
 
 

@@ -14,6 +14,7 @@ from dpr_export.models.kinds import KINDS
 
 Results = Mapping[str, Any]
 _OPERATORS = 7
+_AT_REST = 0.7
 _VERDICTS = {True: "[green]kept[/]  ", False: "[bold red]missed[/]"}
 
 
@@ -22,6 +23,9 @@ def show(results: Results, bars: Iterable[Bar], console: Console) -> None:
     about = results["about"]
     versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items() if number)
     console.print(f"{about['processor']}, {about['threads']} threads\nPython {about['python']}, {versions}\n")
+    if about["load"] > _AT_REST:
+        said = f"The machine was not at rest: its load was {about['load']:.1f} when the run began."
+        console.print(f"[bold red]{said}[/] Ratios are then in favour of whoever waits least at barriers.\n")
     if about["quick"]:
         console.print(
             "[bold]Tiny models and few rounds: this shows that the benchmark works, not how fast anything is.[/]\n"

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain, islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,15 +126,21 @@ def _feeds(chunk: Rows, batch: Batch, pad_token_id: int) -> Feeds:
 
 
 def overlapped(run: Callable[[Feeds], Outputs], calls: Iterable[Feeds], workers: int) -> Iterator[Outputs]:
-    """Run calls on `workers` threads, and yield their outputs in order; the next call is drawn meanwhile.
+    """Run calls on `workers` threads, and yield their outputs in order; the next calls are drawn meanwhile.
+
+    A single call is run where it is: a thread would only make it wait.
 
     >>> list(overlapped(lambda feeds: feeds, [{"a": 1}, {"a": 2}], workers=2))
     [{'a': 1}, {'a': 2}]
     """
+    few = list(islice(calls := iter(calls), 2))
+    if len(few) < 2:
+        yield from map(run, few)
+        return
     with ThreadPoolExecutor(workers, thread_name_prefix="dpr-export") as pool:
         running: deque[Future[Outputs]] = deque()
         try:
-            for feeds in calls:
+            for feeds in chain(few, calls):
                 running.append(pool.submit(run, feeds))
                 if len(running) > workers:
                     yield running.popleft().result()

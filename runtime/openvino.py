@@ -86,9 +86,8 @@ class OpenVinoSession:
 
     def run_all(self, calls: Iterable[Feeds]) -> Iterator[Outputs]:
         few = list(islice(calls := iter(calls), 2))
-        if len(few) < 2 or self._threads == 1:
-            return overlapped(self.run, chain(few, calls), workers=1)
-        return overlapped(partial(self._run, streams=self._threads), chain(few, calls), workers=self._threads)
+        streams = self._threads if len(few) == 2 else 1  # a single call has all threads
+        return overlapped(partial(self._run, streams=streams), chain(few, calls), workers=streams)
 
     def _run(self, feeds: Feeds, streams: int) -> Outputs:
         model = self._model(streams)

@@ -7,15 +7,20 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 from dpr_export.models.folder import ExportedFolder, add_files, file_record
+from dpr_export.models.golden import read_golden
+from dpr_export.models.kinds import KINDS
 from dpr_export.models.manifest import MANIFEST_FILE, Manifest, Variant
-from dpr_export.models.variants import MODEL_FILE
-from dpr_export.quantization import QuantizationError, add_variants
+from dpr_export.models.variants import MODEL_FILE, VARIANTS
+from dpr_export.quantization import QuantizationError, add_variants, read_texts
 from dpr_export.quantization.recipes import RECIPES, Made
+from dpr_export.quantization.variants import Maker
 from dpr_export.runtime import DPRQuestionEncoder
 from dpr_export.runtime.proof import ProofError
 from dpr_export.runtime.selection import choose
@@ -295,6 +300,37 @@ def test_the_fused_graph_is_kept_only_if_it_is_faster(
     else:
         assert (picked.file, picked.speedup) == (MODEL_FILE, None)
         assert "onnx/model_ort.onnx" not in made.files
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_graph_that_is_not_worth_keeping_is_not_left_beside_the_others(
+    plain: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: dict[str, Path]
+) -> None:
+    folder = plain()
+    golden = read_golden(folder / "golden.npz")
+    maker = Maker(KINDS["question"], folder, golden, golden, read_texts(few["calibration"]), 1e-4)
+    (spec,) = (spec for spec in VARIANTS if spec.recipe == "fused")
+    monkeypatch.setattr("dpr_export.quantization.variants.speedup", lambda *_: 1.02)
+    assert maker.make(spec, tmp_path / "fused.onnx") is None
+    assert not (tmp_path / "fused.onnx").exists()
+    monkeypatch.setattr("dpr_export.quantization.variants.speedup", lambda *_: 1.03)
+    made = maker.make(spec, tmp_path / "fused.onnx")
+    assert made is not None
+    assert made.speedup == 1.03
+    assert (tmp_path / "fused.onnx").exists()
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_versions_of_what_made_the_variants_are_noted_beside_those_of_the_exporter(
+    plain: Callable[..., Path],
+) -> None:
+    folder = plain()
+    manifest = ExportedFolder.open(folder).manifest
+    older = replace(manifest, versions={"torch": "2.0", "onnxruntime": "1.0"})
+    (folder / MANIFEST_FILE).write_text(older.to_json())
+    made = add_variants(folder, precisions=["fp16"], backends=["onnxruntime"])
+    assert made.versions["torch"] == "2.0"
+    assert made.versions["onnxruntime"] == version("onnxruntime")
 
 
 def test_the_speed_of_a_variant_is_the_other_graphs_time_over_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,14 +70,21 @@ def test_the_next_call_is_drawn_while_the_one_before_is_computed() -> None:
     drawn = threading.Event()
 
     def calls() -> Iterator[dict]:
-        yield {}
+        yield {"number": 1}
+        yield {"number": 2}
         drawn.set()
-        yield {}
+        yield {"number": 3}
 
-    def run(_: dict) -> dict:
-        return {"drawn": drawn.wait(5)}
+    def run(feeds: dict) -> dict:
+        return {"next is drawn": feeds["number"] != 2 or drawn.wait(5)}
 
-    assert list(overlapped(run, calls(), workers=1)) == [{"drawn": True}] * 2
+    assert list(overlapped(run, calls(), workers=1)) == [{"next is drawn": True}] * 3
+
+
+def test_a_single_call_starts_no_thread() -> None:
+    here = threading.get_ident()
+    assert list(overlapped(lambda _: {"thread": threading.get_ident()}, [{}], workers=2)) == [{"thread": here}]
+    assert list(overlapped(lambda feeds: feeds, [], workers=2)) == []
 
 
 def test_an_error_of_a_call_or_of_drawing_one_ends_the_run() -> None:
