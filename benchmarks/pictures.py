@@ -165,7 +165,7 @@ def loss(results: Records) -> Figure:
         points = {name: (ms / row["ms"], 100 * row[task.figures[0]]) for name, row in rows.items()}
         reach = max(2.6 * error, *(1.5 * abs(share - right) for _, share in points.values()))
         axes.axhspan(right - error, right + error, color=LIGHT_GREY, zorder=0)
-        axes.set(xlim=(0, 1.3 * max(speed for speed, _ in points.values())), ylim=(right - reach, right + reach))
+        axes.set(xlim=(0, 1.4 * max(speed for speed, _ in points.values())), ylim=(right - reach, right + reach))
         axes.set_title(RIGHT[task.name], loc="left", size=9.5, weight="bold")
         axes.set_xlabel("times as fast as PyTorch")
         for name, point in points.items():
@@ -180,14 +180,15 @@ def loss(results: Records) -> Figure:
 
 
 def _label(axes: Axes, points: Mapping[str, tuple[float, float]], renderer: Any) -> None:
-    """Write each point's name beside it, or, where that is taken, above or below it at the end of a line."""
+    """Write each point's name beside it, or above or below it at the end of a line; names never lie on names, and lines
+    only where there is no other way."""
     inside, places = axes.get_window_extent(), axes.transData.transform(list(points.values()))
     taken = [Bbox.from_bounds(x - 9, y - 9, 18, 18) for x, y in places]
-    above_and_below = [(0, rise, side) for rise in _RISES for side in ("center", "left", "right")]
+    lines = [(0, rise, side, crossing) for crossing in (False, True) for rise in _RISES for side in _SIDES]
     for (name, point), (x, y) in sorted(zip(points.items(), places, strict=True), key=lambda item: -item[1][0]):
         engine, _, precision = name.removeprefix("dpr-export ").rpartition(" ")
         text = "PyTorch" if name == BASELINE.name else f"{ENGINES[engine]} {precision.replace('int8', 'INT8')}"
-        for shift, rise, side in ((9, 0, "left"), *above_and_below):
+        for shift, rise, side, crossing in ((9, 0, "left", False), *lines):
             line = {"arrowstyle": "-", "color": GREY, "relpos": (_SIDES[side], float(rise < 0)), "shrinkA": 1}
             note = axes.annotate(
                 f"{text}  {point[1]:.1f}",
@@ -201,11 +202,11 @@ def _label(axes: Axes, points: Mapping[str, tuple[float, float]], renderer: Any)
                 arrowprops=line if rise else None,
             )
             note.update_positions(renderer)
-            box = Text.get_window_extent(note, renderer)  # of the words alone
-            ends = (y + 12, box.y1) if rise > 0 else (box.y0, y - 12)
-            needed = [box, *([Bbox([[x - 1, ends[0]], [x + 1, ends[1]]])] if rise else [])]
-            free = not any(one.overlaps(other) for one in needed for other in taken)
-            if free and inside.containsx(box.x0) and inside.containsx(box.x1):
+            box = Text.get_window_extent(note, renderer).padded(2)  # of the words alone
+            low, high = (y + 12, box.y1) if rise > 0 else (box.y0, y - 12)
+            needed = [box] if crossing or not rise else [box, Bbox([[x - 1, low], [x + 1, high]])]
+            within = inside.contains(*box.min) and inside.contains(*box.max)
+            if within and not any(one.overlaps(other) for one in needed for other in taken):
                 taken += needed
                 break
             note.remove()

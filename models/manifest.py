@@ -60,7 +60,7 @@ class Loss:
         engine: what computed the variant's outputs, with its version.
         shapes: the (batch, sequence) sizes at which every output was shown to be finite.
         largest_error: the largest absolute difference to the original there, over all outputs.
-        golden_error: the same over the examples of golden.npz, which `dpr-runtime verify` compares with.
+        golden_error: the relative error over the examples of golden.npz, which `dpr-runtime verify` compares with.
         figures: shares and cosines of the gate, by name: 1 is no loss.
         missed: the names of the figures that are below their bound.
         judging_sha256: the texts that the figures were measured on.

@@ -54,8 +54,39 @@ def to_fp16(source: Path, output: Path, calls: Sequence[Feeds]) -> tuple[str, ..
             op_block_list=list(_FLOAT32_OPERATORS),
             node_block_list=list(large),
         )
-    onnx.save(converted, output)
+    onnx.save(in_order(converted), output)
     return large
+
+
+def in_order(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Put each node behind those that make its inputs, once: the converter appends its casts, some of them twice."""
+    _keep_float32_between(model)
+    waiting = {node.output[0]: node for node in model.graph.node}
+    known = {"", *(value.name for value in (*model.graph.input, *model.graph.initializer))}
+    ordered: list[onnx.NodeProto] = []
+    while waiting:
+        ready = [name for name, node in waiting.items() if known.issuperset(node.input)]
+        if not ready:
+            raise QuantizationError(f"{len(waiting)} nodes of the fp16 graph have inputs that nothing makes")
+        for name in ready:
+            node = waiting.pop(name)
+            ordered.append(node)
+            known.update(node.output)
+    del model.graph.node[:]
+    model.graph.node.extend(ordered)
+    return model
+
+
+def _keep_float32_between(model: onnx.ModelProto) -> None:
+    """Between two nodes that stay in float32, take out the casts to fp16 and back, in which large numbers end."""
+    halved = {node.output[0]: node.input[0] for node in model.graph.node if node.name.endswith("_cast_to_fp16_node")}
+    whole = {
+        node.output[0]: halved[node.input[0]]
+        for node in model.graph.node
+        if node.name.endswith("_cast_to_fp32_node") and node.input[0] in halved
+    }
+    for node in model.graph.node:
+        node.input[:] = [whole.get(name, name) for name in node.input]
 
 
 def _make_mask_finite(model: onnx.ModelProto) -> None:

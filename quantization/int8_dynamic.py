@@ -38,7 +38,7 @@ def quantize_dynamic_int8(source: Path, output: Path, *, in_float: Sequence[str]
             output,
             per_channel=True,
             weight_type=QuantType.QInt8,
-            nodes_to_exclude=list(in_float),
+            nodes_to_exclude=[*in_float, *(f"{name}_MatMul" for name in in_float)],  # what a Gemm becomes on the way
             extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT, "MatMulConstBOnly": True},
         )
 

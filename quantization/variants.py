@@ -23,7 +23,7 @@ from dpr_export.quantization.recipes import RECIPES, Made
 from dpr_export.quantization.speed import speedup
 from dpr_export.quantization.texts import JUDGING_FILE, Texts, read_texts
 from dpr_export.runtime.processors import usable_processors
-from dpr_export.runtime.proof import errors, prove
+from dpr_export.runtime.proof import errors, prove, relative_error
 from dpr_export.runtime.session import Feeds, Session, open_session
 
 WORTH_KEEPING = 1.03
@@ -81,7 +81,7 @@ class Maker:
         for made in self._recipe(spec, output):
             with _opened(spec, output) as session:
                 figures = self._gate.judge(session)
-            lack = sum(BOUNDS[name] - figures[name] for name in short_of(figures))
+            lack = sum(_lack(figures[name], BOUNDS[name]) for name in short_of(figures))
             if best is None or lack < best[0]:
                 best = (lack, figures, made)
                 shutil.copyfile(output, kept)
@@ -102,7 +102,7 @@ class Maker:
                 engine=session.engine,
                 shapes=tuple(call.shape for call in self.grid),
                 largest_error=_finite(session, self.grid, spec.file),
-                golden_error=_finite(session, self.golden, spec.file),
+                golden_error=relative_error(session, self.golden),
                 figures={name: round(value, 5) for name, value in figures.items()},
                 missed=missed,
                 judging_sha256=self._judging.sha256,
@@ -137,6 +137,11 @@ class Maker:
     def _gate(self) -> Gate:
         with opened(_REFERENCE, self.folder / MODEL_FILE) as reference:
             return Gate(self.kind, self.folder, reference, self._judging.rows)
+
+
+def _lack(figure: float, bound: float) -> float:
+    """How much a figure is short of its bound; a figure that is no number lacks all of it."""
+    return bound - figure if figure == figure else bound
 
 
 def _runs_here(spec: VariantSpec) -> bool:

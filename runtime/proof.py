@@ -77,6 +77,26 @@ def prove(session: Session, calls: Sequence[Example], atol: float = ATOL) -> Pro
     return Proof(session.engine, tuple(call.shape for call in calls), atol, worst, share)
 
 
+def relative_error(session: Session, calls: Sequence[Example]) -> float:
+    """How far a session's outputs are from the right ones, as a share of their size, over all outputs and calls.
+
+    The root of the squared error over the squared size: 0 where all is equal, 1 where all outputs are zero. Rows that
+    are masked altogether are left out; only exact arithmetic agrees on what they give.
+
+    Raises:
+        ProofError: as `errors`.
+    """
+    wrong, size = 0.0, 0.0
+    for call in calls:
+        errors(session, call)
+        outputs = session.run(call.feeds)
+        read = call.feeds["attention_mask"].any(axis=1)
+        for name, reference in call.reference.items():
+            wrong += float(np.square(outputs[name][read] - reference[read].astype(np.float64)).sum())
+            size += float(np.square(reference[read].astype(np.float64)).sum())
+    return float(np.sqrt(wrong / size)) if size else wrong
+
+
 def errors(session: Session, call: Example) -> dict[str, float]:
     """The largest absolute difference of each output; infinite where a number is not finite or the shape is wrong.
 
