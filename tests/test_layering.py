@@ -44,6 +44,7 @@ EXCEPTIONS = {
     "exporter/cli.py": {"typer", "rich"},
     "exporter/progress.py": {"rich"},
     "exporter/source.py": {"huggingface_hub"},
+    "exporter/trace.py": {"onnx_ir"},
     "exporter/weights.py": {"onnx"},
 }
 DEMO = {"tokenizers", "safetensors", "peft", "typer", "rich"}

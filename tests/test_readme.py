@@ -56,6 +56,19 @@ def test_an_export_command_runs(tmp_path: Path, command: str) -> None:
     assert (made / "manifest.json").is_file()
 
 
+@pytest.mark.parametrize("command", [c for c in COMMANDS if "--precision" in c])
+def test_a_command_that_adds_variants_runs_and_shows_the_readmes_table(
+    demo: dict[str, Path], tmp_path: Path, command: str
+) -> None:
+    shutil.copytree(demo["question"], tmp_path / "question-onnx")
+    shown = run(command, tmp_path).stdout
+    block = next(block for block in CONSOLE if command in block)
+    table = block.partition("...\n   ")[2].splitlines()[1:]
+    assert len(table) == 3
+    for line in table:
+        assert without_numbers(line).split()[:2] in [without_numbers(each).split()[:2] for each in shown.splitlines()]
+
+
 @pytest.mark.parametrize("command", [c for c in COMMANDS if "facebook/" in c])
 def test_a_command_that_needs_the_hub_runs_up_to_its_clear_error(tmp_path: Path, command: str) -> None:
     error = run(command, tmp_path, code=1).stderr
