@@ -39,6 +39,7 @@ class Kind:
         architecture: the class named in the `architectures` of `config.json`.
         inputs: the graph's inputs, int64 (batch, sequence).
         outputs: the graph's outputs, float32.
+        token_outputs: those of them with a number for each token.
         output_class: the dataclass that the outputs are returned in.
         tokenizer_class: the tokenizer that makes the inputs.
         default_mask: (input_ids, pad_token_id) -> the attention mask where none is given.
@@ -49,6 +50,7 @@ class Kind:
     architecture: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    token_outputs: tuple[str, ...]
     output_class: type[ModelOutput]
     tokenizer_class: type[BertTokenizer]
     default_mask: Callable[[Ids, int], Ids]
@@ -62,6 +64,7 @@ QUESTION = Kind(
     "DPRQuestionEncoder",
     _ENCODER_INPUTS,
     ("pooler_output",),
+    (),
     DPRQuestionEncoderOutput,
     DPRQuestionEncoderTokenizer,
     _all_but_padding,
@@ -72,6 +75,7 @@ CONTEXT = Kind(
     "DPRContextEncoder",
     _ENCODER_INPUTS,
     ("pooler_output",),
+    (),
     DPRContextEncoderOutput,
     DPRContextEncoderTokenizer,
     _all_but_padding,
@@ -82,6 +86,7 @@ READER = Kind(
     "DPRReader",
     ("input_ids", "attention_mask"),
     ("start_logits", "end_logits", "relevance_logits"),
+    ("start_logits", "end_logits"),
     DPRReaderOutput,
     DPRReaderTokenizer,
     _everything,

@@ -18,6 +18,7 @@ from dpr_export.models.tensors import like
 from dpr_export.models.tokenizers import BertTokenizer
 from dpr_export.runtime.inputs import checked_feeds
 from dpr_export.runtime.processors import usable_processors
+from dpr_export.runtime.rounding import rounded
 from dpr_export.runtime.selection import Choice, choose
 from dpr_export.runtime.session import Feeds, Outputs, Session, open_session
 
@@ -112,20 +113,28 @@ class DPRModel:
         if input_ids is None:
             raise ValueError("You have to specify either input_ids or inputs_embeds")
         feeds = checked_feeds(self.kind, self.config, input_ids, attention_mask, token_type_ids)
-        results = self._session.run(feeds)
+        results = self._session.run(self._rounded(feeds))
+        for name in self.kind.token_outputs:
+            results[name] = results[name][:, : feeds["input_ids"].shape[1]]
         output = self.kind.output_class(**{name: like(results[name], input_ids) for name in self.kind.outputs})
         as_dataclass = self.config.return_dict if return_dict is None else return_dict
         return output if as_dataclass else output.to_tuple()
 
     def _run_all(self, calls: Iterable[Feeds]) -> Iterator[Outputs]:
-        """Run batches of rows that were tokenized here. They are checked too: a configuration may be damaged."""
-        return self._session.run_all(checked_feeds(self.kind, self.config, **feeds) for feeds in calls)
+        """Run batches of rows that were tokenized here. They are checked too: a configuration may be damaged.
+
+        Outputs of tokens may be longer than the batch: see `rounded`.
+        """
+        return self._session.run_all(self._rounded(checked_feeds(self.kind, self.config, **feeds)) for feeds in calls)
+
+    def _rounded(self, feeds: Feeds) -> Feeds:
+        return rounded(feeds, self._session.length_multiple, self.config.max_position_embeddings)
 
     def warmup(self, shapes: tuple[tuple[int, int], ...] = ((1, 16), (1, 128), (8, 128))) -> Self:
         """Run the shapes (batch, sequence) that one expects, so that the first real call is as fast as the rest."""
         for batch, length in shapes:
             length = min(length, self.config.max_position_embeddings)
-            self._session.run(checked_feeds(self.kind, self.config, np.ones((batch, length), np.int64)))
+            self._session.run(self._rounded(checked_feeds(self.kind, self.config, np.ones((batch, length), np.int64))))
         return self
 
     def explain(self) -> str:

@@ -67,6 +67,7 @@ class OnnxRuntimeSession:
         self.input_names = tuple(value.name for value in session.get_inputs())
         self.output_names = tuple(value.name for value in session.get_outputs())
         self.device = device
+        self.length_multiple = 1
         self.engine = f"onnxruntime {ort.__version__} {provider}"
 
     def run(self, feeds: Feeds) -> Outputs:

@@ -81,14 +81,16 @@ def relative_error(session: Session, calls: Sequence[Example]) -> float:
     """How far a session's outputs are from the right ones, as a share of their size, over all outputs and calls.
 
     The root of the squared error over the squared size: 0 where all is equal, 1 where all outputs are zero. Rows that
-    are masked altogether are left out; only exact arithmetic agrees on what they give.
+    are masked altogether count only in that they must be finite; just exact arithmetic agrees on what they give.
 
     Raises:
-        ProofError: as `errors`.
+        ProofError: as `errors`, or an output is not finite or has a wrong shape.
     """
     wrong, size = 0.0, 0.0
     for call in calls:
-        errors(session, call)
+        for name, difference in errors(session, call).items():
+            if not np.isfinite(difference):
+                raise ProofError(f"{name} at {call.shape[0]} x {call.shape[1]} has a wrong shape, or is not finite")
         outputs = session.run(call.feeds)
         read = call.feeds["attention_mask"].any(axis=1)
         for name, reference in call.reference.items():

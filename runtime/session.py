@@ -24,12 +24,14 @@ class Session(Protocol):
         output_names: the graph's outputs, in order.
         device: where it runs: "cpu".
         engine: the engine's name and version, for people.
+        length_multiple: what lengths are best rounded up to a multiple of; 1 where none is better.
     """
 
     input_names: tuple[str, ...]
     output_names: tuple[str, ...]
     device: str
     engine: str
+    length_multiple: int
 
     def run(self, feeds: Feeds) -> Outputs:
         """Compute every output. Safe to call from several threads at once.

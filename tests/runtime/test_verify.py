@@ -15,11 +15,14 @@ import pytest
 from onnx import numpy_helper
 
 from dpr_export.models.folder import ExportedFolder, file_record
+from dpr_export.models.golden import Example
 from dpr_export.models.kinds import KINDS
 from dpr_export.models.manifest import MANIFEST_FILE
 from dpr_export.models.variants import MODEL_FILE
 from dpr_export.runtime import cli
 from dpr_export.runtime import verify as verifying
+from dpr_export.runtime.fake import FakeSession
+from dpr_export.runtime.proof import ProofError, relative_error
 from dpr_export.runtime.verify import Check, verify
 
 LOSSY = {
@@ -148,9 +151,9 @@ def mask_with_infinity(model: onnx.ModelProto) -> None:
 def test_a_lossy_variant_that_gives_no_numbers_where_all_is_masked_fails(
     tiny_variants: dict[str, Path], tmp_path: Path
 ) -> None:
-    file = "onnx/model_int8.onnx"
+    file = "onnx/model_ort_int8.onnx"
     folder = changed(tiny_variants["question"], tmp_path / "changed", file, mask_with_infinity)
-    assert failed(folder) == [f"{file} on openvino"]
+    assert failed(folder) == [f"{file} on onnxruntime"]
 
 
 def test_a_lossy_variant_that_gives_no_numbers_fails(tiny_variants: dict[str, Path], tmp_path: Path) -> None:
@@ -221,3 +224,14 @@ def test_an_engine_of_a_later_version_is_skipped(tiny_variants: dict[str, Path],
     assert checks["onnx/model_int8.onnx on later"] == Check(
         "onnx/model_int8.onnx on later", None, "later is not installed here"
     )
+
+
+def test_not_a_number_in_a_row_that_is_all_masked_is_an_error() -> None:
+    """Alone it is in no other figure: such rows are not compared."""
+    mask = np.array([[1, 1], [0, 0]])
+    right = {"pooler_output": np.ones((2, 3), np.float32)}
+    wrong = {"pooler_output": np.array([[1, 1, 1], [np.nan, 1, 1]], np.float32)}
+    call = Example({"input_ids": mask, "attention_mask": mask}, right)
+    assert relative_error(FakeSession(lambda _: right), [call]) == 0
+    with pytest.raises(ProofError, match="pooler_output at 2 x 2 has a wrong shape, or is not finite"):
+        relative_error(FakeSession(lambda _: wrong), [call])
