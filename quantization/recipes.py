@@ -48,7 +48,7 @@ def fp16(source: Path, output: Path, calls: Sequence[Feeds]) -> Iterator[Made]:
 
 def fused_fp16(source: Path, output: Path, calls: Sequence[Feeds]) -> Iterator[Made]:
     with TemporaryDirectory() as folder:
-        counts = fuse(source, Path(folder, "fused.onnx"))
+        counts = fuse(source, Path(folder, "fused.onnx"), device="cuda")
         (made,) = fp16(Path(folder, "fused.onnx"), output, calls)
     yield Made(made.settings, counts)
 
