@@ -51,7 +51,7 @@ MAKING: dict[str, tuple[str, ...]] = {
     "onnxruntime fp16": ("--precision", "fp16", "--backend", "onnxruntime"),
     "tensorrt fp16": ("--precision", "fp16", "--backend", "tensorrt"),
 }
-MOST_ROWS, LENGTHS, WORDS = 8, (8, 256), (4, 160)  # of a call: rows, tokens of a row; or texts, words of a text
+MOST_ROWS, LENGTHS, WORDS = 4, (8, 128), (4, 80)  # of a call: rows, tokens of a row; or texts, words of a text
 START = """
 import json, sys
 from benchmarks.contenders import LOADERS
