@@ -90,7 +90,7 @@ def export(
         raise ValueError(f"atol is {atol}, and must be above 0 and below 1")
     specs = wanted(precisions, backends)
     try:
-        from dpr_export.quantization.add import add_variants, calibration_texts, make_variants
+        from dpr_export.quantization.add import add_variants, calibration_texts, make_variants, readable
         from dpr_export.quantization.variants import Maker
     except ModuleNotFoundError as error:
         raise ExportError(f'{error.name} is not installed: pip install "dpr-export[export]"') from None
@@ -114,11 +114,12 @@ def export(
         check_output(folder, force)
         with written_whole(folder, force) as making, found(source, revision, token, step) as checkpoint:
             original = _traced(checkpoint, making, opset or DEFAULT_OPSET, step)
+            texts = readable(texts, original.kind)
             with step("run PyTorch on the grid"):
                 grid, golden = _examples(original)
             write_golden(making / GOLDEN_FILE, golden)
-            maker = Maker(original.kind, making, grid, golden, texts, atol, allow_loss)
-            variants = make_variants(maker, specs, making, step)
+            maker = Maker(original.kind, making, grid, golden, texts, atol, allow_loss, step)
+            variants = make_variants(maker, specs, making)
             with step(f"write {folder}"):
                 manifest = _manifest(original, checkpoint, making, variants, opset or DEFAULT_OPSET)
                 (making / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")

@@ -35,6 +35,22 @@ class ExportedFolder:
             OSError: there is no exported folder at `path`.
             ValueError: the manifest is wrong or newer, or a file is not the one that was exported.
         """
+        folder = cls.read(path)
+        problem = next(
+            (found for found in (folder.problem(name, verify) for name in folder.manifest.files) if found), None
+        )
+        if problem:
+            raise ValueError(f"{path} is damaged: {problem}; export it again")
+        return folder
+
+    @classmethod
+    def read(cls, path: str | Path) -> "ExportedFolder":
+        """Read the manifest alone.
+
+        Raises:
+            OSError: there is no exported folder at `path`.
+            ValueError: the manifest is wrong or newer.
+        """
         path = Path(path)
         if not (path / MANIFEST_FILE).is_file():
             raise OSError(f"{path} is not an exported folder: it has no {MANIFEST_FILE}")
@@ -42,16 +58,16 @@ class ExportedFolder:
             text = (path / MANIFEST_FILE).read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
             raise ValueError(f"{path / MANIFEST_FILE} is not UTF-8 text: {error}") from None
-        folder = cls(path, Manifest.from_json(text))
-        problem = next((p for p in map(folder.size_problem, folder.manifest.files) if p), None)
-        if problem is None and verify:
-            problem = next((p for p in map(folder.hash_problem, folder.manifest.files) if p), None)
-        if problem:
-            raise ValueError(f"{path} is damaged: {problem}; export it again")
-        return folder
+        try:
+            return cls(path, Manifest.from_json(text))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
 
-    def size_problem(self, name: str) -> str | None:
-        """What is wrong with a file's presence or size, or None."""
+    def problem(self, name: str, verify: bool = True) -> str | None:
+        """What is wrong with a file: its presence, its size or, with `verify`, its content; or None."""
+        return self._size_problem(name) or (self._hash_problem(name) if verify else None)
+
+    def _size_problem(self, name: str) -> str | None:
         wanted = self.manifest.files[name].bytes
         try:
             found = (self.path / name).stat().st_size
@@ -59,8 +75,7 @@ class ExportedFolder:
             return f"{name} is missing"
         return None if found == wanted else f"{name} has {found:,} bytes, and the manifest says {wanted:,}"
 
-    def hash_problem(self, name: str) -> str | None:
-        """What is wrong with a file's content, or None."""
+    def _hash_problem(self, name: str) -> str | None:
         wanted, found = self.manifest.files[name].sha256, file_record(self.path / name).sha256
         return None if found == wanted else f"{name} has SHA-256 {found[:12]}…, and the manifest says {wanted[:12]}…"
 
@@ -148,6 +163,35 @@ def _write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 @contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Let no other process change a folder for as long as the context lasts; it may still be read, and replaced.
+
+    On systems and file systems without such locks nothing is held.
+
+    Raises:
+        BlockingIOError: another process changes it.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BlockingIOError(
+                f"{folder} is being changed by another process: try again when that is done"
+            ) from None
+        except OSError:  # a file system without locks
+            pass
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
 def written_whole(output: Path, force: bool = False) -> Iterator[Path]:
     """Yield an empty folder to fill, which becomes `output` on a clean exit and vanishes on any other.
 
@@ -227,7 +271,15 @@ def _exchange(new: Path, old: Path) -> None:
 
 
 def copy_folder(source: ExportedFolder, output: Path) -> None:
-    """Copy an exported folder's files into another folder, which may exist; the manifest last."""
+    """Copy an exported folder's files into another folder, which may exist; the manifest last.
+
+    Raises:
+        FileExistsError: `output` is a file.
+    """
+    if output.exists() and not output.is_dir():
+        raise FileExistsError(f"folder {output} is a file: give a folder")
+    if output.exists() and output.samefile(source.path):
+        return
     for name in (*source.manifest.files, MANIFEST_FILE):
         (output / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source.path / name, output / name)

@@ -1,11 +1,12 @@
 """Make the variants of a folder, and add some to one that was exported earlier, without its checkpoint.
 
-There the right outputs are those of `model.onnx`, which was proved when the folder was made. Everything is made beside
+There the right outputs are those of `model.onnx`, which was proved when the folder was made; what must equal the
+original has to be nearer to it by as much as it may be off itself. Everything is made beside
 the folder's own files first; then the new graphs are renamed into place, and the manifest last: whoever reads the
 folder meanwhile sees it as it was, or with the new variants.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
@@ -13,11 +14,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from dpr_export.models.config import DPRConfig
-from dpr_export.models.folder import ExportedFolder, add_files
+from dpr_export.models.folder import ExportedFolder, add_files, only_writer
 from dpr_export.models.golden import ATOL, Example, read_golden
-from dpr_export.models.kinds import KINDS
+from dpr_export.models.kinds import KINDS, Kind
 from dpr_export.models.manifest import GOLDEN_FILE, Manifest, Variant
 from dpr_export.models.variants import DEFAULT_BACKENDS, MODEL_FILE, VariantSpec, wanted
+from dpr_export.quantization.errors import QuantizationError
 from dpr_export.quantization.texts import CALIBRATION_FILE, Texts, read_texts
 from dpr_export.quantization.variants import Maker, opened
 from dpr_export.runtime.progress import Step, silent
@@ -26,21 +28,17 @@ from dpr_export.runtime.proof import grid
 MAKERS = ("dpr-export", "onnx", "onnxscript", "onnxruntime", "openvino", "nncf")
 
 
-def make_variants(maker: Maker, specs: Iterable[VariantSpec], output: Path, step: Step) -> tuple[Variant, ...]:
-    """Make variants, their graphs below `output`, and tell of each.
+def make_variants(maker: Maker, specs: Iterable[VariantSpec], output: Path) -> tuple[Variant, ...]:
+    """Make variants, their graphs below `output`.
 
     Raises:
         ProofError, QuantizationError: as `Maker.make`.
     """
     made = []
     for spec in specs:
-        if spec.recipe is None:
-            with step(f"prove {spec.file} on {spec.backend}"):
-                made.append(maker.make(spec, maker.folder / spec.file))
-        else:
-            with step(f"make {spec.file}" + ("" if spec.lossy else ", and keep it if it is faster")):
-                (output / spec.file).parent.mkdir(exist_ok=True)
-                made.append(maker.make(spec, output / spec.file))
+        graph = (output if spec.recipe else maker.folder) / spec.file
+        graph.parent.mkdir(exist_ok=True)
+        made.append(maker.make(spec, graph))
     return tuple(variant for variant in made if variant is not None)
 
 
@@ -76,30 +74,84 @@ def add_variants(
         ProofError, QuantizationError: a variant is wrong, or loses too much; then nothing is changed.
     """
     specs = wanted(precisions, backends)
-    texts = calibration_texts(calibration)
-    found = ExportedFolder.open(folder, verify=True)
-    held = {(variant.backend, variant.file) for variant in found.manifest.variants}
-    missing = [spec for spec in specs if (spec.backend, spec.file) not in held or (force and spec.recipe)]
-    if not missing:
-        raise ValueError(f"{folder} holds all of this already: make it again with force (--force)")
-    kind, config = KINDS[found.manifest.kind], DPRConfig.from_pretrained(found.path)
-    with opened("onnxruntime", found.path / MODEL_FILE) as session:
-        calls = [Example(feeds, session.run(feeds)) for feeds in grid(kind, config)]
-    golden = read_golden(found.path / GOLDEN_FILE)
-    maker = Maker(kind, found.path, calls, golden, texts, atol, allow_loss)
-    with TemporaryDirectory(prefix=".making.", dir=found.path) as making:
-        made = make_variants(maker, missing, Path(making), step)
-        versions = found.manifest.versions | installed_versions(MAKERS)
-        return add_files(replace(found, manifest=replace(found.manifest, versions=versions)), made, Path(making))
+    found = ExportedFolder.read(folder)
+    kind = KINDS[found.manifest.kind]
+    texts = readable(calibration_texts(calibration), kind)
+    with only_writer(found.path):
+        found = _sound_but_for(found.path, {spec.file for spec in specs if spec.recipe})
+        held = {(variant.backend, variant.file) for variant in found.manifest.variants}
+        missing = [spec for spec in specs if (spec.backend, spec.file) not in held or (force and spec.recipe)]
+        if not missing:
+            again = "" if force or not any(spec.recipe for spec in specs) else ": make it again with force (--force)"
+            raise ValueError(f"{folder} holds all of this already{again}")
+        calls, allowed = _reference(found, kind, atol)
+        golden = read_golden(found.path / GOLDEN_FILE)
+        maker = Maker(kind, found.path, calls, golden, texts, allowed, allow_loss, step)
+        with TemporaryDirectory(prefix=".making.", dir=found.path) as making:
+            made = make_variants(maker, missing, Path(making))
+            if ExportedFolder.read(folder).manifest.source != found.manifest.source:
+                raise QuantizationError(f"{folder} was replaced meanwhile: nothing is added to it")
+            versions = found.manifest.versions | installed_versions(MAKERS)
+            return add_files(replace(found, manifest=replace(found.manifest, versions=versions)), made, Path(making))
+
+
+def _sound_but_for(path: Path, files: Collection[str]) -> ExportedFolder:
+    """The folder without those of `files` that are lost or damaged, which can be made again.
+
+    Raises:
+        ValueError: another file is damaged.
+    """
+    folder = ExportedFolder.read(path)
+    lost = {name for name in folder.manifest.files if name in files and folder.problem(name)}
+    variants = tuple(variant for variant in folder.manifest.variants if variant.file not in lost)
+    records = {name: record for name, record in folder.manifest.files.items() if name not in lost}
+    sound = replace(folder, manifest=replace(folder.manifest, variants=variants, files=records))
+    if problem := next((found for found in map(sound.problem, records) if found), None):
+        raise ValueError(f"{path} is damaged: {problem}; export it again")
+    return sound
+
+
+def _reference(folder: ExportedFolder, kind: Kind, atol: float) -> tuple[list[Example], float]:
+    """The outputs of `model.onnx` over the grid, and how far from them one may be to be surely within `atol` of the
+    original's: as much less as `model.onnx` itself differs.
+
+    Raises:
+        ValueError: `atol` is less than that.
+    """
+    with opened("onnxruntime", folder.path / MODEL_FILE) as session:
+        calls = [Example(feeds, session.run(feeds)) for feeds in grid(kind, DPRConfig.from_pretrained(folder.path))]
+    proofs = (variant.proof for variant in folder.manifest.variants if variant.file == MODEL_FILE)
+    differs = max(proof.largest_error for proof in proofs if proof)
+    if atol <= differs:
+        raise ValueError(f"atol is {atol}, and {MODEL_FILE} itself differs from the original by {differs:.1e}")
+    return calls, atol - differs
 
 
 def calibration_texts(file: str | Path | None) -> Texts:
     """The texts of a file, or the project's own.
 
     Raises:
-        OSError, ValueError: as `read_texts`.
+        OSError, ValueError: as `read_texts`; the message names the argument.
     """
-    return read_texts(CALIBRATION_FILE if file is None else Path(file))
+    try:
+        return read_texts(CALIBRATION_FILE if file is None else Path(file))
+    except OSError as error:
+        raise OSError(f"calibration {file} cannot be read: {error.strerror or error}") from None
+    except ValueError as error:
+        raise ValueError(f"calibration {error}") from None
+
+
+def readable(texts: Texts, kind: Kind) -> Texts:
+    """The rows that have what a kind of model reads.
+
+    Raises:
+        ValueError: there are none.
+    """
+    needed = [name for name in kind.columns if name != "title"]
+    rows = tuple(row for row in texts.rows if all(getattr(row, name).strip() for name in needed))
+    if not rows:
+        raise ValueError(f"calibration: no row has {' and '.join(needed)}, which a {kind.name} model reads")
+    return replace(texts, rows=rows)
 
 
 def installed_versions(names: Iterable[str]) -> dict[str, str]:

@@ -31,10 +31,17 @@ MOST_PARTS = 4
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What a recipe did: its settings, in words, and how many of ONNX Runtime's own operators it fused."""
+    """What a recipe did.
+
+    Attributes:
+        settings: its settings, in words.
+        fused: how many of ONNX Runtime's own operators it fused, by name.
+        more: whether other settings follow.
+    """
 
     settings: str = ""
     fused: dict[str, int] = field(default_factory=dict)
+    more: bool = False
 
 
 def fused(source: Path, output: Path, _: Sequence[Feeds]) -> Iterator[Made]:
@@ -43,7 +50,7 @@ def fused(source: Path, output: Path, _: Sequence[Feeds]) -> Iterator[Made]:
 
 def fp16(source: Path, output: Path, calls: Sequence[Feeds]) -> Iterator[Made]:
     large = to_fp16(source, output, calls[:RANGE_CALLS])
-    yield Made(f"LayerNorm in float32, and {len(large)} operators whose activations are large")
+    yield Made("LayerNorm in float32" + (f", and {len(large)} operators whose activations are large" if large else ""))
 
 
 def fused_fp16(source: Path, output: Path, calls: Sequence[Feeds]) -> Iterator[Made]:
@@ -57,7 +64,7 @@ def static_int8(source: Path, output: Path, calls: Sequence[Feeds]) -> Iterator[
     by_part = parts(onnx.load(source, load_external_data=False))
     heads = by_part.pop(HEADS, [])
     quantize_static_int8(source, output, calls, in_float=heads)
-    yield Made("heads in float32")
+    yield Made("heads in float32", more=True)
     with TemporaryDirectory() as folder:
         graph = Path(folder, "without.onnx")
 
@@ -70,7 +77,7 @@ def static_int8(source: Path, output: Path, calls: Sequence[Feeds]) -> Iterator[
         left = ranked[:count]
         names = [name for part in left for name in by_part[part]]
         quantize_static_int8(source, output, calls, in_float=heads + names)
-        yield Made(f"heads and {', '.join(left)} in float32")
+        yield Made(f"heads and {', '.join(left)} in float32", more=count < MOST_PARTS)
 
 
 def dynamic_int8(source: Path, output: Path, _: Sequence[Feeds]) -> Iterator[Made]:
@@ -80,7 +87,7 @@ def dynamic_int8(source: Path, output: Path, _: Sequence[Feeds]) -> Iterator[Mad
         counts = fuse(source, graph)
         heads = parts(onnx.load(graph)).get(HEADS, [])
         quantize_dynamic_int8(graph, output, in_float=heads)
-        yield Made("a scale for each activation; heads in float32", counts)
+        yield Made("a scale for each activation; heads in float32", counts, more=True)
         quantize_blockwise_int8(graph, output, in_float=heads)
         yield Made(f"a scale for each {BLOCK} numbers; heads in float32", counts)
 

@@ -6,7 +6,7 @@ The subjects of one set do not occur in the other. A user's own file replaces th
 
 import hashlib
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,10 +38,11 @@ class Texts:
 
 
 def read_texts(path: Path, limit: int = LIMIT) -> Texts:
-    """Read question, title and text from a .jsonl file, or from a .tsv file with these columns in this order.
+    """Read question, title and text from a .jsonl file, or from a .tsv file.
 
     Args:
-        path: JSON lines with any of the three fields, or tab-separated lines (a header line is skipped).
+        path: JSON lines with any of the three fields; or tab-separated lines of the three in this order, or, after a
+            header line that names any of them, in its order and with other columns (as DPR's own id, text, title).
         limit: of a longer file so many rows are drawn, by a fixed seed.
 
     Raises:
@@ -52,7 +53,7 @@ def read_texts(path: Path, limit: int = LIMIT) -> Texts:
         raise ValueError(f"{path} must end in .jsonl or .tsv")
     content = path.read_bytes()
     try:
-        lines = content.decode("utf-8").split("\n")
+        lines = content.decode("utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 text: {error}") from None
     rows = list(_from_json(lines, path) if path.suffix == ".jsonl" else _from_tabs(lines, path))
@@ -72,10 +73,13 @@ def _from_json(lines: list[str], path: Path) -> Iterator[Row]:
 
 
 def _from_tabs(lines: list[str], path: Path) -> Iterator[Row]:
+    names: Sequence[str] = COLUMNS
     for number, line in enumerate(lines, start=1):
         fields = line.rstrip("\r").split("\t")
-        if not line.strip() or tuple(fields) == COLUMNS:
-            continue
-        if len(fields) != len(COLUMNS):
-            raise ValueError(f"{path}, line {number}, has {len(fields)} columns, not {', '.join(COLUMNS)}")
-        yield Row(*fields)
+        if number == 1 and set(fields) & set(COLUMNS):
+            names = fields
+        elif line.strip():
+            if len(fields) != len(names):
+                raise ValueError(f"{path}, line {number}, has {len(fields)} columns, not {', '.join(names)}")
+            values = dict(zip(names, fields, strict=True))
+            yield Row(*(values.get(name, "") for name in COLUMNS))

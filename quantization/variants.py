@@ -23,6 +23,7 @@ from dpr_export.quantization.recipes import RECIPES, Made
 from dpr_export.quantization.speed import speedup
 from dpr_export.quantization.texts import JUDGING_FILE, Texts, read_texts
 from dpr_export.runtime.processors import usable_processors
+from dpr_export.runtime.progress import Step, silent
 from dpr_export.runtime.proof import errors, prove, relative_error
 from dpr_export.runtime.session import Feeds, Session, open_session
 
@@ -42,6 +43,7 @@ class Maker:
         calibration: the texts that scales are measured on.
         atol: the absolute part of the error allowed to what is not lossy.
         allow_loss: write a variant that misses a bound too, and say so in the manifest.
+        step: told of each step.
     """
 
     kind: Kind
@@ -51,6 +53,7 @@ class Maker:
     calibration: Texts
     atol: float
     allow_loss: bool = False
+    step: Step = silent
 
     def make(self, spec: VariantSpec, output: Path) -> Variant | None:
         """Write one variant's graph at `output`, unless it is `model.onnx` itself, and show what it is.
@@ -64,10 +67,14 @@ class Maker:
         """
         if spec.lossy:
             return self._lossy(spec, output)
-        fused = _last(self._recipe(spec, output)).fused if spec.recipe else {}
-        with _opened(spec, output) as session:
-            proof = prove(session, self.grid, self.atol)
-            times = self._speedup(spec, session)
+        what = (
+            f"make {spec.file}, and keep it if it is faster" if spec.recipe else f"prove {spec.file} on {spec.backend}"
+        )
+        with self.step(what):
+            fused = _last(self._recipe(spec, output)).fused if spec.recipe else {}
+            with _opened(spec, output) as session:
+                proof = prove(session, self.grid, self.atol)
+                times = self._speedup(spec, session)
         if times is not None and times < WORTH_KEEPING:
             output.unlink()
             return None
@@ -76,28 +83,28 @@ class Maker:
 
     def _lossy(self, spec: VariantSpec, output: Path) -> Variant:
         """Try the recipe's settings until the gate lets one pass; of those that fail, keep the best."""
+        kept, recipe = output.with_suffix(".best"), self._recipe(spec, output)
         best: tuple[float, Figures, Made] | None = None
-        kept = output.with_suffix(".best")
-        for made in self._recipe(spec, output):
-            with _opened(spec, output) as session:
-                figures = self._gate.judge(session)
+        what, made = f"make {spec.file}", Made(more=True)
+        while made.more and (best is None or best[0] > 0):
+            with self.step(what):
+                made = next(recipe)
+                with _opened(spec, output) as session:
+                    figures = self._gate.judge(session)
             lack = sum(_lack(figures[name], BOUNDS[name]) for name in short_of(figures))
             if best is None or lack < best[0]:
                 best = (lack, figures, made)
                 shutil.copyfile(output, kept)
-            if lack == 0:
-                break
-        assert best is not None  # a recipe yields at least once, or raises
+            what = f"make {spec.file} again, since {_short(figures)}"
+        assert best is not None
         kept.replace(output)
         _, figures, made = best
         missed = tuple(short_of(figures))
         if missed and not self.allow_loss:
             raise QuantizationError(
-                f"{spec.file} loses too much: "
-                + ", ".join(f"{name} is {figures[name]:.3f} and must be at least {BOUNDS[name]:.2f}" for name in missed)
-                + "; allow_loss (--allow-loss) writes it all the same"
+                f"{spec.file} loses too much: {_short(figures)}; allow_loss (--allow-loss) writes it all the same"
             )
-        with _opened(spec, output) as session:
+        with self.step(f"measure {spec.file}"), _opened(spec, output) as session:
             loss = Loss(
                 engine=session.engine,
                 shapes=tuple(call.shape for call in self.grid),
@@ -137,6 +144,13 @@ class Maker:
     def _gate(self) -> Gate:
         with opened(_REFERENCE, self.folder / MODEL_FILE) as reference:
             return Gate(self.kind, self.folder, reference, self._judging.rows)
+
+
+def _short(figures: Figures) -> str:
+    """Which figures miss their bounds, for people."""
+    return ", ".join(
+        f"{name} is {figures[name]:.3f} and must be at least {BOUNDS[name]:.2f}" for name in short_of(figures)
+    )
 
 
 def _lack(figure: float, bound: float) -> float:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, islice
+from numbers import Integral
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,13 +40,13 @@ def by_token_budget(lengths: Sequence[int], budget: int = BATCH_TOKENS) -> Itera
     at once.
 
     Raises:
-        ValueError: `budget` is below 1.
+        ValueError: `budget` is no integer, or below 1.
 
     >>> [batch.positions.tolist() for batch in by_token_budget([5, 1, 4], budget=8)]
     [[0], [2, 1]]
     """
-    if budget < 1:
-        raise ValueError(f"batch_tokens is {budget}, and must be at least 1")
+    if not isinstance(budget, Integral) or budget < 1:
+        raise ValueError(f"batch_tokens is {budget!r}, and must be an integer of at least 1")
     order = np.argsort(-np.asarray(lengths, dtype=np.int64), kind="stable")
     start = 0
     while start < len(order):

@@ -75,7 +75,9 @@ def _passages(file: str | None, titles: list[str], texts: list[str]) -> list[Pas
         raise typer.BadParameter("give --passages, or --title and --text, not both")
     if file is not None:
         with opened(file) as lines:
-            return read_passages(lines, file)
+            if not (read := read_passages(lines, file)):
+                raise ValueError(f"{file} holds no passages")
+        return read
     if not texts:
         raise typer.BadParameter("there are no passages: give --passages FILE.jsonl, or --title and --text")
     if titles and len(titles) != len(texts):

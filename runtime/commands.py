@@ -13,6 +13,7 @@ import typer
 
 # typer carries its own copy of click in some releases, so its class of usage errors is found by descent.
 _USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
+_INTERRUPTED = 130
 _EXPECTED = (OSError, ValueError, IndexError, TypeError, ImportError, RuntimeError)
 
 
@@ -24,11 +25,13 @@ def run_command(app: typer.Typer, name: str) -> NoReturn:
     try:
         code = app(standalone_mode=False)
         sys.stdout.flush()
+        if code == _INTERRUPTED:  # typer turns Ctrl-C into this
+            raise KeyboardInterrupt
     except _USAGE_ERROR as error:
         message = error.format_message() if hasattr(error, "format_message") else str(error)
         _fail(name, f"{message or 'arguments are missing'} (see {name} --help)", 2)
     except (KeyboardInterrupt, typer.Abort):
-        _fail(name, "interrupted", 130)
+        _fail(name, "interrupted", _INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

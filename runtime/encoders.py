@@ -6,7 +6,7 @@
 A text's vector does not depend on the texts beside it: batches only save padding.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -144,6 +144,8 @@ class DPRContextEncoder(_Encoder):
 def _strings(name: str, values: Sequence[Any], or_none: bool = False) -> list[Any]:
     if isinstance(values, str):
         raise TypeError(f"{name} is one string: give a list of strings")
+    if not isinstance(values, Iterable):
+        raise TypeError(f"{name} is of type {type(values).__name__}: give a list of strings")
     strings = list(values)
     for index, value in enumerate(strings):
         if not (isinstance(value, str) or (or_none and value is None)):

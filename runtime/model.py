@@ -76,8 +76,8 @@ class DPRModel:
             ImportError: the engine is not installed.
         """
         processors = os.cpu_count() or 1
-        if threads is not None and not 1 <= threads <= processors:
-            raise ValueError(f"threads is {threads}, and must be from 1 to the machine's {processors} processors")
+        if threads is not None and not (type(threads) is int and 1 <= threads <= processors):
+            raise ValueError(f"threads is {threads!r}, and must be from 1 to the machine's {processors} processors")
         if not (Path(folder) / MANIFEST_FILE).is_file():
             raise OSError(f"{folder} is not an exported folder. This command makes one: {command_that_makes(folder)}")
         opened = ExportedFolder.open(folder, verify=verify)

@@ -101,7 +101,7 @@ class OpenVinoSession:
         try:
             results = request.infer(feeds, share_inputs=True)
         except RuntimeError as error:
-            raise RuntimeError(f"OpenVINO failed: {str(error).strip().splitlines()[-1]}") from None
+            raise RuntimeError(f"OpenVINO failed: {_last_line(error)}") from None
         outputs = {name: results[name].copy() for name in self.output_names}
         idle.put(request)
         return outputs
@@ -116,7 +116,7 @@ class OpenVinoSession:
                 try:
                     model = self._core.compile_model(str(self._graph), "CPU", options)
                 except RuntimeError as error:
-                    raise RuntimeError(f"OpenVINO cannot load {self._graph}: {str(error).splitlines()[-1]}") from None
+                    raise RuntimeError(f"OpenVINO cannot load {self._graph}: {_last_line(error)}") from None
                 self._requests[streams] = LifoQueue()
                 self._models[streams] = model
             return self._models[streams]
@@ -125,6 +125,11 @@ class OpenVinoSession:
         with self._compiling:
             self._models = None
             self._requests = {streams: LifoQueue() for streams in self._requests}
+
+
+def _last_line(error: RuntimeError) -> str:
+    """Of OpenVINO's long messages, what went wrong."""
+    return next((line for line in reversed(str(error).splitlines()) if line.strip()), "it does not say why").strip()
 
 
 def _cache_folder(key: str) -> Path | None:

@@ -13,6 +13,7 @@ relevance, with one span each, unless told otherwise.
 
 from collections.abc import Iterator, Sequence
 from itertools import count
+from numbers import Integral
 from typing import Any, ClassVar, overload
 
 import numpy as np
@@ -121,8 +122,8 @@ class DPRReader(DPRModel):
             ("max_answer_length", max_answer_length),
             ("spans_per_passage", spans_per_passage),
         ):
-            if value < 1:
-                raise ValueError(f"{name} is {value}, and must be at least 1")
+            if not isinstance(value, Integral) or value < 1:
+                raise ValueError(f"{name} is {value!r}, and must be an integer of at least 1")
         one = isinstance(question, str)
         questions = [question] if isinstance(question, str) else question
         asked = _asked(questions, [titles] if one else titles, [texts] if one else texts)
@@ -200,9 +201,11 @@ def _cut(logits: RowLogits, length: int) -> RowLogits:
 
 def _asked(questions: list[str], titles: Any, texts: Any) -> list[Asked]:
     """Each question with its own titles and texts, checked."""
-    for name, given in (("titles", titles), ("texts", texts)):
+    for name, given in (("question", questions), ("titles", titles), ("texts", texts)):
         if isinstance(given, str):
             raise TypeError(f"{name} is one string: for a list of questions give a list of {name} for each")
+        if not isinstance(given, Sequence):
+            raise TypeError(f"{name} is of type {type(given).__name__}: give a list")
     if not len(questions) == len(titles) == len(texts):
         raise ValueError(
             f"there are {len(questions)} questions, {len(titles)} lists of titles and {len(texts)} lists of texts"

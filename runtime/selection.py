@@ -15,6 +15,7 @@ from dpr_export.runtime.session import SESSION_CLASSES
 
 DEVICES = ("cpu",)
 EXTRAS = {"onnxruntime": "cpu", "openvino": "openvino"}
+_FIRST = "the first in order of preference that this folder holds and this machine can run"
 SLOW_INT8 = (
     "this processor has no instructions for INT8 products (VNNI, or ARM's dot product): INT8 may be slower than fp32"
 )
@@ -92,9 +93,10 @@ def _problem(spec: VariantSpec, variant: Variant, device: str, named: bool) -> s
 
 
 def _reason(variant: Variant, backend: str, precision: str, passed_over: list[str]) -> str:
+    why = "" if "auto" not in (backend, precision) else f": {_FIRST}"
     lines = [
         f"{variant.file} ({variant.backend} {variant.precision}), asked for as backend={backend}, "
-        f"precision={precision}: the first in order of preference that this folder holds and this machine can run"
+        f"precision={precision}{why}"
     ]
     lines += [f"passed over: {each}" for each in passed_over]
     if variant.precision == "int8" and int8_products() is False:

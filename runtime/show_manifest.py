@@ -21,8 +21,8 @@ LABELS = {
     "same_span_alone": "alone, same span",
 }
 LEGEND = (
-    "kept of fp32, on texts that were not calibrated with; alone: the same text alone and in a batch, least cosine or "
-    "same span; speed: times model.onnx on the same engine, one text of 128 tokens"
+    "What is kept of fp32, on texts that were not calibrated with. alone: the same text alone and in a batch.\n"
+    "speed: times as fast as model.onnx on the same engine, one text of 128 tokens."
 )
 
 
@@ -62,7 +62,7 @@ def show_variants(console: Console, manifest: Manifest) -> None:
     if lossy := [(variant, variant.loss) for variant in manifest.variants if variant.loss]:
         console.print()
         console.print(_table(lossy), highlight=False)
-        console.print(LEGEND, style="dim", highlight=False)
+        console.print(LEGEND, style="dim", highlight=False, soft_wrap=True)
         for variant, loss in lossy:
             console.print(f"[bold]{plain(variant.file)}[/]: {plain(loss.settings)}", highlight=False, soft_wrap=True)
             if not variant.proved:
@@ -70,18 +70,25 @@ def show_variants(console: Console, manifest: Manifest) -> None:
 
 
 def _table(lossy: list[tuple[Variant, Loss]]) -> Table:
-    names = list(lossy[0][1].figures)
+    names = list(dict.fromkeys(name for _, loss in lossy for name in loss.figures))
     table = Table("", *(LABELS.get(name, name) for name in names), "speed", box=None, pad_edge=False)
     for variant, loss in lossy:
         table.add_row(
             plain(f"{variant.backend} {variant.precision}"),
-            *(f"[red]{loss.figures[n]:.3f}[/]" if n in loss.missed else f"{loss.figures[n]:.3f}" for n in names),
+            *(_figure(loss, name) for name in names),
             f"{variant.speedup:.2f}x" if variant.speedup else "-",
         )
     table.add_row("at least", *(f"{BOUNDS[name]:.2f}" if name in BOUNDS else "-" for name in names), "", style="dim")
     for column in table.columns[1:]:
         column.justify = "right"
     return table
+
+
+def _figure(loss: Loss, name: str) -> str:
+    if name not in loss.figures:
+        return "-"
+    shown = f"{loss.figures[name]:.3f}"
+    return f"[red]{shown}[/]" if name in loss.missed else shown
 
 
 def _why_not(loss: Loss) -> str:

@@ -83,6 +83,7 @@ def edited(*path: str | int, value: Any) -> str:
         (edited("files", "", value={"bytes": 1, "sha256": ""}), "which is not a path within"),
         (edited("files", "config.json", value={"bytes": -1}), "lacks files.config.json.sha256"),
         (edited("variants", value=[]), "names no variants"),
+        (edited("kind", value="zz"), "kind is 'zz', and must be one of: question, context, reader"),
         (edited("variants", 0, "proof", "atol", value=float("inf")), "Infinity is no number that can be compared"),
         (MANIFEST.to_json().replace('"golden.npz"', '"gold.npz"'), "does not list golden.npz"),
         ("[" * 100_000, "is not JSON"),

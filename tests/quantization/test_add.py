@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from dpr_export.models.folder import ExportedFolder, file_record
+from dpr_export.models.folder import ExportedFolder, file_record, only_writer
 from dpr_export.models.golden import read_golden
 from dpr_export.models.kinds import KINDS
 from dpr_export.models.manifest import MANIFEST_FILE, Manifest
@@ -130,7 +130,7 @@ def test_an_error_in_the_second_variant_leaves_every_byte_as_it_was(
 
     with pytest.raises(type(error)):
         add_variants(folder, precisions=["fp16", "int8"], backends=["onnxruntime"], step=step)
-    assert steps == [f"make {ORT_FP16}", f"make {ORT_INT8}"]
+    assert steps == [f"make {ORT_FP16}", f"measure {ORT_FP16}", f"make {ORT_INT8}"]
     assert content(folder) == before
 
 
@@ -247,6 +247,85 @@ def test_a_damaged_folder_gets_no_variants(plain: Callable[..., Path]) -> None:
     with pytest.raises(ValueError, match=r"is damaged: onnx/model\.onnx has SHA-256"):
         add_variants(folder, precisions=["fp16"])
     assert content(folder) == before
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("how", ["lost", "cut", "changed"])
+def test_a_variant_that_is_lost_or_damaged_is_made_again(plain: Callable[..., Path], how: str) -> None:
+    folder, asked = plain(), {"precisions": ["fp16"], "backends": ["onnxruntime"]}
+    first = add_variants(folder, **asked)
+    graph = folder / ORT_FP16
+    if how == "lost":
+        graph.unlink()
+    else:
+        graph.write_bytes(graph.read_bytes()[:-9] + (b"" if how == "cut" else b"others..."))
+    again = add_variants(folder, **asked)
+    assert files_of(again) == files_of(first)
+    assert ExportedFolder.open(folder, verify=True).manifest == again
+
+
+@pytest.mark.usefixtures("quick")
+def test_only_one_process_at_a_time_adds_variants(plain: Callable[..., Path]) -> None:
+    folder = plain()
+    before = content(folder)
+    command = [Path(sys.executable).with_name("dpr-export"), folder, "--precision", "fp16"]
+    with only_writer(folder):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"dpr-export: {folder} is being changed by another process: wait until it is done" in done.stderr
+    assert content(folder) == before
+    add_variants(folder, precisions=["fp16"], backends=["onnxruntime"])
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_folder_that_is_replaced_meanwhile_gets_no_variants_of_the_old_one(
+    plain: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = plain()
+    manifest = ExportedFolder.open(folder).manifest
+    other = replace(manifest, source=replace(manifest.source, sha256="0" * 64))
+
+    def replaced(source: Path, output: Path, calls: Sequence[Feeds]) -> Iterator[Made]:
+        yield from fused_fp16(source, output, calls)
+        (folder / MANIFEST_FILE).write_text(other.to_json())
+
+    fused_fp16 = RECIPES["fused_fp16"]
+    monkeypatch.setitem(RECIPES, "fused_fp16", lambda *given: iter(list(replaced(*given))))
+    with pytest.raises(QuantizationError, match="was replaced meanwhile: nothing is added to it"):
+        add_variants(folder, precisions=["fp16"], backends=["onnxruntime"])
+    assert ExportedFolder.open(folder, verify=True).manifest == other
+    assert not (folder / ORT_FP16).exists()
+    assert hidden(folder) == []
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_reference_may_not_be_further_off_than_is_allowed(plain: Callable[..., Path]) -> None:
+    folder = plain()
+    differs = max(v.proof.largest_error for v in ExportedFolder.read(folder).manifest.variants if v.file == MODEL_FILE)
+    with pytest.raises(ValueError, match=r"atol is .*, and onnx/model\.onnx itself differs from the original by"):
+        add_variants(folder, precisions=["fp16"], backends=["onnxruntime"], atol=differs / 2)
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            '{"title": "only a title", "text": "and a text"}\n',
+            "calibration: no row has question, which a question model",
+        ),
+        ("[]", r"calibration .*own\.jsonl, line 1, is no JSON object"),
+        (None, r"calibration .*own\.jsonl cannot be read: No such file or directory"),
+    ],
+)
+def test_texts_that_cannot_calibrate_are_refused_at_once(
+    plain: Callable[..., Path], tmp_path: Path, content: str | None, message: str
+) -> None:
+    file = tmp_path / "own.jsonl"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises((ValueError, OSError), match=message):
+        add_variants(plain(), precisions=["int8"], calibration=file)
 
 
 @pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="root may write everywhere")

@@ -28,6 +28,13 @@ def test_json_lines_and_tabs_give_the_same_rows(tmp_path: Path) -> None:
     assert read_texts(tmp_path / "a.jsonl").rows == read_texts(tmp_path / "a.tsv").rows == expected
 
 
+def test_a_header_names_the_columns_and_a_byte_order_mark_is_none_of_them(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_text("\ufeffid\ttext\ttitle\n1\tx\tt\n")
+    assert read_texts(tmp_path / "a.tsv").rows == (Row("", "t", "x"),)
+    (tmp_path / "a.jsonl").write_text('\ufeff{"text": "x"}\n')
+    assert read_texts(tmp_path / "a.jsonl").rows == (Row("", "", "x"),)
+
+
 def test_of_a_long_file_the_same_rows_are_drawn_each_time(tmp_path: Path) -> None:
     (tmp_path / "a.tsv").write_text("".join(f"q{number}\tt\tx\n" for number in range(1000)))
     drawn = read_texts(tmp_path / "a.tsv", limit=10)

@@ -33,7 +33,7 @@ def test_no_batch_could_take_the_row_that_opens_the_next(lengths: list[int], bud
 
 
 def test_a_budget_below_one_is_refused() -> None:
-    with pytest.raises(ValueError, match="batch_tokens is 0, and must be at least 1"):
+    with pytest.raises(ValueError, match="batch_tokens is 0, and must be an integer of at least 1"):
         list(by_token_budget([1], 0))
 
 

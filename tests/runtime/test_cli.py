@@ -177,6 +177,7 @@ def test_every_error_is_one_line(tiny: dict[str, Path], tmp_path: Path) -> None:
     assert 'line 1, needs the string "text"' in error_of(*ask, "--passages", bad)
     assert "line 1, is not JSON" in error_of(*ask, "--passages", broken)
     assert "No such file" in error_of(*ask, "--passages", tmp_path / "none.jsonl")
+    assert "/dev/null holds no passages" in error_of(*ask, "--passages", "/dev/null")
     assert "there are no passages" in error_of(*ask, code=2)
     assert "--title is given 1 times and --text 2 times" in error_of(
         *ask, "--title", "t", "--text", "a", "--text", "b", code=2

@@ -116,6 +116,8 @@ def test_another_kind_of_model_is_refused(tiny: dict[str, Path]) -> None:
         ({"device": "cuda"}, "device is 'cuda', and must be one of: cpu"),
         ({"threads": 100_000}, "threads is 100000, and must be from 1 to"),
         ({"threads": 0}, "threads is 0, and must be from 1 to"),
+        ({"threads": "2"}, "threads is '2', and must be from 1 to"),
+        ({"threads": True}, "threads is True, and must be from 1 to"),
     ],
 )
 def test_an_option_that_cannot_be_had_is_refused(tiny: dict[str, Path], option: dict, message: str) -> None:

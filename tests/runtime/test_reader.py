@@ -133,7 +133,7 @@ def test_a_string_is_a_list_of_one_passage(reader: DPRReader) -> None:
     [
         ((QUESTION, [], []), {}, "texts is empty"),
         ((QUESTION, ["t"], ["a", "b"]), {}, "titles has 1 entries and texts 2"),
-        ((QUESTION, ["t"], ["a"]), {"top_k": 0}, "top_k is 0, and must be at least 1"),
+        ((QUESTION, ["t"], ["a"]), {"top_k": 0}, "top_k is 0, and must be an integer of at least 1"),
         ((QUESTION, ["t"], ["a"]), {"max_answer_length": -1}, "max_answer_length is -1"),
         ((QUESTION, ["t"], ["a"]), {"spans_per_passage": 0}, "spans_per_passage is 0"),
         ((["q", "r"], [["t"]], [["a"]]), {}, "there are 2 questions, 1 lists of titles"),
