@@ -27,9 +27,11 @@ from benchmarks.parts import FULL, PARTS, QUICK
 from benchmarks.place import BASE, TINY, Place
 from benchmarks.tables import show
 from benchmarks.workers import ROOT, WorkerError
+from dpr_export.models.kinds import KINDS
 from dpr_export.runtime.processors import usable_processors
 
 LIMITS = "limits"
+BY_KIND = ("model-calls", LIMITS)
 LIMITED_KINDS = ("question", "reader")
 SAVED = Path(__file__).parent / "results" / "cpu.json"
 _PACKAGES = "dpr-export torch transformers onnxruntime openvino nncf ctranslate2 numpy".split()
@@ -43,7 +45,7 @@ def main() -> None:
         plan = replace(plan, rounds=dict.fromkeys(plan.rounds, given.rounds))
     threads = usable_processors()
     results: dict[str, Any] = {"about": about(given.quick, threads)}
-    parts = given.only or [*PARTS, LIMITS]
+    parts, kinds = given.only or [*PARTS, LIMITS], given.kind or [*KINDS]
     progress = Console(stderr=True)
     with progress.status("start") as status:
 
@@ -52,17 +54,33 @@ def main() -> None:
 
         for part in PARTS:
             if part in parts:
-                results[part] = PARTS[part](place, plan, threads, say)
+                results[part] = PARTS[part](place, replace(plan, kinds=kinds), threads, say)
         if LIMITS in parts:
             say("limits")
-            results[LIMITS] = {kind: limits(place, kind, threads) for kind in LIMITED_KINDS}
+            results[LIMITS] = {kind: limits(place, kind, threads) for kind in LIMITED_KINDS if kind in kinds}
     found = bars(results)
-    results["bars"] = [{**asdict(bar), "kept": bar.kept} for bar in found]
     for path in filter(None, (given.json, SAVED if given.save else None)):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        save(results, path)
     console = Console()
     show(results, found, console if console.is_terminal else Console(width=100))
+
+
+def save(results: dict[str, Any], path: Path) -> None:
+    """Write results into a file, beside the parts and kinds of earlier runs that it holds; all on one machine.
+
+    Raises:
+        ValueError: the file is of another machine or of other versions.
+    """
+    held = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    same = ("processor", "threads", "versions", "quick")
+    if held and any(held["about"][name] != results["about"][name] for name in same):
+        raise ValueError(f"{path} is of another machine, or of other versions: remove it first")
+    merged = {name: {**held.get(name, {}), **part} if name in BY_KIND else part for name, part in results.items()}
+    merged = {**held, **merged}
+    merged["about"]["load"] = max(one["about"]["load"] for one in (held or results, results))
+    merged["bars"] = [{**asdict(bar), "kept": bar.kept} for bar in bars(merged)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(merged, indent=1) + "\n", encoding="utf-8")
 
 
 def _arguments() -> argparse.Namespace:
@@ -70,6 +88,9 @@ def _arguments() -> argparse.Namespace:
     default = Path(tempfile.gettempdir(), "dpr-export-bench")
     parser.add_argument("--work", type=Path, default=default, help=f"working folder ({default})")
     parser.add_argument("--only", action="append", choices=[*PARTS, LIMITS], help="a part to run (all); repeatable")
+    parser.add_argument(
+        "--kind", action="append", choices=[*KINDS], help="of the model calls and limits (all); repeatable"
+    )
     parser.add_argument("--rounds", type=int, help="timed calls of each contender per shape (15 down to 5, by shape)")
     parser.add_argument(
         "--quick", action="store_true", help="tiny models and few rounds: whether it works, not how fast"
@@ -78,7 +99,7 @@ def _arguments() -> argparse.Namespace:
         "--peer-env", type=Path, help="a virtual environment that has the peer (made in the work folder)"
     )
     parser.add_argument("--json", type=Path, help="write the results to this file")
-    parser.add_argument("--save", action="store_true", help=f"write them to {SAVED.relative_to(ROOT)}")
+    parser.add_argument("--save", action="store_true", help=f"write them into {SAVED.relative_to(ROOT)}")
     given = parser.parse_args()
     if given.rounds is not None and given.rounds < 1:
         parser.error(f"--rounds is {given.rounds}, and must be at least 1")

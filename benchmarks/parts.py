@@ -31,12 +31,14 @@ class Plan:
         passages: how many passages of mixed lengths are encoded.
         passes: how often they are.
         answers: how often `answer` is called, over how many passages.
+        kinds: the kinds of model whose calls are timed.
     """
 
     rounds: dict[tuple[int, int], int]
     passages: int = 1000
     passes: int = 3
     answers: tuple[int, int] = (3, 50)
+    kinds: Sequence[str] = tuple(KINDS)
 
 
 FULL = Plan({(1, 16): 15, (1, 128): 11, (8, 128): 7, (16, 256): 5})
@@ -46,7 +48,7 @@ QUICK = Plan(dict.fromkeys(SHAPES, 3), passages=60, passes=2, answers=(2, 6))
 def model_calls(place: Place, plan: Plan, threads: int, say: Say) -> Records:
     """The model call alone: tokens in, vectors or logits out."""
     results: Records = {}
-    for kind in KINDS:
+    for kind in plan.kinds:
         rows = {contender.name: contender for contender in CONTENDERS}
         with team(place, kind, rows, threads, say) as loaded:
             shapes: Records = {}

@@ -6,7 +6,7 @@ another, the parts that its error comes from left in float32, found by leaving o
 float32: they cost nothing, and all of the answer goes through them.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -44,23 +44,26 @@ class Made:
     more: bool = False
 
 
-def fused(source: Path, output: Path, _: Sequence[Feeds]) -> Iterator[Made]:
+Settings = Generator[Made, None, None]
+
+
+def fused(source: Path, output: Path, _: Sequence[Feeds]) -> Settings:
     yield Made("", fuse(source, output))
 
 
-def fp16(source: Path, output: Path, calls: Sequence[Feeds]) -> Iterator[Made]:
+def fp16(source: Path, output: Path, calls: Sequence[Feeds]) -> Settings:
     large = to_fp16(source, output, calls[:RANGE_CALLS])
     yield Made("LayerNorm in float32" + (f", and {len(large)} operators whose activations are large" if large else ""))
 
 
-def fused_fp16(source: Path, output: Path, calls: Sequence[Feeds]) -> Iterator[Made]:
+def fused_fp16(source: Path, output: Path, calls: Sequence[Feeds]) -> Settings:
     with TemporaryDirectory() as folder:
         counts = fuse(source, Path(folder, "fused.onnx"), device="cuda")
         (made,) = fp16(Path(folder, "fused.onnx"), output, calls)
     yield Made(made.settings, counts)
 
 
-def static_int8(source: Path, output: Path, calls: Sequence[Feeds]) -> Iterator[Made]:
+def static_int8(source: Path, output: Path, calls: Sequence[Feeds]) -> Settings:
     by_part = parts(onnx.load(source, load_external_data=False))
     heads = by_part.pop(HEADS, [])
     quantize_static_int8(source, output, calls, in_float=heads)
@@ -80,7 +83,7 @@ def static_int8(source: Path, output: Path, calls: Sequence[Feeds]) -> Iterator[
         yield Made(f"heads and {', '.join(left)} in float32", more=count < MOST_PARTS)
 
 
-def dynamic_int8(source: Path, output: Path, _: Sequence[Feeds]) -> Iterator[Made]:
+def dynamic_int8(source: Path, output: Path, _: Sequence[Feeds]) -> Settings:
     """Scales for each tensor, the faster; then, where that loses too much, scales for each block of 128 numbers."""
     with TemporaryDirectory() as folder:
         graph = Path(folder, "fused.onnx")
@@ -92,7 +95,7 @@ def dynamic_int8(source: Path, output: Path, _: Sequence[Feeds]) -> Iterator[Mad
         yield Made(f"a scale for each {BLOCK} numbers; heads in float32", counts)
 
 
-Recipe = Callable[[Path, Path, Sequence[Feeds]], Iterator[Made]]
+Recipe = Callable[[Path, Path, Sequence[Feeds]], Settings]
 RECIPES: dict[str, Recipe] = {
     "fused": fused,
     "fp16": fp16,

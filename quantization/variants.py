@@ -7,7 +7,7 @@ settings until one does.
 
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
@@ -19,7 +19,7 @@ from dpr_export.models.manifest import Loss, Variant
 from dpr_export.models.variants import BOUNDS, MODEL_FILE, VariantSpec, short_of
 from dpr_export.quantization.errors import QuantizationError
 from dpr_export.quantization.gate import Figures, Gate, tokenized
-from dpr_export.quantization.recipes import RECIPES, Made
+from dpr_export.quantization.recipes import RECIPES, Made, Settings
 from dpr_export.quantization.speed import speedup
 from dpr_export.quantization.texts import JUDGING_FILE, Texts, read_texts
 from dpr_export.runtime.processors import usable_processors
@@ -83,20 +83,19 @@ class Maker:
 
     def _lossy(self, spec: VariantSpec, output: Path) -> Variant:
         """Try the recipe's settings until the gate lets one pass; of those that fail, keep the best."""
-        kept, recipe = output.with_suffix(".best"), self._recipe(spec, output)
-        best: tuple[float, Figures, Made] | None = None
-        what, made = f"make {spec.file}", Made(more=True)
-        while made.more and (best is None or best[0] > 0):
-            with self.step(what):
-                made = next(recipe)
-                with _opened(spec, output) as session:
-                    figures = self._gate.judge(session)
-            lack = sum(_lack(figures[name], BOUNDS[name]) for name in short_of(figures))
-            if best is None or lack < best[0]:
-                best = (lack, figures, made)
-                shutil.copyfile(output, kept)
-            what = f"make {spec.file} again, since {_short(figures)}"
-        assert best is not None
+        kept, best = output.with_suffix(".best"), (float("inf"), Figures(), Made())
+        what, more = f"make {spec.file}", True
+        with closing(self._recipe(spec, output)) as recipe:
+            while more and best[0] > 0:
+                with self.step(what):
+                    made = next(recipe)
+                    with _opened(spec, output) as session:
+                        figures = self._gate.judge(session)
+                lack = sum(_lack(figures[name], BOUNDS[name]) for name in short_of(figures))
+                if lack < best[0]:
+                    best = (lack, figures, made)
+                    shutil.copyfile(output, kept)
+                what, more = f"make {spec.file} again, since {_short(figures)}", made.more
         kept.replace(output)
         _, figures, made = best
         missed = tuple(short_of(figures))
@@ -120,7 +119,7 @@ class Maker:
         proved = _runs_here(spec) and not missed
         return Variant(spec.backend, spec.precision, spec.file, None, loss, proved, made.fused, times)
 
-    def _recipe(self, spec: VariantSpec, output: Path) -> Iterator[Made]:
+    def _recipe(self, spec: VariantSpec, output: Path) -> Settings:
         return RECIPES[spec.recipe or ""](self.folder / MODEL_FILE, output, self._calls)
 
     def _speedup(self, spec: VariantSpec, session: Session) -> float | None:

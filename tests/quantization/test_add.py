@@ -272,7 +272,7 @@ def test_only_one_process_at_a_time_adds_variants(plain: Callable[..., Path]) ->
     with only_writer(folder):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert f"dpr-export: {folder} is being changed by another process: wait until it is done" in done.stderr
+    assert f"dpr-export: {folder} is being changed by another process: try again when that is done" in done.stderr
     assert content(folder) == before
     add_variants(folder, precisions=["fp16"], backends=["onnxruntime"])
 
@@ -286,11 +286,12 @@ def test_a_folder_that_is_replaced_meanwhile_gets_no_variants_of_the_old_one(
     other = replace(manifest, source=replace(manifest.source, sha256="0" * 64))
 
     def replaced(source: Path, output: Path, calls: Sequence[Feeds]) -> Iterator[Made]:
-        yield from fused_fp16(source, output, calls)
+        made = list(fused_fp16(source, output, calls))
         (folder / MANIFEST_FILE).write_text(other.to_json())
+        yield from made
 
     fused_fp16 = RECIPES["fused_fp16"]
-    monkeypatch.setitem(RECIPES, "fused_fp16", lambda *given: iter(list(replaced(*given))))
+    monkeypatch.setitem(RECIPES, "fused_fp16", replaced)
     with pytest.raises(QuantizationError, match="was replaced meanwhile: nothing is added to it"):
         add_variants(folder, precisions=["fp16"], backends=["onnxruntime"])
     assert ExportedFolder.open(folder, verify=True).manifest == other
