@@ -46,6 +46,9 @@ def main() -> None:
     threads = usable_processors()
     results: dict[str, Any] = {"about": about(given.quick, threads)}
     parts, kinds = given.only or [*PARTS, LIMITS], given.kind or [*KINDS]
+    files = [path for path in (given.json, SAVED if given.save else None) if path]
+    for path in files:
+        earlier(results["about"], path)  # which would fail after all the work otherwise
     progress = Console(stderr=True)
     with progress.status("start") as status:
 
@@ -59,7 +62,7 @@ def main() -> None:
             say("limits")
             results[LIMITS] = {kind: limits(place, kind, threads) for kind in LIMITED_KINDS if kind in kinds}
     found = bars(results)
-    for path in filter(None, (given.json, SAVED if given.save else None)):
+    for path in files:
         save(results, path)
     console = Console()
     show(results, found, console if console.is_terminal else Console(width=100))
@@ -69,18 +72,27 @@ def save(results: dict[str, Any], path: Path) -> None:
     """Write results into a file, beside the parts and kinds of earlier runs that it holds; all on one machine.
 
     Raises:
-        ValueError: the file is of another machine or of other versions.
+        ValueError: as `earlier`.
     """
-    held = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    same = ("processor", "threads", "versions", "quick")
-    if held and any(held["about"][name] != results["about"][name] for name in same):
-        raise ValueError(f"{path} is of another machine, or of other versions: remove it first")
+    held = earlier(results["about"], path)
     merged = {name: {**held.get(name, {}), **part} if name in BY_KIND else part for name, part in results.items()}
     merged = {**held, **merged}
     merged["about"]["load"] = max(one["about"]["load"] for one in (held or results, results))
     merged["bars"] = [{**asdict(bar), "kept": bar.kept} for bar in bars(merged)]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(merged, indent=1) + "\n", encoding="utf-8")
+
+
+def earlier(about: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The results that a file holds, which must be of this machine.
+
+    Raises:
+        ValueError: they are of another machine or of other versions.
+    """
+    held: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if held and any(held["about"][name] != about[name] for name in ("processor", "threads", "versions", "quick")):
+        raise ValueError(f"{path} is of another machine, or of other versions: remove it first")
+    return held
 
 
 def _arguments() -> argparse.Namespace:
