@@ -32,7 +32,7 @@ from rich.table import Table
 
 from benchmarks import texts as strings
 from benchmarks.contenders import BASELINE, CONTENDERS
-from benchmarks.cpu import about
+from benchmarks.cpu import about, earlier
 from benchmarks.making import made
 from benchmarks.parts import feeds_of
 from benchmarks.place import BASE, TINY, Place
@@ -223,12 +223,15 @@ def main() -> None:
     parser.add_argument("--calls", type=int, help=f"calls of each process ({Plan().calls:,}); more to look for leaks")
     parser.add_argument("--quick", action="store_true", help="tiny models and few calls: whether it works")
     parser.add_argument("--json", type=Path, help="write the results to this file")
-    parser.add_argument("--save", action="store_true", help=f"write them to {SAVED.relative_to(ROOT)}")
+    parser.add_argument("--save", action="store_true", help=f"write them into {SAVED.relative_to(ROOT)}")
     given = parser.parse_args()
     plan = Plan(max(10, given.calls or (40 if given.quick else Plan().calls)), 1 if given.quick else Plan().starts)
     place = Place(given.work.resolve(), TINY if given.quick else BASE, given.work / "peer")
     threads = usable_processors()
     results: Records = {"about": about(given.quick, threads), "plan": plan._asdict(), "kinds": {}}
+    files = [path for path in (given.json, SAVED if given.save else None) if path]
+    for path in files:
+        earlier(results["about"], path)  # which would fail after all the work otherwise
     progress = Console(stderr=True)
     with progress.status("start") as status:
 
@@ -238,9 +241,13 @@ def main() -> None:
         for kind in given.kind or (QUESTION.name, READER.name):
             parts = [part for part in PARTS if part in (given.only or PARTS)]
             results["kinds"][kind] = {part: PARTS[part](place, kind, plan, threads, say) for part in parts}
-    for path in filter(None, (given.json, SAVED if given.save else None)):
+    for path in files:
+        held = earlier(results["about"], path).get("kinds", {})
+        kinds = {
+            kind: {**held.get(kind, {}), **results["kinds"].get(kind, {})} for kind in {**held, **results["kinds"]}
+        }
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        path.write_text(json.dumps({**results, "kinds": kinds}, indent=1) + "\n", encoding="utf-8")
     for kind, parts in results["kinds"].items():
         for part, records in parts.items():
             show(f"{kind}: {part}", records, Console() if Console().is_terminal else Console(width=100))
