@@ -103,6 +103,7 @@ def test_a_checkpoint_becomes_a_folder_with_int8_and_the_table_has_its_figures_a
     assert f"make {ORT_INT8} ...\ndone: make {ORT_INT8} " in done.stderr
     assert {line.split()[0] for line in done.stderr.splitlines()} <= {
         "load",
+        "measure",
         "done:",
         "trace",
         "run",
@@ -190,13 +191,13 @@ def test_what_is_there_already_is_one_line_with_the_option_that_makes_it_again(
             "precision int8 is made for openvino, onnxruntime, not for tensorrt",
         ),
         (("--precision",), 2, "Option '--precision' requires an argument"),
-        (("--precision", "int8", "--calibration", "none.jsonl"), 1, "No such file or directory: 'none.jsonl'"),
-        (("--precision", "int8", "--calibration", "folder.jsonl"), 1, "Is a directory: 'folder.jsonl'"),
+        (("--precision", "int8", "--calibration", "none.jsonl"), 1, "calibration none.jsonl cannot be read: No such file or directory"),
+        (("--precision", "int8", "--calibration", "folder.jsonl"), 1, "calibration folder.jsonl cannot be read: Is a directory"),
         (("--precision", "int8", "--calibration", "empty.jsonl"), 1, "empty.jsonl has no rows"),
         (("--precision", "int8", "--calibration", "bad.jsonl"), 1, "bad.jsonl, line 2, is not JSON"),
         (("--precision", "int8", "--calibration", "bad.tsv"), 1, "bad.tsv, line 1, has 2 columns, not question"),
         (("--precision", "int8", "--calibration", "texts.csv"), 1, "texts.csv must end in .jsonl or .tsv"),
-        (("--calibration", "none.jsonl"), 1, "No such file or directory: 'none.jsonl'"),
+        (("--calibration", "none.jsonl"), 1, "calibration none.jsonl cannot be read: No such file or directory"),
     ],
 )
 @pytest.mark.parametrize("exported", [False, True])

@@ -45,7 +45,7 @@ def recipe(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[float]]:
             for noise in amounts:
                 spoil(source, output, noise)
                 tried.append(noise)
-                yield Made(f"noise {noise}")
+                yield Made(f"noise {noise}", more=len(tried) < len(amounts))
 
         monkeypatch.setitem(RECIPES, "dynamic_int8", noisy)
         return tried
