@@ -191,13 +191,13 @@ def test_what_is_there_already_is_one_line_with_the_option_that_makes_it_again(
             "precision int8 is made for openvino, onnxruntime, not for tensorrt",
         ),
         (("--precision",), 2, "Option '--precision' requires an argument"),
-        (("--precision", "int8", "--calibration", "none.jsonl"), 1, "calibration none.jsonl cannot be read: No such file or directory"),
-        (("--precision", "int8", "--calibration", "folder.jsonl"), 1, "calibration folder.jsonl cannot be read: Is a directory"),
+        (("--precision", "int8", "--calibration", "none.jsonl"), 1, "calibration none.jsonl cannot be read"),
+        (("--precision", "int8", "--calibration", "folder.jsonl"), 1, "calibration folder.jsonl cannot be read"),
         (("--precision", "int8", "--calibration", "empty.jsonl"), 1, "empty.jsonl has no rows"),
         (("--precision", "int8", "--calibration", "bad.jsonl"), 1, "bad.jsonl, line 2, is not JSON"),
         (("--precision", "int8", "--calibration", "bad.tsv"), 1, "bad.tsv, line 1, has 2 columns, not question"),
         (("--precision", "int8", "--calibration", "texts.csv"), 1, "texts.csv must end in .jsonl or .tsv"),
-        (("--calibration", "none.jsonl"), 1, "calibration none.jsonl cannot be read: No such file or directory"),
+        (("--calibration", "none.jsonl"), 1, "calibration none.jsonl cannot be read"),
     ],
 )
 @pytest.mark.parametrize("exported", [False, True])
