@@ -20,7 +20,7 @@ from dpr_export.models.config import DPRConfig
 from dpr_export.models.kinds import READER, Kind
 from dpr_export.quantization.texts import Row
 from dpr_export.runtime.answers import Answer
-from dpr_export.runtime.batching import BATCH_TOKENS, Rows, run_rows
+from dpr_export.runtime.batching import Rows, run_rows
 from dpr_export.runtime.reader import DPRReader
 from dpr_export.runtime.session import Feeds, Session
 
@@ -92,7 +92,7 @@ class Gate:
         }
 
     def _answers(
-        self, session: Session, passages: int = PASSAGES, batch_tokens: int = BATCH_TOKENS
+        self, session: Session, passages: int = PASSAGES, batch_tokens: int | None = None
     ) -> list[list[Answer]]:
         """The answers to each question from its own passage, which is the first, and from those after it."""
         texts = self._texts
@@ -114,10 +114,8 @@ def _vectors(session: Session, rows: Sequence[Feeds]) -> Vectors:
     """Each text's vector, from batches in which it is padded."""
     ids = [row["input_ids"][0].tolist() for row in rows]
     types = [row["token_type_ids"][0].tolist() for row in rows]
-    batches = [
-        (batch.positions, out["pooler_output"])
-        for batch, out in run_rows(session.run_all, [Rows(0, ids, types)], pad_token_id=0)
-    ]
+    runs = run_rows(session.run_all, [Rows(0, ids, types)], pad_token_id=0, batch_tokens=session.batch_tokens)
+    batches = [(batch.positions, outputs["pooler_output"]) for batch, outputs in runs]
     vectors = np.empty((len(rows), batches[0][1].shape[1]), np.float32)
     for positions, found in batches:
         vectors[positions] = found

@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 
 from dpr_export.runtime.session import Feeds, Outputs
 
-BATCH_TOKENS = 1024
-
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -33,7 +31,7 @@ class Batch:
     length: int
 
 
-def by_token_budget(lengths: Sequence[int], budget: int = BATCH_TOKENS) -> Iterator[Batch]:
+def by_token_budget(lengths: Sequence[int], budget: int) -> Iterator[Batch]:
     """Yield batches whose padded size, rows x longest row, stays within `budget` tokens; longest rows first.
 
     A single row longer than the budget makes a batch of its own. Longest first, so that memory that is too small shows
@@ -88,7 +86,7 @@ def run_rows(
     chunks: Iterable[Rows],
     *,
     pad_token_id: int,
-    batch_tokens: int = BATCH_TOKENS,
+    batch_tokens: int,
 ) -> Iterator[tuple[Batch, Outputs]]:
     """Run rows of any lengths in batches, and yield each batch with its outputs.
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpr_export.models.kinds import CONTEXT, QUESTION, Kind
-from dpr_export.runtime.batching import BATCH_TOKENS, Rows, run_rows
+from dpr_export.runtime.batching import Rows
 from dpr_export.runtime.model import DPRModel
 from dpr_export.runtime.progress import progress
 
@@ -52,12 +52,12 @@ class _Encoder(DPRModel):
         return self._call(input_ids, attention_mask, token_type_ids, return_dict)
 
     def _vectors(
-        self, rows: Sequence[tuple[str, ...]], segments: str, batch_tokens: int, show_progress: bool
+        self, rows: Sequence[tuple[str, ...]], segments: str, batch_tokens: int | None, show_progress: bool
     ) -> Vectors:
         """The vector of each row, which is one string or a pair of them."""
         vectors = np.empty((len(rows), self.config.dim), dtype=np.float32)
         chunks = (self._tokenized(first, rows[first : first + CHUNK], segments) for first in range(0, len(rows), CHUNK))
-        batches = run_rows(self._run_all, chunks, pad_token_id=self.tokenizer.pad_token_id, batch_tokens=batch_tokens)
+        batches = self._run_rows(chunks, batch_tokens)
         with progress(len(rows), "encode", show_progress) as done:
             for batch, outputs in batches:
                 vectors[batch.positions] = outputs["pooler_output"]
@@ -82,12 +82,12 @@ class DPRQuestionEncoder(_Encoder):
 
     kind: ClassVar[Kind] = QUESTION
 
-    def encode(self, texts: Sequence[str], *, batch_tokens: int = BATCH_TOKENS, show_progress: bool = False) -> Vectors:
+    def encode(self, texts: Sequence[str], *, batch_tokens: int | None = None, show_progress: bool = False) -> Vectors:
         """Turn questions into vectors.
 
         Args:
             texts: the questions; each is cut at the model's length.
-            batch_tokens: how many tokens, padding included, one batch may have.
+            batch_tokens: how many tokens, padding included, one batch may have; None: as many as suit the engine.
             show_progress: draw a progress bar on standard error.
 
         Returns:
@@ -111,7 +111,7 @@ class DPRContextEncoder(_Encoder):
         titles: Sequence[str | None] | None = None,
         *,
         segments: str = "hf",
-        batch_tokens: int = BATCH_TOKENS,
+        batch_tokens: int | None = None,
         show_progress: bool = False,
     ) -> Vectors:
         """Turn passages into vectors.
@@ -121,7 +121,7 @@ class DPRContextEncoder(_Encoder):
             titles: their titles, which stand before them; None for one that has none, or in place of the list.
             segments: "hf" gives the text token type 1, as transformers' tokenizer does; "dpr" gives zeros all along,
                 as the first DPR code did, and with it the published indexes of passages.
-            batch_tokens: how many tokens, padding included, one batch may have.
+            batch_tokens: how many tokens, padding included, one batch may have; None: as many as suit the engine.
             show_progress: draw a progress bar on standard error.
 
         Returns:

@@ -24,6 +24,7 @@ class FakeSession:
         self.input_names = input_names
         self.output_names = output_names
         self.device = "cpu"
+        self.batch_tokens = 1024
         self.length_multiple = 1
         self.engine = "fake"
         self.calls: list[Feeds] = []

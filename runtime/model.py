@@ -16,6 +16,7 @@ from dpr_export.models.kinds import Kind, kind_of
 from dpr_export.models.manifest import MANIFEST_FILE
 from dpr_export.models.tensors import like
 from dpr_export.models.tokenizers import BertTokenizer
+from dpr_export.runtime.batching import Batch, Rows, run_rows
 from dpr_export.runtime.inputs import checked_feeds
 from dpr_export.runtime.processors import usable_processors
 from dpr_export.runtime.rounding import rounded
@@ -126,6 +127,11 @@ class DPRModel:
         Outputs of tokens may be longer than the batch: see `rounded`.
         """
         return self._session.run_all(self._rounded(checked_feeds(self.kind, self.config, **feeds)) for feeds in calls)
+
+    def _run_rows(self, chunks: Iterable[Rows], batch_tokens: int | None) -> Iterator[tuple[Batch, Outputs]]:
+        """Run tokenized rows in batches of `batch_tokens`; None: of as many as suit the engine."""
+        budget = self._session.batch_tokens if batch_tokens is None else batch_tokens
+        return run_rows(self._run_all, chunks, pad_token_id=self.tokenizer.pad_token_id, batch_tokens=budget)
 
     def _rounded(self, feeds: Feeds) -> Feeds:
         return rounded(feeds, self._session.length_multiple, self.config.max_position_embeddings)

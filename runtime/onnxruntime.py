@@ -19,6 +19,7 @@ except ImportError as error:
     raise ImportError('onnxruntime is not installed: pip install "dpr-export[cpu]"') from error
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider"}
+_BATCH_TOKENS = 1024
 _ERRORS_ONLY = 3
 _SLOWER_FUSED = "SkipLayerNormFusion;BiasGeluFusion"
 
@@ -70,6 +71,7 @@ class OnnxRuntimeSession:
         self.input_names = tuple(value.name for value in session.get_inputs())
         self.output_names = tuple(value.name for value in session.get_outputs())
         self.device = device
+        self.batch_tokens = _BATCH_TOKENS
         self.length_multiple = 1
         self.engine = f"onnxruntime {ort.__version__} {provider}"
 

@@ -5,9 +5,9 @@ so the precision is always given: float32, or bfloat16 where that was asked for.
 is met, which takes up to 40 ms, and kept: so lengths are best rounded up to a multiple of 8, which leaves 64, and fewer
 kernels are kept than OpenVINO's own 5,000, which are hundreds of megabytes.
 
-One call uses all threads, in one stream, which is what latency wants. Many calls are faster side by side, each on a
-thread of its own: threads that share one call wait for each other in every layer. The model is compiled a second time
-for that, when it is first asked for.
+A small call uses all threads, in one stream, which is what latency wants. Many calls are faster side by side, each on a
+thread of its own: threads that share one call wait for each other in every layer. So is one call of many rows, which is
+cut up for that. The model is compiled a second time, when it is first asked for so.
 
 Compiled models are kept in the user's cache folder, which makes the second start of a process several times faster; a
 cache that cannot be written is done without, and of an old one the models that were longest unused go.
@@ -23,6 +23,8 @@ from pathlib import Path
 from queue import Empty, LifoQueue
 from threading import Lock
 
+import numpy as np
+
 from dpr_export.runtime.batching import overlapped
 from dpr_export.runtime.session import Feeds, Outputs
 
@@ -33,6 +35,7 @@ try:
 except ImportError as error:
     raise ImportError('openvino is not installed: pip install "dpr-export[openvino]"') from error
 
+_BATCH_TOKENS = 512
 _DEVICES = {"cpu": "CPU"}
 _KERNELS = "1024"
 _LENGTH_MULTIPLE = 8
@@ -80,11 +83,18 @@ class OpenVinoSession:
         self.input_names = tuple(port.get_any_name() for port in model.inputs)
         self.output_names = tuple(port.get_any_name() for port in model.outputs)
         self.device = device
+        self.batch_tokens = _BATCH_TOKENS
         self.length_multiple = _LENGTH_MULTIPLE
         self.engine = f"openvino {ov.__version__.split('-')[0]} {_DEVICES[device]} {precision}"
 
     def run(self, feeds: Feeds) -> Outputs:
-        return self._run(feeds, streams=1)
+        rows, length = feeds["attention_mask"].shape
+        if self._threads == 1 or rows < self._threads or rows * length < self._threads * _BATCH_TOKENS:
+            return self._run(feeds, streams=1)
+        step = min(-(-rows // self._threads), max(1, 2 * _BATCH_TOKENS // length))
+        parts = [{name: array[i : i + step] for name, array in feeds.items()} for i in range(0, rows, step)]
+        found = list(self.run_all(parts))
+        return {name: np.concatenate([part[name] for part in found]) for name in self.output_names}
 
     def run_all(self, calls: Iterable[Feeds]) -> Iterator[Outputs]:
         few = list(islice(calls := iter(calls), 2))

@@ -22,14 +22,14 @@ from numpy.typing import NDArray
 from dpr_export.models.kinds import READER, Kind
 from dpr_export.models.reader_tokenizer import PassageRow
 from dpr_export.runtime.answers import Answer, best_answers
-from dpr_export.runtime.batching import BATCH_TOKENS, Rows, run_rows
+from dpr_export.runtime.batching import Rows
 from dpr_export.runtime.model import DPRModel
 
 Logits = NDArray[np.float32]
 RowLogits = tuple[Logits, Logits, float]
 Asked = tuple[str, list[str], list[str]]
 Read = tuple[list[PassageRow], list[RowLogits]]
-CHUNK = 16  # passages that are tokenized at a time, while those before them are computed
+CHUNK = 64  # passages that are tokenized at a time, while those before them are computed
 
 
 class DPRReader(DPRModel):
@@ -67,7 +67,7 @@ class DPRReader(DPRModel):
         max_answer_length: int = 10,
         spans_per_passage: int = 1,
         stride: int | None = None,
-        batch_tokens: int = BATCH_TOKENS,
+        batch_tokens: int | None = None,
     ) -> list[Answer]: ...
 
     @overload
@@ -81,7 +81,7 @@ class DPRReader(DPRModel):
         max_answer_length: int = 10,
         spans_per_passage: int = 1,
         stride: int | None = None,
-        batch_tokens: int = BATCH_TOKENS,
+        batch_tokens: int | None = None,
     ) -> list[list[Answer]]: ...
 
     def answer(
@@ -94,7 +94,7 @@ class DPRReader(DPRModel):
         max_answer_length: int = 10,
         spans_per_passage: int = 1,
         stride: int | None = None,
-        batch_tokens: int = BATCH_TOKENS,
+        batch_tokens: int | None = None,
     ) -> Any:
         """The best answers to a question, or to each of several questions.
 
@@ -107,7 +107,7 @@ class DPRReader(DPRModel):
             spans_per_passage: how many answers one passage may give.
             stride: None cuts a passage that is longer than the model reads (`Answer.truncated` says so); a number
                 reads it in windows that overlap by as many tokens.
-            batch_tokens: how many tokens, padding included, one batch may have.
+            batch_tokens: how many tokens, padding included, one batch may have; None: as many as suit the engine.
 
         Returns:
             At most `top_k` answers: the most relevant passage's first, within a passage the best span first. For a
@@ -146,7 +146,7 @@ class DPRReader(DPRModel):
         return results[0] if one else results
 
     def rank(
-        self, question: str, titles: Sequence[str], texts: Sequence[str], *, batch_tokens: int = BATCH_TOKENS
+        self, question: str, titles: Sequence[str], texts: Sequence[str], *, batch_tokens: int | None = None
     ) -> Logits:
         """How relevant each passage is to the question: higher is better, and only the order means anything.
 
@@ -159,17 +159,11 @@ class DPRReader(DPRModel):
         ((_, logits),) = self._read(_asked([question], [titles], [texts]), None, batch_tokens)
         return np.asarray([relevance for _, _, relevance in logits], dtype=np.float32)
 
-    def _read(self, asked: Sequence[Asked], stride: int | None, batch_tokens: int) -> list[Read]:
+    def _read(self, asked: Sequence[Asked], stride: int | None, batch_tokens: int | None) -> list[Read]:
         """The rows of each question's passages, and each row's start logits, end logits and relevance."""
         rows: list[list[PassageRow]] = [[] for _ in asked]
         found: dict[int, RowLogits] = {}
-        batches = run_rows(
-            self._run_all,
-            self._tokenized(asked, stride, rows),
-            pad_token_id=self.tokenizer.pad_token_id,
-            batch_tokens=batch_tokens,
-        )
-        for batch, outputs in batches:
+        for batch, outputs in self._run_rows(self._tokenized(asked, stride, rows), batch_tokens):
             for index, position in enumerate(batch.positions.tolist()):
                 found[position] = (
                     outputs["start_logits"][index],

@@ -24,6 +24,7 @@ class Session(Protocol):
         output_names: the graph's outputs, in order.
         device: where it runs: "cpu".
         engine: the engine's name and version, for people.
+        batch_tokens: how many tokens, padding included, a batch of `run_all` best has.
         length_multiple: what lengths are best rounded up to a multiple of; 1 where none is better.
     """
 
@@ -31,6 +32,7 @@ class Session(Protocol):
     output_names: tuple[str, ...]
     device: str
     engine: str
+    batch_tokens: int
     length_multiple: int
 
     def run(self, feeds: Feeds) -> Outputs:

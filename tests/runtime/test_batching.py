@@ -60,8 +60,8 @@ def test_each_row_reaches_the_session_padded_and_masked_and_comes_back_to_its_pl
 
 def test_token_types_are_given_where_they_are_and_padded_with_zeros() -> None:
     session = FakeSession(lambda _: {})
-    list(run_rows(session.run_all, [Rows(0, [[1, 2]])], pad_token_id=0))
-    list(run_rows(session.run_all, [Rows(0, [[1, 2], [3]], [[0, 1], [1]])], pad_token_id=0))
+    list(run_rows(session.run_all, [Rows(0, [[1, 2]])], pad_token_id=0, batch_tokens=8))
+    list(run_rows(session.run_all, [Rows(0, [[1, 2], [3]], [[0, 1], [1]])], pad_token_id=0, batch_tokens=8))
     assert list(session.calls[0]) == ["input_ids", "attention_mask"]
     assert session.calls[1]["token_type_ids"].tolist() == [[0, 1], [1, 0]]
 

@@ -104,6 +104,19 @@ def test_many_calls_give_what_each_gives_alone_and_in_their_order(tiny: dict[str
         list(session.run_all([feeds("reader")] * 2))
 
 
+@pytest.mark.parametrize(("rows", "length"), [(1, 512), (2, 512), (7, 300), (16, 128), (9, 512)])
+def test_a_large_call_is_cut_up_and_gives_what_each_row_gives_alone(
+    tiny: dict[str, Path], rows: int, length: int
+) -> None:
+    session = OpenVinoSession(tiny["reader"] / MODEL_FILE, threads=os.cpu_count() or 1)
+    given = feeds("reader", rows, length)
+    found = session.run(given)
+    for row in range(rows):
+        alone = session.run({name: array[row : row + 1] for name, array in given.items()})
+        for name in session.output_names:
+            np.testing.assert_allclose(found[name][row], alone[name][0], atol=1e-5)
+
+
 def test_a_cache_that_cannot_be_made_is_done_without(
     tiny: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
