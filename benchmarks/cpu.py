@@ -8,13 +8,10 @@ The first run makes the models and the peer's environment in the working folder,
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +22,7 @@ from benchmarks.contenders import OURS
 from benchmarks.making import made
 from benchmarks.parts import FULL, PARTS, QUICK
 from benchmarks.place import BASE, TINY, Place
+from benchmarks.results import about, earlier, write
 from benchmarks.tables import show
 from benchmarks.workers import ROOT, WorkerError
 from dpr_export.models.kinds import KINDS
@@ -34,7 +32,6 @@ LIMITS = "limits"
 BY_KIND = ("model-calls", LIMITS)
 LIMITED_KINDS = ("question", "reader")
 SAVED = Path(__file__).parent / "results" / "cpu.json"
-_PACKAGES = "dpr-export torch transformers onnxruntime openvino nncf ctranslate2 numpy".split()
 
 
 def main() -> None:
@@ -79,20 +76,7 @@ def save(results: dict[str, Any], path: Path) -> None:
     merged = {**held, **merged}
     merged["about"]["load"] = max(one["about"]["load"] for one in (held or results, results))
     merged["bars"] = [{**asdict(bar), "kept": bar.kept} for bar in bars(merged)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(merged, indent=1) + "\n", encoding="utf-8")
-
-
-def earlier(about: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The results that a file holds, which must be of this machine.
-
-    Raises:
-        ValueError: they are of another machine or of other versions.
-    """
-    held: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    if held and any(held["about"][name] != about[name] for name in ("processor", "threads", "versions", "quick")):
-        raise ValueError(f"{path} is of another machine, or of other versions: remove it first")
-    return held
+    write(merged, path)
 
 
 def _arguments() -> argparse.Namespace:
@@ -120,39 +104,6 @@ def _arguments() -> argparse.Namespace:
     given.work = given.work.resolve()
     given.peer_env = given.peer_env and given.peer_env.resolve()
     return given
-
-
-def about(quick: bool, threads: int) -> dict[str, Any]:
-    """The machine, the versions, the time."""
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "processor": _processor(),
-        "threads": threads,
-        "load": os.getloadavg()[0],
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "versions": {name: _version(name) for name in _PACKAGES},
-        "quick": quick,
-    }
-
-
-def _processor() -> str:
-    """The processor's name, family and model: some names are shared by several generations."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    values = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-    if "model name" not in values:
-        return platform.machine()
-    return f"{values['model name']} (family {values.get('cpu family')}, model {values.get('model')})"
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def limits(place: Place, kind: str, threads: int) -> dict[str, Any]:

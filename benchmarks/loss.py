@@ -10,7 +10,6 @@ round won. Both encoders of a pair are of the same variant. Passes are timed, in
 """
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -27,9 +26,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from benchmarks.contenders import BASELINE, Contender
-from benchmarks.cpu import about
 from benchmarks.making import made
 from benchmarks.place import Place, Size
+from benchmarks.results import about, write
 from benchmarks.team import Say, team
 from benchmarks.workers import ROOT, Call, Prepare, Request, serve
 from dpr_export.exporter.demo.squad import exact_match, f1, read_squad
@@ -241,8 +240,7 @@ def main() -> None:
         for task in TASKS:
             results[task.name] = measured(place, task, job, passes, threads, say)
     for path in filter(None, (given.json, SAVED if given.save else None)):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        write(results, path)
     show(results, Console() if Console().is_terminal else Console(width=100))
 
 

@@ -32,10 +32,10 @@ from rich.table import Table
 
 from benchmarks import texts as strings
 from benchmarks.contenders import BASELINE, CONTENDERS
-from benchmarks.cpu import about, earlier
 from benchmarks.making import made
 from benchmarks.parts import feeds_of
 from benchmarks.place import BASE, TINY, Place
+from benchmarks.results import about, earlier, write
 from benchmarks.team import Say, team
 from benchmarks.workers import ROOT, Request, Worker, WorkerError
 from dpr_export.models.kinds import KINDS, QUESTION, READER
@@ -246,8 +246,7 @@ def main() -> None:
         kinds = {
             kind: {**held.get(kind, {}), **results["kinds"].get(kind, {})} for kind in {**held, **results["kinds"]}
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({**results, "kinds": kinds}, indent=1) + "\n", encoding="utf-8")
+        write({**results, "kinds": kinds}, path)
     for kind, parts in results["kinds"].items():
         for part, records in parts.items():
             show(f"{kind}: {part}", records, Console() if Console().is_terminal else Console(width=100))

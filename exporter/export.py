@@ -97,9 +97,7 @@ def export(
     texts = calibration_texts(calibration)
     try:
         if is_exported(Path(source)):
-            for name, value in (("output", output), ("revision", revision), ("opset", opset)):
-                if value is not None:
-                    raise ValueError(f"{name} is given, and {source} is an exported folder: variants are added to it")
+            _refuse(source, output=output, revision=revision, opset=opset)
             return add_variants(
                 source,
                 precisions=precisions,
@@ -128,6 +126,13 @@ def export(
         raise
     except RuntimeError as error:
         raise ExportError(str(error)) from error
+
+
+def _refuse(source: str, **given: object) -> None:
+    """Refuse arguments that are for checkpoints alone."""
+    for name, value in given.items():
+        if value is not None:
+            raise ValueError(f"{name} is given, and {source} is an exported folder: variants are added to it")
 
 
 def _traced(checkpoint: Checkpoint, making: Path, opset: int, step: Step) -> "Original":

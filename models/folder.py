@@ -8,11 +8,10 @@ import ctypes
 import hashlib
 import json
 import os
-import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -36,11 +35,7 @@ class ExportedFolder:
             ValueError: the manifest is wrong or newer, or a file is not the one that was exported.
         """
         folder = cls.read(path)
-        problem = next(
-            (found for found in (folder.problem(name, verify) for name in folder.manifest.files) if found), None
-        )
-        if problem:
-            raise ValueError(f"{path} is damaged: {problem}; export it again")
+        folder.check(verify)
         return folder
 
     @classmethod
@@ -63,6 +58,16 @@ class ExportedFolder:
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
 
+    def check(self, verify: bool = False) -> None:
+        """Check every file's size; with `verify`, its SHA-256 too.
+
+        Raises:
+            ValueError: a file is not the one that was exported.
+        """
+        for name in self.manifest.files:
+            if problem := self.problem(name, verify):
+                raise ValueError(f"{self.path} is damaged: {problem}; export it again")
+
     def problem(self, name: str, verify: bool = True) -> str | None:
         """What is wrong with a file: its presence, its size or, with `verify`, its content; or None."""
         return self._size_problem(name) or (self._hash_problem(name) if verify else None)
@@ -78,20 +83,6 @@ class ExportedFolder:
     def _hash_problem(self, name: str) -> str | None:
         wanted, found = self.manifest.files[name].sha256, file_record(self.path / name).sha256
         return None if found == wanted else f"{name} has SHA-256 {found[:12]}…, and the manifest says {wanted[:12]}…"
-
-
-def command_that_makes(name: str | Path) -> str:
-    """Say which command makes an exported folder from the checkpoint `name`; of one that bears such a folder's name, \
-which command makes it.
-
-    >>> command_that_makes("facebook/dpr-reader-single-nq-base")
-    'dpr-export facebook/dpr-reader-single-nq-base -o dpr-reader-single-nq-base-onnx'
-    >>> command_that_makes("reader-onnx")
-    'dpr-export CHECKPOINT -o reader-onnx'
-    """
-    if Path(name).name.endswith("-onnx"):
-        return f"dpr-export CHECKPOINT -o {shlex.quote(str(name))}"
-    return f"dpr-export {shlex.quote(str(name))} -o {shlex.quote(Path(name).name + '-onnx')}"
 
 
 def file_record(path: Path) -> FileRecord:
@@ -142,17 +133,22 @@ def add_files(folder: ExportedFolder, variants: Sequence[Variant], making: Path)
 
     Returns:
         The new manifest.
+
+    Raises:
+        OSError: a graph is not in `making`, and then nothing is changed; or the folder cannot be written.
     """
     new = {(variant.backend, variant.file) for variant in variants}
-    files = sorted({variant.file for variant in variants if (making / variant.file).exists()})
+    old = folder.manifest.files
+    files = sorted({v.file for v in variants if v.file not in old or (making / v.file).exists()})
+    added = {file: file_record(making / file) for file in files}  # fails before anything is changed if one is gone
     kept = tuple(v for v in folder.manifest.variants if (v.backend, v.file) not in new)
-    records = {name: record for name, record in folder.manifest.files.items() if name not in files}
-    if len(records) < len(folder.manifest.files):
+    records = {name: record for name, record in old.items() if name not in files}
+    if len(records) < len(old):
         _write_manifest(folder.path, replace(folder.manifest, variants=kept, files=records))
     for file in files:
-        records[file] = file_record(making / file)
         (making / file).replace(folder.path / file)
-    manifest = replace(folder.manifest, variants=(*kept, *variants), files=dict(sorted(records.items())), schema=SCHEMA)
+    records = dict(sorted({**records, **added}.items()))
+    manifest = replace(folder.manifest, variants=(*kept, *variants), files=records, schema=SCHEMA)
     _write_manifest(folder.path, manifest)
     return manifest
 
@@ -164,7 +160,7 @@ def _write_manifest(folder: Path, manifest: Manifest) -> None:
 
 @contextmanager
 def only_writer(folder: Path) -> Iterator[None]:
-    """Let no other process change a folder for as long as the context lasts; it may still be read, and replaced.
+    """Let no other process change or replace a folder for as long as the context lasts; it may still be read.
 
     On systems and file systems without such locks nothing is held.
 
@@ -197,9 +193,15 @@ def written_whole(output: Path, force: bool = False) -> Iterator[Path]:
 
     Raises:
         FileExistsError: as `check_output`.
+        BlockingIOError: another process changes the folder that would be replaced.
     """
     check_output(output, force)
     output = output.resolve()  # a link to a folder stays, and what it points to is replaced
+    with only_writer(output) if output.exists() else nullcontext():
+        yield from _written_whole(output, force)
+
+
+def _written_whole(output: Path, force: bool) -> Iterator[Path]:
     new_parents = [parent for parent in output.parents if not parent.exists()]
     making = None
     try:

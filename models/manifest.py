@@ -10,10 +10,11 @@ from pathlib import PurePosixPath
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
+from dpr_export.models.kinds import KINDS
+
 MANIFEST_FILE = "manifest.json"
 SCHEMA = 2  # 1 had no lossy variants
 GOLDEN_FILE = "golden.npz"
-KIND_NAMES = ("question", "context", "reader")
 REQUIRED_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", GOLDEN_FILE)
 
 
@@ -149,8 +150,8 @@ class Manifest:
                 "pip install --upgrade dpr-export"
             )
         manifest: Manifest = _read(cls, values, "")
-        if manifest.kind not in KIND_NAMES:
-            raise ValueError(f"{MANIFEST_FILE}: kind is {manifest.kind!r}, and must be one of: {', '.join(KIND_NAMES)}")
+        if manifest.kind not in KINDS:
+            raise ValueError(f"{MANIFEST_FILE}: kind is {manifest.kind!r}, and must be one of: {', '.join(KINDS)}")
         if not manifest.variants:
             raise ValueError(f"{MANIFEST_FILE} names no variants")
         for path in (*manifest.files, *(variant.file for variant in manifest.variants)):

@@ -17,7 +17,7 @@ from typing import Any
 from tokenizers import AddedToken, Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers.models import WordPiece
 
-from dpr_export.models.folder import command_that_makes
+from dpr_export.models.command import command_that_makes
 
 UNBOUNDED = int(1e30)  # model_max_length where no file names one
 SPECIAL_TOKENS = ("unk_token", "sep_token", "pad_token", "cls_token", "mask_token")

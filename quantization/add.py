@@ -1,9 +1,9 @@
 """Make the variants of a folder, and add some to one that was exported earlier, without its checkpoint.
 
-There the right outputs are those of `model.onnx`, which was proved when the folder was made; what must equal the
-original has to be nearer to it by as much as it may be off itself. Everything is made beside
-the folder's own files first; then the new graphs are renamed into place, and the manifest last: whoever reads the
-folder meanwhile sees it as it was, or with the new variants.
+There the right outputs are those of `model.onnx`, which was proved when the folder was made; what it differed from the
+original by is added to every difference to it. Everything is made beside the folder's own files first; then the new
+graphs are renamed into place, and the manifest last: whoever reads the folder meanwhile sees it as it was, or with the
+new variants.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -21,7 +21,7 @@ from dpr_export.models.manifest import GOLDEN_FILE, Manifest, Variant
 from dpr_export.models.variants import DEFAULT_BACKENDS, MODEL_FILE, VariantSpec, wanted
 from dpr_export.quantization.errors import QuantizationError
 from dpr_export.quantization.texts import CALIBRATION_FILE, Texts, read_texts
-from dpr_export.quantization.variants import Maker, opened
+from dpr_export.quantization.variants import REFERENCE, Maker, opened
 from dpr_export.runtime.progress import Step, silent
 from dpr_export.runtime.proof import grid
 
@@ -78,53 +78,51 @@ def add_variants(
     kind = KINDS[found.manifest.kind]
     texts = readable(calibration_texts(calibration), kind)
     with only_writer(found.path):
-        found = _sound_but_for(found.path, {spec.file for spec in specs if spec.recipe})
+        start = ExportedFolder.read(folder)
+        found = _sound_but_for(start, {spec.file for spec in specs if spec.recipe})
         held = {(variant.backend, variant.file) for variant in found.manifest.variants}
         missing = [spec for spec in specs if (spec.backend, spec.file) not in held or (force and spec.recipe)]
         if not missing:
             again = "" if force or not any(spec.recipe for spec in specs) else ": make it again with force (--force)"
             raise ValueError(f"{folder} holds all of this already{again}")
-        calls, allowed = _reference(found, kind, atol)
+        calls, reference_error = _reference(found, kind)
         golden = read_golden(found.path / GOLDEN_FILE)
-        maker = Maker(kind, found.path, calls, golden, texts, allowed, allow_loss, step)
+        maker = Maker(kind, found.path, calls, golden, texts, atol, allow_loss, step, reference_error)
         with TemporaryDirectory(prefix=".making.", dir=found.path) as making:
             made = make_variants(maker, missing, Path(making))
-            if ExportedFolder.read(folder).manifest.source != found.manifest.source:
+            if ExportedFolder.read(folder).manifest != start.manifest:
                 raise QuantizationError(f"{folder} was replaced meanwhile: nothing is added to it")
             versions = found.manifest.versions | installed_versions(MAKERS)
             return add_files(replace(found, manifest=replace(found.manifest, versions=versions)), made, Path(making))
 
 
-def _sound_but_for(path: Path, files: Collection[str]) -> ExportedFolder:
+def _sound_but_for(folder: ExportedFolder, files: Collection[str]) -> ExportedFolder:
     """The folder without those of `files` that are lost or damaged, which can be made again.
 
     Raises:
         ValueError: another file is damaged.
     """
-    folder = ExportedFolder.read(path)
     lost = {name for name in folder.manifest.files if name in files and folder.problem(name)}
     variants = tuple(variant for variant in folder.manifest.variants if variant.file not in lost)
     records = {name: record for name, record in folder.manifest.files.items() if name not in lost}
     sound = replace(folder, manifest=replace(folder.manifest, variants=variants, files=records))
-    if problem := next((found for found in map(sound.problem, records) if found), None):
-        raise ValueError(f"{path} is damaged: {problem}; export it again")
+    sound.check(verify=True)
     return sound
 
 
-def _reference(folder: ExportedFolder, kind: Kind, atol: float) -> tuple[list[Example], float]:
-    """The outputs of `model.onnx` over the grid, and how far from them one may be to be surely within `atol` of the
-    original's: as much less as `model.onnx` itself differs.
+def _reference(folder: ExportedFolder, kind: Kind) -> tuple[list[Example], float]:
+    """The outputs of `model.onnx` over the grid, and how far they were from the original's when that was proved.
 
     Raises:
-        ValueError: `atol` is less than that.
+        ValueError: the manifest has no proof of it.
     """
-    with opened("onnxruntime", folder.path / MODEL_FILE) as session:
+    reference = (MODEL_FILE, REFERENCE)
+    proofs = [v.proof for v in folder.manifest.variants if (v.file, v.backend) == reference and v.proof]
+    if not proofs:
+        raise ValueError(f"{folder.path} is damaged: its manifest has no proof of {MODEL_FILE}; export it again")
+    with opened(REFERENCE, folder.path / MODEL_FILE) as session:
         calls = [Example(feeds, session.run(feeds)) for feeds in grid(kind, DPRConfig.from_pretrained(folder.path))]
-    proofs = (variant.proof for variant in folder.manifest.variants if variant.file == MODEL_FILE)
-    differs = max(proof.largest_error for proof in proofs if proof)
-    if atol <= differs:
-        raise ValueError(f"atol is {atol}, and {MODEL_FILE} itself differs from the original by {differs:.1e}")
-    return calls, atol - differs
+    return calls, proofs[0].largest_error
 
 
 def calibration_texts(file: str | Path | None) -> Texts:

@@ -28,7 +28,7 @@ from dpr_export.runtime.proof import errors, prove, relative_error
 from dpr_export.runtime.session import Feeds, Session, open_session
 
 WORTH_KEEPING = 1.03
-_REFERENCE = "onnxruntime"
+REFERENCE = "onnxruntime"
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class Maker:
         atol: the absolute part of the error allowed to what is not lossy.
         allow_loss: write a variant that misses a bound too, and say so in the manifest.
         step: told of each step.
+        reference_error: how far the outputs of `grid` may be from the original's.
     """
 
     kind: Kind
@@ -54,6 +55,7 @@ class Maker:
     atol: float
     allow_loss: bool = False
     step: Step = silent
+    reference_error: float = 0.0
 
     def make(self, spec: VariantSpec, output: Path) -> Variant | None:
         """Write one variant's graph at `output`, unless it is `model.onnx` itself, and show what it is.
@@ -73,7 +75,7 @@ class Maker:
         with self.step(what):
             fused = _last(self._recipe(spec, output)).fused if spec.recipe else {}
             with _opened(spec, output) as session:
-                proof = prove(session, self.grid, self.atol)
+                proof = prove(session, self.grid, self.atol, self.reference_error)
                 times = self._speedup(spec, session)
         if times is not None and times < WORTH_KEEPING:
             output.unlink()
@@ -107,7 +109,7 @@ class Maker:
             loss = Loss(
                 engine=session.engine,
                 shapes=tuple(call.shape for call in self.grid),
-                largest_error=_finite(session, self.grid, spec.file),
+                largest_error=_finite(session, self.grid, spec.file) + self.reference_error,
                 golden_error=relative_error(session, self.golden),
                 figures={name: round(value, 5) for name, value in figures.items()},
                 missed=missed,
@@ -141,7 +143,7 @@ class Maker:
 
     @cached_property
     def _gate(self) -> Gate:
-        with opened(_REFERENCE, self.folder / MODEL_FILE) as reference:
+        with opened(REFERENCE, self.folder / MODEL_FILE) as reference:
             return Gate(self.kind, self.folder, reference, self._judging.rows)
 
 
@@ -164,7 +166,7 @@ def _runs_here(spec: VariantSpec) -> bool:
 
 def _opened(spec: VariantSpec, graph: Path) -> AbstractContextManager[Session]:
     """A session on the engine that a variant is for; where that is not at hand, on ONNX Runtime."""
-    return opened(spec.backend if _runs_here(spec) else _REFERENCE, graph)
+    return opened(spec.backend if _runs_here(spec) else REFERENCE, graph)
 
 
 @contextmanager

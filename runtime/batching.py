@@ -7,7 +7,7 @@ The order is restored by the caller with `Batch.positions`.
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, islice
 from numbers import Integral
@@ -137,13 +137,22 @@ def overlapped(run: Callable[[Feeds], Outputs], calls: Iterable[Feeds], workers:
         yield from map(run, few)
         return
     with ThreadPoolExecutor(workers, thread_name_prefix="dpr-export") as pool:
-        running: deque[Future[Outputs]] = deque()
+        running: deque[Callable[[], Outputs]] = deque()
         try:
             for feeds in chain(few, calls):
-                running.append(pool.submit(run, feeds))
+                running.append(_started(pool, run, feeds))
                 if len(running) > workers:
-                    yield running.popleft().result()
+                    yield running.popleft()()
             while running:
-                yield running.popleft().result()
+                yield running.popleft()()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _started(pool: ThreadPoolExecutor, run: Callable[[Feeds], Outputs], feeds: Feeds) -> Callable[[], Outputs]:
+    """Start a call on a thread, and give what waits for its outputs."""
+    try:
+        return pool.submit(run, feeds).result
+    except RuntimeError:  # no thread can be started, as when the program's main thread has ended: compute it here
+        outputs = run(feeds)
+        return lambda: outputs

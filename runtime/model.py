@@ -10,8 +10,9 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from dpr_export.models.command import command_that_makes
 from dpr_export.models.config import DPRConfig
-from dpr_export.models.folder import ExportedFolder, command_that_makes, copy_folder
+from dpr_export.models.folder import ExportedFolder, copy_folder
 from dpr_export.models.kinds import Kind, kind_of
 from dpr_export.models.manifest import MANIFEST_FILE
 from dpr_export.models.tensors import like

@@ -7,7 +7,7 @@ kernels are kept than OpenVINO's own 5,000, which are hundreds of megabytes.
 
 A small call uses all threads, in one stream, which is what latency wants. Many calls are faster side by side, each on a
 thread of its own: threads that share one call wait for each other in every layer. So is one call of many rows, which is
-cut up for that. The model is compiled a second time, when it is first asked for so.
+cut up for that if each thread gets as many. The model is compiled a second time, when it is first asked for so.
 
 Compiled models are kept in the user's cache folder, which makes the second start of a process several times faster; a
 cache that cannot be written is done without, and of an old one the models that were longest unused go.
@@ -41,6 +41,8 @@ _KERNELS = "1024"
 _LENGTH_MULTIPLE = 8
 _KEPT = 16
 _TYPES = {"fp32": ov.Type.f32, "int8": ov.Type.f32, "bf16": ov.Type.bf16}
+
+_Compiled = tuple[ov.CompiledModel, LifoQueue[ov.InferRequest]]  # a model, and its requests that nobody uses
 
 
 class OpenVinoSession:
@@ -77,9 +79,8 @@ class OpenVinoSession:
             self._options[properties.cache_dir()] = str(folder)
         self._compiling = Lock()
         self._threads = threads
-        self._requests: dict[int, LifoQueue[ov.InferRequest]] = {}
-        self._models: dict[int, ov.CompiledModel] | None = {}
-        model = self._model(streams=1)
+        self._compiled: dict[int, _Compiled] | None = {}
+        model, _ = self._compiled_for(streams=1)
         self.input_names = tuple(port.get_any_name() for port in model.inputs)
         self.output_names = tuple(port.get_any_name() for port in model.outputs)
         self.device = device
@@ -89,21 +90,21 @@ class OpenVinoSession:
 
     def run(self, feeds: Feeds) -> Outputs:
         rows, length = feeds["attention_mask"].shape
-        if self._threads == 1 or rows < self._threads or rows * length < self._threads * _BATCH_TOKENS:
+        if self._threads == 1 or rows % self._threads or rows * length < self._threads * _BATCH_TOKENS:
             return self._run(feeds, streams=1)
-        step = min(-(-rows // self._threads), max(1, 2 * _BATCH_TOKENS // length))
-        parts = [{name: array[i : i + step] for name, array in feeds.items()} for i in range(0, rows, step)]
-        found = list(self.run_all(parts))
+        rounds = -(-rows * length // (2 * _BATCH_TOKENS * self._threads))
+        arrays = [np.array_split(feeds[name], min(rows, rounds * self._threads)) for name in feeds]
+        found = list(self.run_all(dict(zip(feeds, part, strict=True)) for part in zip(*arrays, strict=True)))
         return {name: np.concatenate([part[name] for part in found]) for name in self.output_names}
 
     def run_all(self, calls: Iterable[Feeds]) -> Iterator[Outputs]:
         few = list(islice(calls := iter(calls), 2))
-        streams = self._threads if len(few) == 2 else 1  # a single call has all threads
-        return overlapped(partial(self._run, streams=streams), chain(few, calls), workers=streams)
+        if len(few) < 2:
+            return map(self.run, few)
+        return overlapped(partial(self._run, streams=self._threads), chain(few, calls), workers=self._threads)
 
     def _run(self, feeds: Feeds, streams: int) -> Outputs:
-        model = self._model(streams)
-        idle = self._requests[streams]
+        model, idle = self._compiled_for(streams)
         try:
             request = idle.get_nowait()
         except Empty:
@@ -116,25 +117,27 @@ class OpenVinoSession:
         idle.put(request)
         return outputs
 
-    def _model(self, streams: int) -> ov.CompiledModel:
-        """The graph, compiled for so many calls at once; the threads are shared out among them."""
-        with self._compiling:
-            if self._models is None:
-                raise RuntimeError("this session is closed")
-            if streams not in self._models:
-                options = {**self._options, properties.num_streams(): streams}
-                try:
-                    model = self._core.compile_model(str(self._graph), "CPU", options)
-                except RuntimeError as error:
-                    raise RuntimeError(f"OpenVINO cannot load {self._graph}: {_last_line(error)}") from None
-                self._requests[streams] = LifoQueue()
-                self._models[streams] = model
-            return self._models[streams]
+    def _compiled_for(self, streams: int) -> _Compiled:
+        """The graph, compiled for so many calls at once; the threads are shared out among them. What is compiled
+        already is had without waiting for what is being compiled."""
+        compiled = self._compiled
+        if compiled is None:
+            raise RuntimeError("this session is closed")
+        if streams not in compiled:
+            with self._compiling:
+                if streams not in compiled:
+                    compiled[streams] = self._compile(streams)
+        return compiled[streams]
+
+    def _compile(self, streams: int) -> _Compiled:
+        options = {**self._options, properties.num_streams(): streams}
+        try:
+            return self._core.compile_model(str(self._graph), "CPU", options), LifoQueue()
+        except RuntimeError as error:
+            raise RuntimeError(f"OpenVINO cannot load {self._graph}: {_last_line(error)}") from None
 
     def close(self) -> None:
-        with self._compiling:
-            self._models = None
-            self._requests = {streams: LifoQueue() for streams in self._requests}
+        self._compiled = None
 
 
 def _last_line(error: RuntimeError) -> str:

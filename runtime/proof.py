@@ -13,7 +13,7 @@ from dpr_export.models.config import DPRConfig
 from dpr_export.models.golden import ATOL, Example, allowed_error, largest_error
 from dpr_export.models.kinds import Kind
 from dpr_export.models.manifest import Proof
-from dpr_export.runtime.session import Feeds, Session
+from dpr_export.runtime.session import Feeds, Outputs, Session
 
 LONGEST = 1 << 30
 SHAPES = ((1, 1), (1, LONGEST), (3, 7), (8, 128))  # the longest is cut to the model's positions, as all lengths are
@@ -51,13 +51,14 @@ def grid(kind: Kind, config: DPRConfig, shapes: Sequence[tuple[int, int]] = SHAP
         yield {name: values[name] for name in kind.inputs}
 
 
-def prove(session: Session, calls: Sequence[Example], atol: float = ATOL) -> Proof:
-    """Compare a session's outputs with the original's.
+def prove(session: Session, calls: Sequence[Example], atol: float = ATOL, reference_error: float = 0.0) -> Proof:
+    """Compare a session's outputs with the original's, or with outputs that are known to be near those.
 
     Args:
         session: what runs the graph.
-        calls: the inputs and the original's outputs.
+        calls: the inputs and the outputs to compare with.
         atol: the absolute part of the bound.
+        reference_error: how far those outputs may be from the original's; it is added to every difference.
 
     Raises:
         ProofError: an output differs by more than `atol + 1e-5 x max|reference|`, has another shape or type, or the
@@ -65,7 +66,8 @@ def prove(session: Session, calls: Sequence[Example], atol: float = ATOL) -> Pro
     """
     worst, share = 0.0, 0.0
     for call in calls:
-        for name, difference in errors(session, call).items():
+        for name, found in errors(session, call).items():
+            difference = found + reference_error
             bound = allowed_error(call.reference[name], atol)
             if not difference <= bound:
                 batch, length = call.shape
@@ -88,12 +90,11 @@ def relative_error(session: Session, calls: Sequence[Example]) -> float:
     """
     wrong, size = 0.0, 0.0
     for call in calls:
-        for name, difference in errors(session, call).items():
-            if not np.isfinite(difference):
-                raise ProofError(f"{name} at {call.shape[0]} x {call.shape[1]} has a wrong shape, or is not finite")
-        outputs = session.run(call.feeds)
+        outputs = _outputs(session, call)
         read = call.feeds["attention_mask"].any(axis=1)
         for name, reference in call.reference.items():
+            if not np.isfinite(largest_error(outputs[name], reference)):
+                raise ProofError(f"{name} at {call.shape[0]} x {call.shape[1]} has a wrong shape, or is not finite")
             wrong += float(np.square(outputs[name][read] - reference[read].astype(np.float64)).sum())
             size += float(np.square(reference[read].astype(np.float64)).sum())
     return float(np.sqrt(wrong / size)) if size else wrong
@@ -105,6 +106,12 @@ def errors(session: Session, call: Example) -> dict[str, float]:
     Raises:
         ProofError: the graph does not run, or an output has another name or type.
     """
+    outputs = _outputs(session, call)
+    return {name: largest_error(outputs[name], reference) for name, reference in call.reference.items()}
+
+
+def _outputs(session: Session, call: Example) -> Outputs:
+    """A call's outputs, of the names and types that they should have."""
     batch, length = call.shape
     try:
         outputs = session.run(call.feeds)
@@ -115,4 +122,4 @@ def errors(session: Session, call: Example) -> dict[str, float]:
     for name, reference in call.reference.items():
         if outputs[name].dtype != reference.dtype:
             raise ProofError(f"not proved: {name} is of type {outputs[name].dtype}, not {reference.dtype}")
-    return {name: largest_error(outputs[name], reference) for name, reference in call.reference.items()}
+    return outputs

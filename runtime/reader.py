@@ -11,7 +11,7 @@ answer as a piece of the passage as it was written, widened to whole words. And 
 relevance, with one span each, unless told otherwise.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from itertools import count
 from numbers import Integral
 from typing import Any, ClassVar, overload
@@ -198,14 +198,16 @@ def _asked(questions: list[str], titles: Any, texts: Any) -> list[Asked]:
     for name, given in (("question", questions), ("titles", titles), ("texts", texts)):
         if isinstance(given, str):
             raise TypeError(f"{name} is one string: for a list of questions give a list of {name} for each")
-        if not isinstance(given, Sequence):
-            raise TypeError(f"{name} is of type {type(given).__name__}: give a list")
+        _check_listed(name, given)
     if not len(questions) == len(titles) == len(texts):
         raise ValueError(
             f"there are {len(questions)} questions, {len(titles)} lists of titles and {len(texts)} lists of texts"
         )
-    asked = [(q, _listed(ts), _listed(xs)) for q, ts, xs in zip(questions, titles, texts, strict=True)]
+    each = zip(questions, titles, texts, strict=True)
+    asked = [(question, _listed("titles", its), _listed("texts", own)) for question, its, own in each]
     for question, its_titles, its_texts in asked:
+        if not isinstance(question, str):
+            raise TypeError(f"question is of type {type(question).__name__}: give a string")
         if len(its_titles) != len(its_texts):
             raise ValueError(f"titles has {len(its_titles)} entries and texts {len(its_texts)}: give as many")
         if not its_texts:
@@ -213,6 +215,15 @@ def _asked(questions: list[str], titles: Any, texts: Any) -> list[Asked]:
     return asked
 
 
-def _listed(given: str | Sequence[str]) -> list[str]:
+def _listed(name: str, given: Any) -> list[str]:
     """A string is a list of one, as it is to the tokenizer."""
-    return [given] if isinstance(given, str) else list(given)
+    if isinstance(given, str):
+        return [given]
+    _check_listed(name, given)
+    return list(given)
+
+
+def _check_listed(name: str, given: Any) -> None:
+    """Arrays and columns of tables are lists too; what has no order of its own is none."""
+    if not isinstance(given, Collection) or isinstance(given, (Set, Mapping)) or getattr(given, "ndim", 1) == 0:
+        raise TypeError(f"{name} is of type {type(given).__name__}: give a list")

@@ -2,7 +2,7 @@
 
 Texts have hundreds of lengths. An engine that compiles for each of them is slow whenever one is new, and its memory
 grows with all it has seen. Padding to a multiple of a few tokens leaves it few shapes, and costs a few tokens. Results
-stay what they were, since padding is masked; what belongs to the padding is cut off again.
+stay what they were, since padding is masked; whoever wants outputs of tokens cuts them at the length that was given.
 """
 
 import numpy as np

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from benchmarks.contenders import BASELINE, OURS
-from benchmarks.cpu import about, save
+from benchmarks.cpu import save
 from benchmarks.place import SHAPES, shape_name
+from benchmarks.results import about
 
 
 def calls(ms: float) -> dict[str, Any]:

@@ -160,6 +160,7 @@ def test_an_export_that_is_interrupted_leaves_nothing(
     _, rest = process.communicate(timeout=60)
     assert process.returncode == code
     assert b"Traceback" not in rest
+    assert (b"dpr-export: interrupted" in rest) is (request_to_end is signal.SIGINT)
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
 
 

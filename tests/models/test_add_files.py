@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dpr_export.models.folder import ExportedFolder, add_files, file_record
-from dpr_export.models.manifest import Manifest, Variant
+from dpr_export.models.manifest import FileRecord, Manifest, Variant
 
 FILES = ("onnx/model_ort_fp16.onnx", "onnx/model_ort_int8.onnx")
 
@@ -61,24 +61,38 @@ def stage(held: ExportedFolder, making: Path) -> list[Variant]:
     return variants
 
 
+@pytest.fixture
+def added_until(
+    held: ExportedFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., dict[str, FileRecord]]:
+    """Adds two variants to a folder, and is interrupted as `interrupted` says; gives their graphs' records."""
+
+    def add(folder: Path, at: int, after: bool, changed: bool = False) -> dict[str, FileRecord]:
+        making = tmp_path / "making"
+        variants = stage(held, making)
+        for file in FILES if changed else ():  # another graph of the same name and size
+            graph = bytearray((making / file).read_bytes())
+            graph[len(graph) // 2] ^= 1
+            (making / file).write_bytes(graph)
+        records = {file: file_record(making / file) for file in FILES}
+        with monkeypatch.context() as patch, interrupted(patch, at, after):
+            add_files(ExportedFolder.open(folder), variants, making)
+        return records
+
+    return add
+
+
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("at", range(3))
 def test_files_that_are_added_and_interrupted_anywhere_leave_a_folder_that_opens(
-    plain: Callable[..., Path],
-    held: ExportedFolder,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    at: int,
-    after: bool,
+    plain: Callable[..., Path], added_until: Callable[..., dict[str, FileRecord]], at: int, after: bool
 ) -> None:
     folder = plain()
     before = files_of(ExportedFolder.open(folder).manifest)
-    variants = stage(held, tmp_path / "making")
-    with monkeypatch.context() as patch, interrupted(patch, at, after):
-        add_files(ExportedFolder.open(folder), variants, tmp_path / "making")
-    new = [(variant.backend, variant.file) for variant in variants]
-    last = (at, after) == (2, True)
-    assert files_of(ExportedFolder.open(folder, verify=True).manifest) == before + (new if last else [])
+    new = [("onnxruntime", file) for file in added_until(folder, at, after)]
+    found = files_of(ExportedFolder.open(folder, verify=True).manifest)
+    assert found[: len(before)] == before
+    assert sorted(found[len(before) :]) == (sorted(new) if (at, after) == (2, True) else [])
     assert hidden(folder) == []
 
 
@@ -88,21 +102,14 @@ def test_files_that_are_replaced_and_interrupted_anywhere_leave_a_folder_that_op
     plain: Callable[..., Path],
     held: ExportedFolder,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    added_until: Callable[..., dict[str, FileRecord]],
     at: int,
     after: bool,
 ) -> None:
     folder = plain()
     add_files(ExportedFolder.open(folder), stage(held, tmp_path / "old"), tmp_path / "old")
     before = files_of(ExportedFolder.open(folder, verify=True).manifest)
-    variants = stage(held, tmp_path / "making")
-    for variant in variants:  # another graph of the same name and size
-        graph = bytearray((tmp_path / "making" / variant.file).read_bytes())
-        graph[len(graph) // 2] ^= 1
-        (tmp_path / "making" / variant.file).write_bytes(graph)
-    new = {variant.file: file_record(tmp_path / "making" / variant.file) for variant in variants}
-    with monkeypatch.context() as patch, interrupted(patch, at, after):
-        add_files(ExportedFolder.open(folder), variants, tmp_path / "making")
+    new = added_until(folder, at, after, changed=True)
     found = ExportedFolder.open(folder, verify=True).manifest
     assert hidden(folder) == []
     if (at, after) == (0, False):
@@ -112,6 +119,17 @@ def test_files_that_are_replaced_and_interrupted_anywhere_leave_a_folder_that_op
         assert {name: found.files[name] for name in new} == new
     else:
         assert files_of(found) == before[:2]
+
+
+def test_a_graph_that_is_gone_changes_nothing(plain: Callable[..., Path], held: ExportedFolder, tmp_path: Path) -> None:
+    folder = plain()
+    before = ExportedFolder.open(folder).manifest
+    variants = stage(held, tmp_path / "making")
+    (tmp_path / "making" / FILES[1]).unlink()
+    with pytest.raises(FileNotFoundError, match=r"model_ort_int8\.onnx"):
+        add_files(ExportedFolder.open(folder), variants, tmp_path / "making")
+    assert ExportedFolder.open(folder, verify=True).manifest == before
+    assert not (folder / FILES[0]).exists()
 
 
 def test_a_folder_is_never_seen_with_a_file_that_is_not_the_manifests(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from dpr_export.models.folder import ExportedFolder, file_record, only_writer
+from dpr_export.models.folder import ExportedFolder, file_record, only_writer, written_whole
 from dpr_export.models.golden import read_golden
 from dpr_export.models.kinds import KINDS
 from dpr_export.models.manifest import MANIFEST_FILE, Manifest
@@ -278,12 +278,29 @@ def test_only_one_process_at_a_time_adds_variants(plain: Callable[..., Path]) ->
 
 
 @pytest.mark.usefixtures("quick")
+def test_a_folder_that_is_being_changed_is_not_replaced_and_the_other_way_round(plain: Callable[..., Path]) -> None:
+    folder = plain()
+    before = content(folder)
+    refused = pytest.raises(BlockingIOError, match="is being changed by another process")
+    with only_writer(folder), refused, written_whole(folder, force=True):
+        raise AssertionError("it is refused before any work")
+    with refused, written_whole(folder, force=True):
+        add_variants(folder, precisions=["fp16"], backends=["onnxruntime"])
+    assert content(folder) == before
+    assert hidden(folder.parent) == []
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("by", ["another checkpoint", "the same one, exported again"])
 def test_a_folder_that_is_replaced_meanwhile_gets_no_variants_of_the_old_one(
-    plain: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    plain: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, by: str
 ) -> None:
     folder = plain()
     manifest = ExportedFolder.open(folder).manifest
-    other = replace(manifest, source=replace(manifest.source, sha256="0" * 64))
+    if by == "another checkpoint":
+        other = replace(manifest, source=replace(manifest.source, sha256="0" * 64))
+    else:
+        other = replace(manifest, versions={**manifest.versions, "torch": "99.0"})
 
     def replaced(source: Path, output: Path, calls: Sequence[Feeds]) -> Iterator[Made]:
         made = list(fused_fp16(source, output, calls))
@@ -300,11 +317,40 @@ def test_a_folder_that_is_replaced_meanwhile_gets_no_variants_of_the_old_one(
 
 
 @pytest.mark.usefixtures("quick")
-def test_the_reference_may_not_be_further_off_than_is_allowed(plain: Callable[..., Path]) -> None:
+def test_what_model_onnx_differs_by_counts_in_the_proof_of_what_is_compared_with_it(
+    plain: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dpr_export.quantization.variants.speedup", lambda *_: 1.5)
     folder = plain()
-    differs = max(v.proof.largest_error for v in ExportedFolder.read(folder).manifest.variants if v.file == MODEL_FILE)
-    with pytest.raises(ValueError, match=r"atol is .*, and onnx/model\.onnx itself differs from the original by"):
-        add_variants(folder, precisions=["fp16"], backends=["onnxruntime"], atol=differs / 2)
+    manifest = ExportedFolder.open(folder).manifest
+
+    def differing(error: float) -> None:
+        proofs = [replace(variant.proof, largest_error=error) for variant in manifest.variants]
+        variants = tuple(replace(v, proof=proof) for v, proof in zip(manifest.variants, proofs, strict=True))
+        (folder / MANIFEST_FILE).write_text(replace(manifest, variants=variants).to_json())
+
+    differing(1e-3)
+    before = content(folder)
+    with pytest.raises(ProofError, match=r"differs from the original by 1\.00e-03, and 1\..*e-04 is allowed"):
+        add_variants(folder, precisions=["fp32"])
+    assert content(folder) == before
+    differing(5e-5)
+    proof = add_variants(folder, precisions=["fp32"]).variants[2].proof
+    assert 5e-5 < proof.largest_error < 6e-5
+    assert proof.atol == 1e-4
+    assert 0.3 < proof.share_of_bound < 0.6
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_folder_without_a_proof_of_model_onnx_gets_no_variants(
+    tiny_variants: dict[str, Path], tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_variants["question"], tmp_path / "copy")
+    manifest = ExportedFolder.open(tmp_path / "copy").manifest
+    lossy = replace(manifest, variants=tuple(variant for variant in manifest.variants if variant.loss))
+    (tmp_path / "copy" / MANIFEST_FILE).write_text(lossy.to_json())
+    with pytest.raises(ValueError, match=r"is damaged: its manifest has no proof of onnx/model\.onnx; export it again"):
+        add_variants(tmp_path / "copy", precisions=["fp32"])
 
 
 @pytest.mark.usefixtures("quick")

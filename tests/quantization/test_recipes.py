@@ -1,6 +1,6 @@
 """A recipe does what it says it did: what it leaves in float32 is in float32, and the rest is integers."""
 
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -63,12 +63,24 @@ def test_static_int8_leaves_one_more_part_in_float32_with_each_setting(
 ) -> None:
     source, output = tiny["reader"] / MODEL_FILE, tmp_path / "int8.onnx"
     left: list[set[str]] = []
-    for made in islice(RECIPES["static_int8"](source, output, calls("reader", tiny["reader"], few)[:8]), 3):
+    more: list[bool] = []
+    for made in RECIPES["static_int8"](source, output, calls("reader", tiny["reader"], few)[:8]):
         named = {part for part in PARTS if part in made.settings}
         assert quantized_parts(output) == PARTS - named
         left.append(named)
-    assert [len(named) for named in left] == [0, 1, 2]
-    assert left[1] < left[2]
+        more.append(made.more)
+    assert [len(named) for named in left] == [0, 1, 2, 3, 4]
+    assert all(fewer < further for fewer, further in pairwise(left))
+    assert more == [True, True, True, True, False]
+
+
+@pytest.mark.parametrize("recipe", sorted(RECIPES.keys() - {"static_int8"}))
+def test_a_recipe_says_whether_other_settings_follow(
+    tiny: dict[str, Path], tmp_path: Path, few: dict[str, Path], recipe: str
+) -> None:
+    source, texts = tiny["question"] / MODEL_FILE, calls("question", tiny["question"], few)[:8]
+    more = [made.more for made in RECIPES[recipe](source, tmp_path / "made.onnx", texts)]
+    assert more == [True] * (len(more) - 1) + [False]
 
 
 def test_parts_are_ranked_by_the_error_that_is_left_without_them(

@@ -1,5 +1,7 @@
 """Batches hold every row once, keep to their budget, and depend on the lengths alone."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -99,3 +101,20 @@ def test_an_error_of_a_call_or_of_drawing_one_ends_the_run() -> None:
         list(overlapped(fails, [{"n": n} for n in range(9)], workers=2))
     with pytest.raises(ValueError, match="no room"):
         list(overlapped(lambda feeds: feeds, calls(), workers=2))
+
+
+def test_calls_are_still_computed_when_the_main_thread_has_ended() -> None:
+    """A program may leave its work to threads; Python then starts no more of them in pools."""
+    code = """
+import threading, time
+from dpr_export.runtime.batching import overlapped
+
+def serve():
+    threading.main_thread().join()
+    time.sleep(0.1)
+    print(list(overlapped(lambda feeds: feeds, [{"n": 1}, {"n": 2}, {"n": 3}], workers=2)))
+
+threading.Thread(target=serve).start()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "[{'n': 1}, {'n': 2}, {'n': 3}]\n", done.stderr

@@ -149,6 +149,18 @@ def test_the_drop_in_surface_of_a_model(tiny: dict[str, Path], tmp_path: Path) -
         DPRQuestionEncoder.from_pretrained(tmp_path / "together", verify=True).close()
 
 
+def test_a_model_saved_into_its_own_folder_leaves_it_as_it_was(tiny: dict[str, Path], tmp_path: Path) -> None:
+    shutil.copytree(tiny["question"], tmp_path / "own")
+    with DPRQuestionEncoder.from_pretrained(tmp_path / "own") as model:
+        model.save_pretrained(tmp_path / "own")
+        model.save_pretrained(tmp_path / "own" / ".." / "own")
+        (tmp_path / "file").write_text("mine")
+        with pytest.raises(FileExistsError, match=r"folder .*file is a file: give a folder"):
+            model.save_pretrained(tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "mine"
+    DPRQuestionEncoder.from_pretrained(tmp_path / "own", verify=True).close()
+
+
 def test_eight_threads_get_what_one_gets(tiny: dict[str, Path]) -> None:
     with DPRReader.from_pretrained(tiny["reader"]) as model:
         calls = [batch(seed) for seed in range(64)]

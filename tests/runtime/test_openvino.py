@@ -1,7 +1,10 @@
 """The OpenVINO session computes what ONNX Runtime's does, from several threads, with and without its cache."""
 
+import gc
 import os
 import shutil
+import weakref
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,7 +17,7 @@ from dpr_export.models.folder import file_record
 from dpr_export.models.kinds import KINDS
 from dpr_export.models.variants import MODEL_FILE
 from dpr_export.runtime.openvino import OpenVinoSession
-from dpr_export.runtime.session import Feeds, open_session
+from dpr_export.runtime.session import Feeds, Outputs, open_session
 
 KEY = "a" * 64
 
@@ -104,17 +107,59 @@ def test_many_calls_give_what_each_gives_alone_and_in_their_order(tiny: dict[str
         list(session.run_all([feeds("reader")] * 2))
 
 
-@pytest.mark.parametrize(("rows", "length"), [(1, 512), (2, 512), (7, 300), (16, 128), (9, 512)])
-def test_a_large_call_is_cut_up_and_gives_what_each_row_gives_alone(
-    tiny: dict[str, Path], rows: int, length: int
+@pytest.mark.parametrize(
+    ("rows", "length", "cut"),
+    [
+        (1, 512, []),
+        (16, 32, []),  # small
+        (7, 300, []),  # one thread would have more
+        (2, 512, [1, 1]),
+        (16, 128, [8, 8]),
+        (6, 512, [2, 2, 1, 1]),
+    ],
+)
+def test_a_large_call_is_cut_up_evenly_and_gives_what_each_row_gives_alone(
+    tiny: dict[str, Path], monkeypatch: pytest.MonkeyPatch, rows: int, length: int, cut: list[int]
 ) -> None:
-    session = OpenVinoSession(tiny["reader"] / MODEL_FILE, threads=os.cpu_count() or 1)
+    session = OpenVinoSession(tiny["reader"] / MODEL_FILE, threads=2)
     given = feeds("reader", rows, length)
+    run_all, parts = session.run_all, []
+
+    def seen(calls: Iterable[Feeds]) -> Iterator[Outputs]:
+        parts.extend(calls)
+        return run_all(iter(parts))
+
+    monkeypatch.setattr(session, "run_all", seen)
     found = session.run(given)
+    assert [len(part["input_ids"]) for part in parts] == cut
     for row in range(rows):
         alone = session.run({name: array[row : row + 1] for name, array in given.items()})
         for name in session.output_names:
             np.testing.assert_allclose(found[name][row], alone[name][0], atol=1e-5)
+
+
+def test_a_call_that_is_running_when_the_session_is_closed_keeps_nothing(
+    tiny: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = OpenVinoSession(tiny["question"] / MODEL_FILE, threads=1)
+    compiled_for, models = session._compiled_for, []
+
+    def then_closed(streams: int) -> tuple:
+        compiled = compiled_for(streams)
+        models.append(weakref.ref(compiled[0]))
+        session.close()
+        return compiled
+
+    monkeypatch.setattr(session, "_compiled_for", then_closed)
+    assert session.run(feeds("question"))["pooler_output"].shape == (3, 32)
+    gc.collect()
+    assert [model() for model in models] == [None]
+
+
+def test_small_calls_do_not_wait_while_the_model_is_compiled_for_many(tiny: dict[str, Path]) -> None:
+    session = OpenVinoSession(tiny["question"] / MODEL_FILE, threads=2)
+    with session._compiling, ThreadPoolExecutor(1) as pool:
+        assert pool.submit(session.run, feeds("question")).result(timeout=60)["pooler_output"].shape == (3, 32)
 
 
 def test_a_cache_that_cannot_be_made_is_done_without(

@@ -128,6 +128,41 @@ def test_a_string_is_a_list_of_one_passage(reader: DPRReader) -> None:
         reader.answer([QUESTION], "t", ["a"])
 
 
+def test_arrays_and_tuples_of_passages_are_lists(reader: DPRReader) -> None:
+    titles, texts = ["hamlet", "t"], ["a play", "b"]
+    expected = reader.answer(QUESTION, titles, texts)
+    assert reader.answer(QUESTION, np.array(titles), np.array(texts, dtype=object)) == expected
+    assert reader.answer(QUESTION, tuple(titles), tuple(texts)) == expected
+    assert reader.answer([QUESTION], np.array([titles]), np.array([texts])) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((QUESTION, None, None), "titles is of type NoneType: give a list"),
+        ((QUESTION, ["t"], 7), "texts is of type int: give a list"),
+        ((QUESTION, (t for t in "t"), ["a"]), "titles is of type generator: give a list"),
+        ((QUESTION, ["t", "u"], {"a", "b"}), "texts is of type set: give a list"),
+        ((QUESTION, ["t"], {"a": "b"}), "texts is of type dict: give a list"),
+        ((QUESTION, np.array("t"), ["a"]), "titles is of type ndarray: give a list"),
+        (([QUESTION], {"t": ["t"]}, [["a"]]), "titles is of type dict: give a list"),
+        (([None], [["t"]], [["a"]]), "question is of type NoneType: give a string"),
+        (([QUESTION], [["t"]], [None]), "texts is of type NoneType: give a list"),
+        (([QUESTION], None, [["a"]]), "titles is of type NoneType: give a list"),
+        ((None, ["t"], ["a"]), "question is of type NoneType: give a list"),
+    ],
+)
+def test_what_is_no_list_is_refused_by_name(reader: DPRReader, arguments: tuple, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        reader.answer(*arguments)
+
+
+def test_the_question_of_a_ranking_is_one_string(reader: DPRReader) -> None:
+    for question in (None, [QUESTION]):
+        with pytest.raises(TypeError, match=f"question is of type {type(question).__name__}: give a string"):
+            reader.rank(question, ["t"], ["a"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [

@@ -1,7 +1,6 @@
 """Which variant is run: by the table's order, by what is installed and proved, by what was asked for; and why."""
 
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -261,7 +260,6 @@ def test_model_onnx_on_onnxruntime_is_always_made_and_first() -> None:
     assert set(wanted(PRECISIONS, ["onnxruntime", "openvino", "tensorrt"])) == set(VARIANTS)
 
 
-@pytest.mark.skipif(not find_spec("openvino"), reason="openvino is not installed")
 def test_a_model_runs_what_was_chosen_and_explains_it(tiny_variants: dict[str, Path]) -> None:
     texts = ["who wrote hamlet ?", "the capital of france"]
     vectors = {}

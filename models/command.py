@@ -1,0 +1,18 @@
+"""Which command makes what was not found: for error messages."""
+
+import shlex
+from pathlib import Path
+
+
+def command_that_makes(name: str | Path) -> str:
+    """Say which command makes an exported folder from the checkpoint `name`; of one that bears such a folder's name, \
+which command makes it.
+
+    >>> command_that_makes("facebook/dpr-reader-single-nq-base")
+    'dpr-export facebook/dpr-reader-single-nq-base -o dpr-reader-single-nq-base-onnx'
+    >>> command_that_makes("reader-onnx")
+    'dpr-export CHECKPOINT -o reader-onnx'
+    """
+    if Path(name).name.endswith("-onnx"):
+        return f"dpr-export CHECKPOINT -o {shlex.quote(str(name))}"
+    return f"dpr-export {shlex.quote(str(name))} -o {shlex.quote(Path(name).name + '-onnx')}"
