@@ -7,7 +7,8 @@ kernels are kept than OpenVINO's own 5,000, which are hundreds of megabytes.
 
 A small call uses all threads, in one stream, which is what latency wants. Many calls are faster side by side, each on a
 thread of its own: threads that share one call wait for each other in every layer. So is one call of many rows, which is
-cut up for that if each thread gets as many. The model is compiled a second time, when it is first asked for so.
+cut up for that if each thread gets as many. That takes a second compiled model, and its memory: it is made when work is
+first asked for that is large enough to be worth it.
 
 Compiled models are kept in the user's cache folder, which makes the second start of a process several times faster; a
 cache that cannot be written is done without, and of an old one the models that were longest unused go.
@@ -36,6 +37,7 @@ except ImportError as error:
     raise ImportError('openvino is not installed: pip install "dpr-export[openvino]"') from error
 
 _BATCH_TOKENS = 512
+_MANY = 4  # batches for each thread, from which on a second compiled model is worth its memory
 _DEVICES = {"cpu": "CPU"}
 _KERNELS = "1024"
 _LENGTH_MULTIPLE = 8
@@ -79,6 +81,7 @@ class OpenVinoSession:
             self._options[properties.cache_dir()] = str(folder)
         self._compiling = Lock()
         self._threads = threads
+        self._many = _MANY * threads
         self._compiled: dict[int, _Compiled] | None = {}
         model, _ = self._compiled_for(streams=1)
         self.input_names = tuple(port.get_any_name() for port in model.inputs)
@@ -90,18 +93,19 @@ class OpenVinoSession:
 
     def run(self, feeds: Feeds) -> Outputs:
         rows, length = feeds["attention_mask"].shape
-        if self._threads == 1 or rows % self._threads or rows * length < self._threads * _BATCH_TOKENS:
+        if self._threads == 1 or rows % self._threads or rows * length < self._many * _BATCH_TOKENS:
             return self._run(feeds, streams=1)
         rounds = -(-rows * length // (2 * _BATCH_TOKENS * self._threads))
         arrays = [np.array_split(feeds[name], min(rows, rounds * self._threads)) for name in feeds]
-        found = list(self.run_all(dict(zip(feeds, part, strict=True)) for part in zip(*arrays, strict=True)))
+        parts = (dict(zip(feeds, part, strict=True)) for part in zip(*arrays, strict=True))
+        found = list(overlapped(partial(self._run, streams=self._threads), parts, workers=self._threads))
         return {name: np.concatenate([part[name] for part in found]) for name in self.output_names}
 
     def run_all(self, calls: Iterable[Feeds]) -> Iterator[Outputs]:
-        few = list(islice(calls := iter(calls), 2))
-        if len(few) < 2:
-            return map(self.run, few)
-        return overlapped(partial(self._run, streams=self._threads), chain(few, calls), workers=self._threads)
+        first = list(islice(calls := iter(calls), self._many))
+        if len(first) < self._many:
+            return overlapped(self.run, first, workers=1)
+        return overlapped(partial(self._run, streams=self._threads), chain(first, calls), workers=self._threads)
 
     def _run(self, feeds: Feeds, streams: int) -> Outputs:
         model, idle = self._compiled_for(streams)

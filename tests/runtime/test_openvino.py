@@ -4,7 +4,7 @@ import gc
 import os
 import shutil
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,6 +16,8 @@ from onnx import numpy_helper
 from dpr_export.models.folder import file_record
 from dpr_export.models.kinds import KINDS
 from dpr_export.models.variants import MODEL_FILE
+from dpr_export.runtime import openvino
+from dpr_export.runtime.batching import overlapped
 from dpr_export.runtime.openvino import OpenVinoSession
 from dpr_export.runtime.session import Feeds, Outputs, open_session
 
@@ -96,7 +98,7 @@ def test_of_a_full_cache_the_graphs_that_were_longest_unused_go(tiny: dict[str, 
 
 def test_many_calls_give_what_each_gives_alone_and_in_their_order(tiny: dict[str, Path]) -> None:
     session = OpenVinoSession(tiny["reader"] / MODEL_FILE, threads=os.cpu_count() or 1)
-    for count in (0, 1, 2, 9):
+    for count in (0, 1, 2, 9, 4 * (os.cpu_count() or 1)):
         calls = [feeds("reader", seed=seed) for seed in range(count)]
         found = list(session.run_all(iter(calls)))
         assert len(found) == count
@@ -111,11 +113,10 @@ def test_many_calls_give_what_each_gives_alone_and_in_their_order(tiny: dict[str
     ("rows", "length", "cut"),
     [
         (1, 512, []),
-        (16, 32, []),  # small
-        (7, 300, []),  # one thread would have more
-        (2, 512, [1, 1]),
-        (16, 128, [8, 8]),
-        (6, 512, [2, 2, 1, 1]),
+        (16, 128, []),  # small
+        (9, 512, []),  # one thread would have more
+        (32, 128, [8, 8, 8, 8]),
+        (10, 512, [2, 2, 2, 2, 1, 1]),
     ],
 )
 def test_a_large_call_is_cut_up_evenly_and_gives_what_each_row_gives_alone(
@@ -123,13 +124,13 @@ def test_a_large_call_is_cut_up_evenly_and_gives_what_each_row_gives_alone(
 ) -> None:
     session = OpenVinoSession(tiny["reader"] / MODEL_FILE, threads=2)
     given = feeds("reader", rows, length)
-    run_all, parts = session.run_all, []
+    parts = []
 
-    def seen(calls: Iterable[Feeds]) -> Iterator[Outputs]:
+    def seen(run: Callable[[Feeds], Outputs], calls: Iterable[Feeds], workers: int) -> Iterator[Outputs]:
         parts.extend(calls)
-        return run_all(iter(parts))
+        return overlapped(run, parts, workers)
 
-    monkeypatch.setattr(session, "run_all", seen)
+    monkeypatch.setattr(openvino, "overlapped", seen)
     found = session.run(given)
     assert [len(part["input_ids"]) for part in parts] == cut
     for row in range(rows):
@@ -154,6 +155,18 @@ def test_a_call_that_is_running_when_the_session_is_closed_keeps_nothing(
     assert session.run(feeds("question"))["pooler_output"].shape == (3, 32)
     gc.collect()
     assert [model() for model in models] == [None]
+
+
+def test_a_second_model_is_compiled_for_many_calls_alone(
+    tiny: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, compiled = OpenVinoSession(tiny["question"] / MODEL_FILE, threads=2), []
+    compile_it = session._compile
+    monkeypatch.setattr(session, "_compile", lambda streams: compiled.append(streams) or compile_it(streams))
+    assert len(list(session.run_all([feeds("question")] * 7))) == 7
+    assert compiled == []
+    assert len(list(session.run_all([feeds("question")] * 8))) == 8
+    assert compiled == [2]
 
 
 def test_small_calls_do_not_wait_while_the_model_is_compiled_for_many(tiny: dict[str, Path]) -> None:
