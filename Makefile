@@ -27,7 +27,7 @@ bench: $(VENV)/bench.done
 	$(BIN)/python -m benchmarks.cpu
 
 $(VENV)/%.done: pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dpr-export needs Python 3.11 or newer: make PYTHON=...")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dpr-export needs Python 3.11 or newer: make PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV): a minute or two, more where PyTorch has to be downloaded"
 	$(PIP) install --quiet --constraint constraints.txt --editable ".[$*]"

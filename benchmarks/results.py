@@ -1,6 +1,7 @@
-"""The files that results are kept in: all that one holds is of one machine, and of the same versions of what it ran.
+"""The files that results are kept in: all that one holds is of one machine, and of the same versions of the packages.
 
-Parts of a benchmark may be run one at a time, and are put beside those of earlier runs.
+Parts of a benchmark may be run one at a time, and are put beside those of earlier runs. What has changed in this
+project's own code meanwhile is for whoever saves them to know.
 """
 
 import json

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from dpr_export.exporter.errors import ExportError
 from dpr_export.exporter.source import Checkpoint, found
-from dpr_export.models.folder import check_output, file_record, folder_records, is_exported, written_whole
+from dpr_export.models.folder import file_record, folder_records, is_exported, written_whole
 from dpr_export.models.golden import ATOL, Example, write_golden
 from dpr_export.models.manifest import GOLDEN_FILE, MANIFEST_FILE, Manifest, Source, Variant
 from dpr_export.models.variants import DEFAULT_BACKENDS, MODEL_FILE, wanted
@@ -88,13 +88,11 @@ def export(
         raise ValueError(f"opset is {opset}, and must be within {OPSETS.start}..{OPSETS.stop - 1}")
     if not 0 < atol < 1:
         raise ValueError(f"atol is {atol}, and must be above 0 and below 1")
-    specs = wanted(precisions, backends)
     try:
         from dpr_export.quantization.add import add_variants, calibration_texts, make_variants, readable
         from dpr_export.quantization.variants import Maker
     except ModuleNotFoundError as error:
         raise ExportError(f'{error.name} is not installed: pip install "dpr-export[export]"') from None
-    texts = calibration_texts(calibration)
     try:
         if is_exported(Path(source)):
             _refuse(source, output=output, revision=revision, opset=opset)
@@ -108,8 +106,8 @@ def export(
                 force=force,
                 step=step,
             )
+        specs, texts = wanted(precisions, backends), calibration_texts(calibration)
         folder = Path(output) if output is not None else default_output(source)
-        check_output(folder, force)
         with written_whole(folder, force) as making, found(source, revision, token, step) as checkpoint:
             original = _traced(checkpoint, making, opset or DEFAULT_OPSET, step)
             texts = readable(texts, original.kind)

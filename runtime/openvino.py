@@ -37,7 +37,7 @@ except ImportError as error:
     raise ImportError('openvino is not installed: pip install "dpr-export[openvino]"') from error
 
 _BATCH_TOKENS = 512
-_MANY = 4  # batches for each thread, from which on a second compiled model is worth its memory
+_MANY = 8  # batches, one a thread at least, from which on a second compiled model is worth its memory
 _DEVICES = {"cpu": "CPU"}
 _KERNELS = "1024"
 _LENGTH_MULTIPLE = 8
@@ -81,7 +81,7 @@ class OpenVinoSession:
             self._options[properties.cache_dir()] = str(folder)
         self._compiling = Lock()
         self._threads = threads
-        self._many = _MANY * threads
+        self._many = max(_MANY, threads)
         self._compiled: dict[int, _Compiled] | None = {}
         model, _ = self._compiled_for(streams=1)
         self.input_names = tuple(port.get_any_name() for port in model.inputs)
@@ -95,7 +95,7 @@ class OpenVinoSession:
         rows, length = feeds["attention_mask"].shape
         if self._threads == 1 or rows % self._threads or rows * length < self._many * _BATCH_TOKENS:
             return self._run(feeds, streams=1)
-        rounds = -(-rows * length // (2 * _BATCH_TOKENS * self._threads))
+        rounds = -(-rows * length // (2 * _BATCH_TOKENS * self._threads))  # parts for each thread, of two batches' size
         arrays = [np.array_split(feeds[name], min(rows, rounds * self._threads)) for name in feeds]
         parts = (dict(zip(feeds, part, strict=True)) for part in zip(*arrays, strict=True))
         found = list(overlapped(partial(self._run, streams=self._threads), parts, workers=self._threads))

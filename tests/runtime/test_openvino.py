@@ -98,7 +98,7 @@ def test_of_a_full_cache_the_graphs_that_were_longest_unused_go(tiny: dict[str, 
 
 def test_many_calls_give_what_each_gives_alone_and_in_their_order(tiny: dict[str, Path]) -> None:
     session = OpenVinoSession(tiny["reader"] / MODEL_FILE, threads=os.cpu_count() or 1)
-    for count in (0, 1, 2, 9, 4 * (os.cpu_count() or 1)):
+    for count in (0, 1, 2, 9, max(8, os.cpu_count() or 1)):
         calls = [feeds("reader", seed=seed) for seed in range(count)]
         found = list(session.run_all(iter(calls)))
         assert len(found) == count
@@ -171,7 +171,7 @@ def test_a_second_model_is_compiled_for_many_calls_alone(
 
 def test_small_calls_do_not_wait_while_the_model_is_compiled_for_many(tiny: dict[str, Path]) -> None:
     session = OpenVinoSession(tiny["question"] / MODEL_FILE, threads=2)
-    with session._compiling, ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(1) as pool, session._compiling:  # let go of first, so that a failure ends
         assert pool.submit(session.run, feeds("question")).result(timeout=60)["pooler_output"].shape == (3, 32)
 
 
