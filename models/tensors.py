@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+_CUDA_DEVICES = (2, 13)  # DLPack's numbers of CUDA's memory, and of its managed memory
+
 
 def is_torch(value: object) -> bool:
     """Whether `value` is a torch tensor; never imports torch.
@@ -25,18 +27,44 @@ def is_torch(value: object) -> bool:
 def to_numpy(value: Any) -> NDArray[Any]:
     """Return `value`, a torch tensor, an array or nested lists, as a NumPy array of the same shape.
 
-    A tensor leaves its device and its graph. NumPy has no bfloat16, so that becomes float32.
+    A tensor leaves its device and its graph, and an array that DLPack gives from a GPU is copied from there. NumPy has
+    no bfloat16, so that becomes float32.
 
     >>> to_numpy([[1, 2], [3, 4]]).shape
     (2, 2)
     """
     if not is_torch(value):
-        return np.asarray(value)
+        return np.from_dlpack(value, device="cpu", copy=True) if on_gpu(value) else np.asarray(value)
     value = value.detach().cpu()
     if value.dtype == sys.modules["torch"].bfloat16:
         value = value.float()
     array: NDArray[Any] = value.numpy()
     return array
+
+
+def on_gpu(value: Any) -> bool:
+    """Whether `value` is a tensor, or an array of a library that has DLPack, on an NVIDIA GPU.
+
+    >>> on_gpu(np.zeros(2)), on_gpu([1, 2])
+    (False, False)
+    """
+    if is_torch(value):
+        return bool(value.is_cuda)
+    return hasattr(value, "__dlpack_device__") and int(value.__dlpack_device__()[0]) in _CUDA_DEVICES
+
+
+def taken_over(array: Any, shape: tuple[int, ...], example: Any) -> Any:
+    """Take over what DLPack gives as what `example` is; it stays on its device.
+
+    Args:
+        array: what has `__dlpack__`.
+        shape: the corner of it that is meant.
+        example: a torch tensor, on whose device the result is, or an array of a library of the array API standard.
+    """
+    corner = tuple(slice(size) for size in shape)
+    if is_torch(example):
+        return sys.modules["torch"].from_dlpack(array)[corner].contiguous().to(example.device)
+    return example.__array_namespace__().from_dlpack(array)[corner]
 
 
 def to_lists(value: Any) -> Any:

@@ -20,14 +20,14 @@ class VariantSpec:
         precision: what it computes in.
         file: the graph's file in the folder.
         recipe: the pass of `dpr_export.quantization` that makes it from `model.onnx`; None: it is `model.onnx`.
-        device: the kind of device that it is meant for, and where "auto" may pick it.
+        devices: the kinds of device that it can run on; the first is the one it is meant for.
     """
 
     backend: str
     precision: str
     file: str
     recipe: str | None = None
-    device: str = "cpu"
+    devices: tuple[str, ...] = ("cpu",)
 
     @property
     def lossy(self) -> bool:
@@ -36,13 +36,15 @@ class VariantSpec:
 
 
 VARIANTS = (
-    VariantSpec("onnxruntime", "fp16", "onnx/model_ort_fp16.onnx", "fused_fp16", device="cuda"),
-    VariantSpec("tensorrt", "fp16", "onnx/model_fp16.onnx", "fp16", device="cuda"),
+    VariantSpec("tensorrt", "fp16", "onnx/model_fp16.onnx", "fp16", ("cuda",)),
+    VariantSpec("tensorrt", "int8", "onnx/model_trt_int8.onnx", "tensorrt_int8", ("cuda",)),
+    VariantSpec("onnxruntime", "fp16", "onnx/model_ort_fp16.onnx", "fused_fp16", ("cuda",)),
+    VariantSpec("tensorrt", "fp32", MODEL_FILE, devices=("cuda",)),
     VariantSpec("openvino", "int8", "onnx/model_int8.onnx", "static_int8"),
     VariantSpec("onnxruntime", "int8", "onnx/model_ort_int8.onnx", "dynamic_int8"),
     VariantSpec("openvino", "fp32", MODEL_FILE),
     VariantSpec("onnxruntime", "fp32", "onnx/model_ort.onnx", "fused"),
-    VariantSpec("onnxruntime", "fp32", MODEL_FILE),
+    VariantSpec("onnxruntime", "fp32", MODEL_FILE, devices=("cpu", "cuda")),
 )
 
 BACKENDS = tuple(sorted({spec.backend for spec in VARIANTS}))

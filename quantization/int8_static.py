@@ -17,10 +17,13 @@ from pathlib import Path
 import onnx
 
 from dpr_export.quantization.errors import QuantizationError
+from dpr_export.quantization.parts import PRODUCTS
 from dpr_export.runtime.session import Feeds
 
 
-def quantize_static_int8(source: Path, output: Path, calls: Sequence[Feeds], *, in_float: Sequence[str] = ()) -> int:
+def quantize_static_int8(
+    source: Path, output: Path, calls: Sequence[Feeds], *, in_float: Sequence[str] = (), linear_alone: bool = False
+) -> int:
     """Quantize a graph to INT8 by scales measured on calls.
 
     Args:
@@ -28,6 +31,7 @@ def quantize_static_int8(source: Path, output: Path, calls: Sequence[Feeds], *, 
         output: the .onnx file to write.
         calls: the graph's inputs for each calibration text, int64 (1, sequence).
         in_float: the matrix products to leave in float32, by name.
+        linear_alone: quantize the linear layers alone; embeddings, and attention's products, stay in float32.
 
     Returns:
         How many matrix products were quantized.
@@ -38,14 +42,18 @@ def quantize_static_int8(source: Path, output: Path, calls: Sequence[Feeds], *, 
     import nncf
 
     nncf.set_log_level(logging.ERROR)
+    original = onnx.load(source)
+    ignored, types = list(in_float), []
+    if linear_alone:
+        ignored, types = [*ignored, *products_of_activations(original)], ["Gather"]
     with redirect_stdout(StringIO()):
         model = nncf.quantize(
-            onnx.load(source),
+            original,
             nncf.Dataset(calls),
             model_type=nncf.ModelType.TRANSFORMER,
             preset=nncf.QuantizationPreset.PERFORMANCE,
             subset_size=len(calls),
-            ignored_scope=nncf.IgnoredScope(names=list(in_float)),
+            ignored_scope=nncf.IgnoredScope(names=ignored, types=types),
         )
     check_symmetric(model)
     onnx.save(model, output)
@@ -71,6 +79,12 @@ def unquantized(source: Path, output: Path, names: Sequence[str]) -> None:
             if dequantize is not None and dequantize.op_type == "DequantizeLinear" and dequantize.input[0] in made_by:
                 node.input[index] = made_by[dequantize.input[0]].input[0]
     onnx.save(model, output)
+
+
+def products_of_activations(model: onnx.ModelProto) -> list[str]:
+    """The matrix products that no weight has a part in: attention's two, by name."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    return [node.name for node in model.graph.node if node.op_type in PRODUCTS and not weights & set(node.input)]
 
 
 def check_symmetric(model: onnx.ModelProto) -> None:

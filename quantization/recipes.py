@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from shutil import copyfile
 from tempfile import TemporaryDirectory
 
 import numpy as np
@@ -21,6 +22,7 @@ from dpr_export.quantization.fusion import fuse
 from dpr_export.quantization.int8_dynamic import BLOCK, quantize_blockwise_int8, quantize_dynamic_int8
 from dpr_export.quantization.int8_static import quantize_static_int8, unquantized
 from dpr_export.quantization.parts import HEADS, parts
+from dpr_export.quantization.tensorrt import check_for_tensorrt, scales_in_fp16
 from dpr_export.runtime.processors import usable_processors
 from dpr_export.runtime.session import Feeds, open_session
 
@@ -52,35 +54,63 @@ def fused(source: Path, output: Path, _: Sequence[Feeds]) -> Settings:
 
 
 def fp16(source: Path, output: Path, calls: Sequence[Feeds]) -> Settings:
-    large = to_fp16(source, output, calls[:RANGE_CALLS])
-    yield Made("LayerNorm in float32" + (f", and {len(large)} operators whose activations are large" if large else ""))
+    made = _to_fp16(source, output, calls)
+    check_for_tensorrt(output)
+    yield made
 
 
 def fused_fp16(source: Path, output: Path, calls: Sequence[Feeds]) -> Settings:
     with TemporaryDirectory() as folder:
         counts = fuse(source, Path(folder, "fused.onnx"), device="cuda")
-        (made,) = fp16(Path(folder, "fused.onnx"), output, calls)
+        made = _to_fp16(Path(folder, "fused.onnx"), output, calls)
     yield Made(made.settings, counts)
 
 
+def _to_fp16(source: Path, output: Path, calls: Sequence[Feeds]) -> Made:
+    large = to_fp16(source, output, calls[:RANGE_CALLS])
+    return Made("LayerNorm in float32" + (f", and {len(large)} operators whose activations are large" if large else ""))
+
+
 def static_int8(source: Path, output: Path, calls: Sequence[Feeds]) -> Settings:
+    yield from _static(source, output, calls, linear_alone=False, finish=copyfile)
+
+
+def tensorrt_int8(source: Path, output: Path, calls: Sequence[Feeds]) -> Settings:
+    """INT8 linear layers, and fp16 all around them: TensorRT's fused attention takes products in fp16 alone."""
+
+    def in_half(quantized: Path, output: Path) -> None:
+        scales_in_fp16(quantized)
+        to_fp16(quantized, output, calls[:RANGE_CALLS])
+        check_for_tensorrt(output)
+
+    yield from _static(source, output, calls, linear_alone=True, finish=in_half)
+
+
+def _static(
+    source: Path, output: Path, calls: Sequence[Feeds], *, linear_alone: bool, finish: Callable[[Path, Path], object]
+) -> Settings:
     by_part = parts(onnx.load(source, load_external_data=False))
     heads = by_part.pop(HEADS, [])
-    quantize_static_int8(source, output, calls, in_float=heads)
-    yield Made("heads in float32", more=True)
+    rest = "fp16" if linear_alone else "float32"
     with TemporaryDirectory() as folder:
-        graph = Path(folder, "without.onnx")
+        quantized, without = Path(folder, "quantized.onnx"), Path(folder, "without.onnx")
+
+        def quantize(names: Sequence[str]) -> None:
+            quantize_static_int8(source, quantized, calls, in_float=[*heads, *names], linear_alone=linear_alone)
+            finish(quantized, output)
 
         def leave_out(part: str) -> Path:
-            unquantized(output, graph, by_part[part])
-            return graph
+            unquantized(quantized, without, by_part[part])
+            return without
 
+        most = min(MOST_PARTS, len(by_part) - 1)  # of a small model something stays quantized
+        quantize([])
+        yield Made(f"heads in {rest}", more=most > 0)
         ranked = by_error(by_part, leave_out, source, calls[:RANKING_CALLS])
-    for count in range(1, MOST_PARTS + 1):
-        left = ranked[:count]
-        names = [name for part in left for name in by_part[part]]
-        quantize_static_int8(source, output, calls, in_float=heads + names)
-        yield Made(f"heads and {', '.join(left)} in float32", more=count < MOST_PARTS)
+        for count in range(1, most + 1):
+            left = ranked[:count]
+            quantize([name for part in left for name in by_part[part]])
+            yield Made(f"heads and {', '.join(left)} in {rest}", more=count < most)
 
 
 def dynamic_int8(source: Path, output: Path, _: Sequence[Feeds]) -> Settings:
@@ -101,6 +131,7 @@ RECIPES: dict[str, Recipe] = {
     "fp16": fp16,
     "fused_fp16": fused_fp16,
     "static_int8": static_int8,
+    "tensorrt_int8": tensorrt_int8,
     "dynamic_int8": dynamic_int8,
 }
 

@@ -161,7 +161,7 @@ def _lack(figure: float, bound: float) -> float:
 
 def _runs_here(spec: VariantSpec) -> bool:
     """Whether the engine and the device that a variant is for are at hand."""
-    return spec.device == "cpu" and find_spec(spec.backend) is not None
+    return "cpu" in spec.devices and find_spec(spec.backend) is not None
 
 
 def _opened(spec: VariantSpec, graph: Path) -> AbstractContextManager[Session]:

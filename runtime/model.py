@@ -15,14 +15,15 @@ from dpr_export.models.config import DPRConfig
 from dpr_export.models.folder import ExportedFolder, copy_folder
 from dpr_export.models.kinds import Kind, kind_of
 from dpr_export.models.manifest import MANIFEST_FILE
-from dpr_export.models.tensors import like
+from dpr_export.models.tensors import like, on_gpu, taken_over
 from dpr_export.models.tokenizers import BertTokenizer
 from dpr_export.runtime.batching import Batch, Rows, run_rows
+from dpr_export.runtime.devices import same_device
 from dpr_export.runtime.inputs import checked_feeds
 from dpr_export.runtime.processors import usable_processors
 from dpr_export.runtime.rounding import rounded
 from dpr_export.runtime.selection import Choice, choose
-from dpr_export.runtime.session import Feeds, Outputs, Session, open_session
+from dpr_export.runtime.session import DeviceSession, Feeds, Outputs, Session, open_session
 
 
 class DPRModel:
@@ -31,7 +32,7 @@ class DPRModel:
     Attributes:
         config: the original's configuration.
         tokenizer: the folder's tokenizer, which `encode` and `answer` use.
-        device: where the session runs: "cpu".
+        device: where the session runs: "cpu", "cuda:0".
     """
 
     kind: ClassVar[Kind]
@@ -57,7 +58,7 @@ class DPRModel:
         *,
         backend: str = "auto",
         precision: str = "auto",
-        device: str = "cpu",
+        device: str = "auto",
         threads: int | None = None,
         verify: bool = False,
     ) -> Self:
@@ -65,17 +66,19 @@ class DPRModel:
 
         Args:
             folder: the exported folder.
-            backend: "auto", or the engine to run on: "openvino", "onnxruntime".
+            backend: "auto", or the engine to run on: "openvino", "onnxruntime", "tensorrt".
             precision: "auto", or the variant to run: "int8", "fp32", "fp16"; or "bf16" for the fp32 variant, computed
                 in bfloat16 by OpenVINO.
-            device: "cpu".
-            threads: how many threads one call may use; None: as many as this process has processors.
+            device: "auto", or where to run: "cpu", or an NVIDIA GPU, "cuda" or "cuda:1".
+            threads: how many threads of the CPU one call may use; None: as many as this process has processors.
             verify: compare every file's SHA-256 with the manifest (sizes are always compared).
 
         Raises:
             OSError: `folder` is no exported folder; the message says which command makes it.
             ValueError: the folder is damaged, holds another kind of model, or not the variant asked for.
             ImportError: the engine is not installed.
+            RuntimeError: the engine cannot have the device, or has no engine file for it; the message says what is
+                missing.
         """
         processors = os.cpu_count() or 1
         if threads is not None and not (type(threads) is int and 1 <= threads <= processors):
@@ -97,10 +100,11 @@ class DPRModel:
         session = open_session(
             choice.variant.backend,
             graph,
-            device=device,
+            device=choice.device,
             threads=threads or usable_processors(),
             precision=choice.precision,
             cache=opened.manifest.files[choice.variant.file].sha256,
+            longest=config.max_position_embeddings,
         )
         return cls(session, config, tokenizer, choice, opened)
 
@@ -115,12 +119,23 @@ class DPRModel:
         if input_ids is None:
             raise ValueError("You have to specify either input_ids or inputs_embeds")
         feeds = checked_feeds(self.kind, self.config, input_ids, attention_mask, token_type_ids)
-        results = self._session.run(self._rounded(feeds))
-        for name in self.kind.token_outputs:
-            results[name] = results[name][:, : feeds["input_ids"].shape[1]]
-        output = self.kind.output_class(**{name: like(results[name], input_ids) for name in self.kind.outputs})
+        if isinstance(self._session, DeviceSession) and on_gpu(input_ids):
+            results = self._left_on_device(self._session, feeds, input_ids)
+        else:
+            results = self._session.run(self._rounded(feeds))
+            for name in self.kind.token_outputs:
+                results[name] = results[name][:, : feeds["input_ids"].shape[1]]
+            results = {name: like(results[name], input_ids) for name in self.kind.outputs}
+        output = self.kind.output_class(**results)
         as_dataclass = self.config.return_dict if return_dict is None else return_dict
         return output if as_dataclass else output.to_tuple()
+
+    def _left_on_device(self, session: DeviceSession, feeds: Feeds, example: Any) -> dict[str, Any]:
+        """The outputs, as arrays on the GPU of the library that `example` is of."""
+        left = session.run_on_device(self._rounded(feeds))
+        shape = feeds["input_ids"].shape
+        corner = {name: shape if name in self.kind.token_outputs else left[name].shape for name in self.kind.outputs}
+        return {name: taken_over(left[name].array, corner[name], example) for name in self.kind.outputs}
 
     def _run_all(self, calls: Iterable[Feeds]) -> Iterator[Outputs]:
         """Run batches of rows that were tokenized here. They are checked too: a configuration may be damaged.
@@ -168,7 +183,7 @@ class DPRModel:
         Raises:
             ValueError: another device; load the model there instead.
         """
-        if str(device) != self.device:
+        if not same_device(device, self.device):
             raise ValueError(f'this model runs on {self.device}: load it with from_pretrained(..., device="{device}")')
         return self
 

@@ -11,14 +11,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from dpr_export.runtime.batching import overlapped
-from dpr_export.runtime.session import Feeds, Outputs
+from dpr_export.runtime.session import LONGEST, Feeds, Outputs
 
 try:
     import onnxruntime as ort
 except ImportError as error:
     raise ImportError('onnxruntime is not installed: pip install "dpr-export[cpu]"') from error
 
-_PROVIDERS = {"cpu": "CPUExecutionProvider"}
+_PROVIDER = "CPUExecutionProvider"
 _BATCH_TOKENS = 1024
 _ERRORS_ONLY = 3
 _SLOWER_FUSED = "SkipLayerNormFusion;BiasGeluFusion"
@@ -33,9 +33,10 @@ class OnnxRuntimeSession:
         threads: how many threads one call may use.
         precision: computed as the graph says; "bf16" is refused.
         cache: nothing is compiled that could be kept.
+        longest: any length is run as it is.
 
     Raises:
-        ValueError: no such device or precision.
+        ValueError: no such precision.
         RuntimeError: ONNX Runtime refused the graph.
     """
 
@@ -46,10 +47,9 @@ class OnnxRuntimeSession:
         device: str = "cpu",
         threads: int,
         precision: str = "fp32",
-        cache: str | None = None,  # noqa: ARG002 (every session takes it)
+        cache: str | None = None,  # noqa: ARG002 (every session takes it, and the next)
+        longest: int = LONGEST,  # noqa: ARG002
     ) -> None:
-        if device not in _PROVIDERS:
-            raise ValueError(f"device is {device!r}: the onnxruntime backend runs on {', '.join(_PROVIDERS)}")
         if precision == "bf16":
             raise ValueError("precision is 'bf16', which the openvino backend has, and onnxruntime has not")
         options = ort.SessionOptions()
@@ -60,20 +60,19 @@ class OnnxRuntimeSession:
         options.enable_mem_pattern = False
         options.add_session_config_entry("optimization.disable_specified_optimizers", _SLOWER_FUSED)
         options.log_severity_level = _ERRORS_ONLY
-        provider = _PROVIDERS[device]
         try:
-            session = ort.InferenceSession(str(graph), options, providers=[provider])
+            session = ort.InferenceSession(str(graph), options, providers=[_PROVIDER])
         except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
             raise RuntimeError(f"ONNX Runtime cannot load {graph}: {error}") from None
-        if provider not in session.get_providers():
-            raise RuntimeError(f"ONNX Runtime did not get {provider}, only {', '.join(session.get_providers())}")
+        if _PROVIDER not in session.get_providers():
+            raise RuntimeError(f"ONNX Runtime did not get {_PROVIDER}, only {', '.join(session.get_providers())}")
         self._session: ort.InferenceSession | None = session
         self.input_names = tuple(value.name for value in session.get_inputs())
         self.output_names = tuple(value.name for value in session.get_outputs())
         self.device = device
         self.batch_tokens = _BATCH_TOKENS
         self.length_multiple = 1
-        self.engine = f"onnxruntime {ort.__version__} {provider}"
+        self.engine = f"onnxruntime {ort.__version__} {_PROVIDER}"
 
     def run(self, feeds: Feeds) -> Outputs:
         session = self._session

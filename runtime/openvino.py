@@ -14,10 +14,7 @@ Compiled models are kept in the user's cache folder, which makes the second star
 cache that cannot be written is done without, and of an old one the models that were longest unused go.
 """
 
-import os
-import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -27,7 +24,8 @@ from threading import Lock
 import numpy as np
 
 from dpr_export.runtime.batching import overlapped
-from dpr_export.runtime.session import Feeds, Outputs
+from dpr_export.runtime.cache import kept_folder
+from dpr_export.runtime.session import LONGEST, Feeds, Outputs
 
 try:
     import openvino as ov
@@ -38,10 +36,8 @@ except ImportError as error:
 
 _BATCH_TOKENS = 512
 _MANY = 8  # batches, one a thread at least, from which on a second compiled model is worth its memory
-_DEVICES = {"cpu": "CPU"}
 _KERNELS = "1024"
 _LENGTH_MULTIPLE = 8
-_KEPT = 16
 _TYPES = {"fp32": ov.Type.f32, "int8": ov.Type.f32, "bf16": ov.Type.bf16}
 
 _Compiled = tuple[ov.CompiledModel, LifoQueue[ov.InferRequest]]  # a model, and its requests that nobody uses
@@ -57,17 +53,22 @@ class OpenVinoSession:
         precision: "fp32" or "int8" computes what the graph says in float32 where it is not quantized; "bf16" does so
             in bfloat16.
         cache: the graph's SHA-256, under which the compiled model is kept; None keeps nothing.
+        longest: any length is run as it is.
 
     Raises:
-        ValueError: no such device.
         RuntimeError: OpenVINO refused the graph, or the processor has no bfloat16.
     """
 
     def __init__(
-        self, graph: Path, *, device: str = "cpu", threads: int, precision: str = "fp32", cache: str | None = None
+        self,
+        graph: Path,
+        *,
+        device: str = "cpu",
+        threads: int,
+        precision: str = "fp32",
+        cache: str | None = None,
+        longest: int = LONGEST,  # noqa: ARG002 (every session takes it)
     ) -> None:
-        if device not in _DEVICES:
-            raise ValueError(f"device is {device!r}: the openvino backend runs on {', '.join(_DEVICES)}")
         self._core = ov.Core()
         if precision == "bf16" and "BF16" not in self._core.get_property("CPU", properties.device.capabilities()):
             raise RuntimeError("precision is 'bf16', and this processor has no bfloat16")
@@ -77,7 +78,7 @@ class OpenVinoSession:
             properties.inference_num_threads(): threads,
             "CPU_RUNTIME_CACHE_CAPACITY": _KERNELS,
         }
-        if folder := _cache_folder(cache) if cache else None:
+        if folder := kept_folder("openvino", cache) if cache else None:
             self._options[properties.cache_dir()] = str(folder)
         self._compiling = Lock()
         self._threads = threads
@@ -89,7 +90,7 @@ class OpenVinoSession:
         self.device = device
         self.batch_tokens = _BATCH_TOKENS
         self.length_multiple = _LENGTH_MULTIPLE
-        self.engine = f"openvino {ov.__version__.split('-')[0]} {_DEVICES[device]} {precision}"
+        self.engine = f"openvino {ov.__version__.split('-')[0]} CPU {precision}"
 
     def run(self, feeds: Feeds) -> Outputs:
         rows, length = feeds["attention_mask"].shape
@@ -147,27 +148,3 @@ class OpenVinoSession:
 def _last_line(error: RuntimeError) -> str:
     """Of OpenVINO's long messages, what went wrong."""
     return next((line for line in reversed(str(error).splitlines()) if line.strip()), "it does not say why").strip()
-
-
-def _cache_folder(key: str) -> Path | None:
-    """Where a graph's compiled models are kept, made if need be; None where that cannot be written.
-
-    OpenVINO itself tells graphs apart by path, size and time, which are the same for every version of a file in images
-    and archives that give all files one time.
-    """
-    home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
-    folder = Path(home, "dpr-export", "openvino", key[:32])
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        os.utime(folder)
-    except OSError:
-        return None
-    _forget_old(folder.parent)
-    return folder if os.access(folder, os.W_OK) else None
-
-
-def _forget_old(folder: Path) -> None:
-    """Leave the graphs that were used last: what is compiled of one is as large as it is."""
-    with suppress(OSError):  # another process may tidy up at the same time
-        for old in sorted(folder.iterdir(), key=lambda each: each.stat().st_mtime)[:-_KEPT]:
-            shutil.rmtree(old, ignore_errors=True) if old.is_dir() else old.unlink()

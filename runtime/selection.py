@@ -1,20 +1,24 @@
-"""Choose the variant to run: what the folder holds, what is installed, what was asked for.
+"""Choose what to run, and where: what the folder holds, what is installed, what was asked for.
 
-Nothing is built or downloaded here. The order of preference is that of the table in `models/variants.py`. A variant
-that was not shown on its engine, or that missed a bound, is run only where its precision is named.
+Nothing is built or downloaded here. The order of preference is that of the table in `models/variants.py`, first for a
+GPU and then for the CPU. A variant that was not shown on its engine, or that missed a bound, is run only where its
+precision is named; one for GPUs that was judged on a CPU also where the GPU is.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 
 from dpr_export.models.folder import ExportedFolder
 from dpr_export.models.manifest import Variant
 from dpr_export.models.variants import PRECISIONS, RUNTIME_PRECISIONS, VARIANTS, VariantSpec
+from dpr_export.runtime.devices import KINDS, parse_device
+from dpr_export.runtime.nvidia import gpu_problem
 from dpr_export.runtime.processors import int8_products
-from dpr_export.runtime.session import SESSION_CLASSES
+from dpr_export.runtime.session import ENGINES, SESSION_CLASSES
 
-DEVICES = ("cpu",)
-EXTRAS = {"onnxruntime": "cpu", "openvino": "openvino"}
+EXTRAS = {"onnxruntime": "cpu", "openvino": "openvino", "tensorrt": "tensorrt"}
+_MODULES = {"tensorrt": ("tensorrt", "tensorrt_rtx")}
 _FIRST = "the first in order of preference that this folder holds and this machine can run"
 SLOW_INT8 = (
     "this processor has no instructions for INT8 products (VNNI, or ARM's dot product): INT8 may be slower than fp32"
@@ -23,53 +27,83 @@ SLOW_INT8 = (
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The variant that was chosen, the precision to run it at, and why, in words."""
+    """The variant that was chosen, the precision to run it at, the device, and why, in words."""
 
     variant: Variant
     precision: str
+    device: str
     reason: str
 
 
-def choose(folder: ExportedFolder, *, backend: str = "auto", precision: str = "auto", device: str = "cpu") -> Choice:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What was asked for. `index` is a GPU's number; `engine` and `stored` are what the folder is searched for."""
+
+    backend: str
+    precision: str
+    device: str
+    index: int
+    engine: str
+    stored: str
+
+    @property
+    def device_named(self) -> bool:
+        return self.device != "auto"
+
+    @property
+    def all_named(self) -> bool:
+        return "auto" not in (self.engine, self.stored)
+
+
+def choose(folder: ExportedFolder, *, backend: str = "auto", precision: str = "auto", device: str = "auto") -> Choice:
     """The first variant in the table's order that the folder holds and that was asked for.
 
     Raises:
-        ValueError: an unknown backend or precision, or a variant that the folder does not hold.
+        ValueError: an unknown backend, precision or device, or a variant that the folder does not hold.
         ImportError: no engine that could run one of the folder's variants is installed.
     """
-    _check("backend", backend, ("auto", *SESSION_CLASSES))
-    _check("precision", precision, ("auto", *PRECISIONS, *RUNTIME_PRECISIONS))
-    _check("device", device, DEVICES)
-    engine, stored = RUNTIME_PRECISIONS.get(precision, (backend, precision))
-    if backend not in ("auto", engine):
-        raise ValueError(f"precision is {precision!r}, which the {engine} backend has, and {backend} has not")
+    asked = _asked(backend, precision, device)
     held = {(variant.backend, variant.precision, variant.file): variant for variant in folder.manifest.variants}
-    asked = [
-        (spec, held[spec.backend, spec.precision, spec.file])
-        for spec in VARIANTS
-        if engine in ("auto", spec.backend)
-        and stored in ("auto", spec.precision)
-        and (spec.backend, spec.precision, spec.file) in held
+    candidates = [
+        (spec, held[spec.backend, spec.precision, spec.file], kind)
+        for spec, kind in _rows(asked)
+        if (spec.backend, spec.precision, spec.file) in held
     ]
     passed_over: list[str] = []
-    for spec, variant in asked:
-        problem = _problem(spec, variant, device, named=stored != "auto")
+    if not asked.device_named and (problem := gpu_problem(0)):
+        if any(spec.devices[0] == "cuda" for spec, _, _ in candidates):
+            passed_over.append(f"cuda: {problem}")
+        candidates = [candidate for candidate in candidates if candidate[2] != "cuda"]
+    for spec, variant, kind in candidates:
+        problem = _problem(folder, spec, variant, kind, asked)
         if problem is None:
-            return Choice(
-                variant,
-                variant.precision if precision == "auto" else precision,
-                _reason(variant, backend, precision, passed_over),
-            )
-        passed_over.append(f"{variant.backend} {variant.precision}: {problem}")
-    if not asked:
+            place = f"cuda:{asked.index}" if kind == "cuda" else kind
+            chosen = variant.precision if precision == "auto" else precision
+            return Choice(variant, chosen, place, _reason(variant, asked, place, passed_over))
+        passed_over.append(f"{variant.backend} {variant.precision} on {kind}: {problem}")
+    if not candidates and not passed_over:
         there = ", ".join(dict.fromkeys(f"{b} {p}" for b, p, _ in held))
+        where = f", device={device}" if asked.device_named else ""
         raise ValueError(
-            f"{folder.path} holds no variant with backend={backend}, precision={precision}; it holds {there}"
+            f"{folder.path} holds no variant with backend={backend}, precision={precision}{where}; it holds {there}"
         )
-    missing = [spec.backend for spec, _ in asked if spec.backend in EXTRAS and not find_spec(spec.backend)]
+    missing = [spec.backend for spec, _, _ in candidates if not _installed(spec.backend)]
     if missing:
         raise ImportError(f'{missing[-1]} is not installed: pip install "dpr-export[{EXTRAS[missing[-1]]}]"')
     raise ValueError(f"{folder.path} holds no variant that can be run by itself: {'; '.join(passed_over)}")
+
+
+def _asked(backend: str, precision: str, device: str) -> _Asked:
+    _check("backend", backend, ("auto", *ENGINES))
+    _check("precision", precision, ("auto", *PRECISIONS, *RUNTIME_PRECISIONS))
+    kind, index = ("auto", 0) if device == "auto" else parse_device(device)
+    engine, stored = RUNTIME_PRECISIONS.get(precision, (backend, precision))
+    if backend not in ("auto", engine):
+        raise ValueError(f"precision is {precision!r}, which the {engine} backend has, and {backend} has not")
+    if kind != "auto" and backend != "auto" and (backend, kind) not in SESSION_CLASSES:
+        devices = ", ".join(there for name, there in SESSION_CLASSES if name == backend)
+        raise ValueError(f"device is {device!r}: the {backend} backend runs on {devices}")
+    return _Asked(backend, precision, kind, index, engine, stored)
 
 
 def _check(name: str, value: str, known: tuple[str, ...]) -> None:
@@ -77,28 +111,61 @@ def _check(name: str, value: str, known: tuple[str, ...]) -> None:
         raise ValueError(f"{name} is {value!r}, and must be one of: {', '.join(known)}")
 
 
-def _problem(spec: VariantSpec, variant: Variant, device: str, named: bool) -> str | None:
-    """Why a variant cannot be run here, or not by itself; None where it can."""
-    if spec.backend not in SESSION_CLASSES:
-        return "this version has no session for it"
-    if not find_spec(spec.backend):
+def _rows(asked: _Asked) -> Iterator[tuple[VariantSpec, str]]:
+    """The rows of the table that were asked for, each with the kinds of device that may run it, GPUs first."""
+    for kind in reversed(KINDS) if not asked.device_named else (asked.device,):
+        for spec in VARIANTS:
+            wanted = asked.engine in ("auto", spec.backend) and asked.stored in ("auto", spec.precision)
+            on_request = kind == "cpu" and asked.stored != "auto" and (spec.backend, kind) in SESSION_CLASSES
+            if wanted and (kind in spec.devices or on_request):
+                yield spec, kind
+
+
+def _problem(folder: ExportedFolder, spec: VariantSpec, variant: Variant, kind: str, asked: _Asked) -> str | None:
+    """Why a variant cannot be run here, or not by itself; None where it can.
+
+    Where all is named, it is left to the session to say what is missing.
+    """
+    if not _installed(spec.backend):
         return f"{spec.backend} is not installed"
-    if named:
-        return None
-    if spec.device != device:
-        return f"made for {spec.device}"
-    if variant.loss and variant.loss.missed:
-        return f"loses too much ({', '.join(variant.loss.missed)}): only run where its precision is named"
-    return None if variant.proved else "not proved on its engine: only run where its precision is named"
+    if asked.stored == "auto":
+        if variant.loss and variant.loss.missed:
+            return f"loses too much ({', '.join(variant.loss.missed)}): only run where its precision is named"
+        if not variant.proved and not (kind == "cuda" and (asked.device_named or "cpu" in spec.devices)):
+            return "not proved on its engine: only run where its precision is named"
+    if kind == "cuda" and not asked.all_named:
+        return _cuda_problem(spec.backend, asked.index, folder.manifest.files[variant.file].sha256, asked.device_named)
+    return None
 
 
-def _reason(variant: Variant, backend: str, precision: str, passed_over: list[str]) -> str:
-    why = "" if "auto" not in (backend, precision) else f": {_FIRST}"
+def _cuda_problem(backend: str, index: int, graph: str, device_named: bool) -> str | None:
+    """Why an engine cannot run a graph on a GPU; None where it can."""
+    if backend == "onnxruntime":
+        from dpr_export.runtime.onnxruntime_cuda import cuda_problem
+
+        return cuda_problem(index)
+    try:
+        from dpr_export.runtime.tensorrt_session import engine_for
+
+        _, _, _, record = engine_for(graph, index)
+    except (ImportError, LookupError, RuntimeError) as error:
+        return str(error)
+    if record.proved is None and not device_named:
+        return "the engine was not compared with the original on this GPU: only run where the device is named"
+    return None
+
+
+def _installed(backend: str) -> bool:
+    return any(find_spec(module) for module in _MODULES.get(backend, (backend,)))
+
+
+def _reason(variant: Variant, asked: _Asked, place: str, passed_over: list[str]) -> str:
+    why = "" if asked.all_named else f": {_FIRST}"
     lines = [
-        f"{variant.file} ({variant.backend} {variant.precision}), asked for as backend={backend}, "
-        f"precision={precision}{why}"
+        f"{variant.file} ({variant.backend} {variant.precision}) on {place}, asked for as backend={asked.backend}, "
+        f"precision={asked.precision}, device={asked.device}{why}"
     ]
     lines += [f"passed over: {each}" for each in passed_over]
-    if variant.precision == "int8" and int8_products() is False:
+    if place == "cpu" and variant.precision == "int8" and int8_products() is False:
         lines.append(SLOW_INT8)
     return "\n".join(lines)

@@ -14,16 +14,16 @@ from dpr_export.models.manifest import REQUIRED_FILES, FileRecord, Loss, Manifes
 from dpr_export.models.variants import MODEL_FILE, PRECISIONS, VARIANTS, VariantSpec, wanted
 from dpr_export.runtime import DPRQuestionEncoder, selection
 from dpr_export.runtime.selection import SLOW_INT8, choose
-from dpr_export.runtime.session import SESSION_CLASSES
+from dpr_export.runtime.session import ENGINES, SESSION_CLASSES
 
 SHAPES = ((1, 1),)
-ORDER = [(spec.backend, spec.precision, spec.file) for spec in VARIANTS if spec.device == "cpu"]
+ORDER = [(spec.backend, spec.precision, spec.file) for spec in VARIANTS if spec.devices[0] == "cpu"]
 
 
 def variant(spec: VariantSpec, *, missed: tuple[str, ...] = (), proved: bool | None = None) -> Variant:
     """A row of the table as a manifest has it."""
     if proved is None:
-        proved = spec.device == "cpu" and not missed
+        proved = "cpu" in spec.devices and not missed
     if not spec.lossy:
         return Variant(
             spec.backend, spec.precision, spec.file, Proof("engine 1", SHAPES, 1e-4, 1e-6, 0.01), None, proved
@@ -51,6 +51,12 @@ WHOLE = folder(*map(variant, VARIANTS))
 def picked(found: ExportedFolder, **options: str) -> tuple[str, str, str]:
     choice = choose(found, **options)
     return choice.variant.backend, choice.variant.precision, choice.variant.file
+
+
+@pytest.fixture(autouse=True)
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is picked must not depend on the machine; tests of GPUs say that there is one."""
+    monkeypatch.setattr(selection, "gpu_problem", lambda _: "no GPU in this test")
 
 
 @pytest.fixture
@@ -100,7 +106,7 @@ def test_what_is_named_is_run(options: dict[str, str], expected: tuple[str, str,
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"backend": "tensorrt"}, "backend is 'tensorrt', and must be one of: auto, onnxruntime, openvino"),
+        ({"backend": "torch"}, "backend is 'torch', and must be one of: auto, onnxruntime, openvino, tensorrt"),
         ({"backend": ""}, "backend is '', and must be one of"),
         ({"precision": "fp8"}, "precision is 'fp8', and must be one of: auto, fp32, fp16, int8, bf16"),
         ({"precision": "INT8"}, "precision is 'INT8', and must be one of"),
@@ -110,8 +116,16 @@ def test_what_is_named_is_run(options: dict[str, str], expected: tuple[str, str,
         ),
         (
             {"backend": "openvino", "precision": "fp16"},
-            "folder holds no variant with backend=openvino, precision=fp16; it holds onnxruntime fp16, tensorrt fp16, "
-            "openvino int8, onnxruntime int8, openvino fp32, onnxruntime fp32",
+            "folder holds no variant with backend=openvino, precision=fp16; it holds tensorrt fp16, tensorrt int8, "
+            "onnxruntime fp16, tensorrt fp32, openvino int8, onnxruntime int8, openvino fp32, onnxruntime fp32",
+        ),
+        ({"device": "cuda:x"}, "device is 'cuda:x', and must be one of: cpu, cuda, cuda:0, cuda:1, ..."),
+        ({"device": "tpu"}, "device is 'tpu', and must be one of: cpu, cuda"),
+        ({"backend": "openvino", "device": "cuda"}, "device is 'cuda': the openvino backend runs on cpu"),
+        ({"backend": "tensorrt", "device": "cpu"}, "device is 'cpu': the tensorrt backend runs on cuda"),
+        (
+            {"device": "cuda", "precision": "bf16"},
+            "folder holds no variant with backend=auto, precision=bf16, device=cuda; it holds",
         ),
     ],
 )
@@ -133,7 +147,7 @@ def test_a_precision_that_the_folder_does_not_hold_is_refused() -> None:
 def test_an_engine_that_is_not_installed_is_passed_over(installed: Callable[..., None]) -> None:
     installed("onnxruntime")
     assert picked(WHOLE) == ORDER[1]
-    assert "passed over: openvino int8: openvino is not installed" in choose(WHOLE).reason
+    assert "passed over: openvino int8 on cpu: openvino is not installed" in choose(WHOLE).reason
     assert picked(WHOLE, precision="fp32") == ORDER[3]
     installed("openvino")
     assert picked(WHOLE) == ORDER[0]
@@ -169,7 +183,8 @@ def test_what_missed_a_bound_is_passed_over_unless_its_precision_is_named() -> N
     choice = choose(poor)
     assert choice.variant.precision == "fp32"
     assert choice.reason.splitlines()[1:] == [
-        "passed over: openvino int8: loses too much (mean_cosine, least_cosine): only run where its precision is named"
+        "passed over: openvino int8 on cpu: loses too much (mean_cosine, least_cosine): "
+        "only run where its precision is named"
     ]
     assert picked(poor, backend="openvino")[1] == "fp32"
     assert picked(poor, precision="int8")[1] == "int8"
@@ -180,26 +195,87 @@ def test_what_was_not_shown_on_its_engine_is_passed_over_unless_its_precision_is
     unproved = folder(variant(row("openvino", "int8"), proved=False), variant(row("onnxruntime", "int8")))
     choice = choose(unproved)
     assert choice.variant.backend == "onnxruntime"
-    assert "passed over: openvino int8: not proved on its engine: only run where its precision" in choice.reason
+    assert "passed over: openvino int8 on cpu: not proved on its engine: only run where its precision" in choice.reason
     assert picked(unproved, precision="int8")[0] == "openvino"
     assert picked(unproved, backend="openvino", precision="int8")[0] == "openvino"
 
 
 @pytest.mark.parametrize("proved", [False, True])
-def test_what_is_made_for_another_device_is_never_picked_by_itself(proved: bool) -> None:
+def test_what_is_made_for_a_gpu_is_not_picked_by_itself_without_one(proved: bool) -> None:
     only = folder(variant(row("onnxruntime", "fp16"), proved=proved))
-    with pytest.raises(
-        ValueError, match=r"holds no variant that can be run by itself: onnxruntime fp16: made for cuda"
-    ):
+    with pytest.raises(ValueError, match=r"holds no variant that can be run by itself: cuda: no GPU in this test"):
         choose(only)
     assert picked(only, precision="fp16")[1] == "fp16"
+    assert choose(only, precision="fp16").device == "cpu"
+
+
+TENSORRT, FUSED = ("tensorrt", "fp16", "onnx/model_fp16.onnx"), ("onnxruntime", "fp16", "onnx/model_ort_fp16.onnx")
+
+
+@pytest.mark.parametrize(
+    ("options", "problems", "expected"),
+    [
+        ({}, {}, TENSORRT),
+        ({}, {"tensorrt": "no engine"}, FUSED),
+        ({}, {"tensorrt": "no engine", "onnxruntime": "no cuDNN"}, ORDER[0]),
+        ({"precision": "int8"}, {}, ("tensorrt", "int8", "onnx/model_trt_int8.onnx")),
+        ({"precision": "int8"}, {"tensorrt": "no engine"}, ORDER[0]),
+        ({"precision": "fp32"}, {"tensorrt": "no engine"}, ORDER[4]),
+        ({"backend": "onnxruntime"}, {}, FUSED),
+        ({"backend": "openvino"}, {}, ORDER[0]),
+        ({"backend": "tensorrt", "precision": "int8"}, {"tensorrt": "no engine"}, ("tensorrt", "int8")),
+    ],
+)
+@pytest.mark.parametrize("device", ["auto", "cuda", "cuda:1"])
+def test_with_a_gpu_what_runs_there_comes_first(
+    monkeypatch: pytest.MonkeyPatch,
+    device: str,
+    options: dict[str, str],
+    problems: dict[str, str],
+    expected: tuple[str, ...],
+) -> None:
+    """Tests the order; that the engines' own problems are told truly is tested with each engine."""
+    monkeypatch.setattr(selection, "gpu_problem", lambda _: None)
+    monkeypatch.setattr(selection, "_cuda_problem", lambda backend, *_: problems.get(backend))
+    proved = folder(*(variant(spec, proved=True) for spec in VARIANTS))
+    on_cpu = expected in ORDER[:4]
+    if device != "auto" and on_cpu:
+        with pytest.raises(ValueError, match=r"can be run by itself: .*: no |: the openvino backend runs on cpu"):
+            choose(proved, device=device, **options)
+        return
+    choice = choose(proved, device=device, **options)
+    assert picked(proved, device=device, **options)[: len(expected)] == expected
+    assert choice.device == ("cpu" if on_cpu else {"auto": "cuda:0", "cuda": "cuda:0"}.get(device, device))
+    told = [f"{backend} fp16 on cuda: {problem}" for backend, problem in problems.items()] if not options else []
+    assert all(f"passed over: {each}" in choice.reason for each in told)
+
+
+def test_a_gpu_that_is_named_also_runs_what_was_judged_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selection, "gpu_problem", lambda _: None)
+    monkeypatch.setattr(selection, "_cuda_problem", lambda *_: None)
+    unproved = folder(variant(row("onnxruntime", "fp16"), proved=False), variant(row("openvino", "fp32")))
+    assert picked(unproved, device="cuda") == FUSED
+    assert picked(unproved)[0] == "openvino"
+    assert "onnxruntime fp16 on cuda: not proved on its engine" in choose(unproved).reason
+    poor = folder(variant(row("onnxruntime", "fp16"), missed=("mean_cosine",)))
+    with pytest.raises(ValueError, match="onnxruntime fp16 on cuda: loses too much"):
+        choose(poor, device="cuda")
+    assert picked(poor, device="cuda", precision="fp16") == FUSED
+
+
+def test_a_device_that_is_named_is_never_left_for_another() -> None:
+    with pytest.raises(ValueError, match=r"can be run by itself: .*onnxruntime fp16 on cuda: no "):
+        choose(WHOLE, device="cuda")
+    assert choose(WHOLE, device="cpu").device == "cpu"
 
 
 def test_the_reason_names_the_file_and_what_was_asked_for() -> None:
     first = choose(WHOLE, backend="onnxruntime", precision="fp32").reason.splitlines()[0]
-    assert first == "onnx/model_ort.onnx (onnxruntime fp32), asked for as backend=onnxruntime, precision=fp32"
+    assert first == (
+        "onnx/model_ort.onnx (onnxruntime fp32) on cpu, asked for as backend=onnxruntime, precision=fp32, device=auto"
+    )
     first = choose(WHOLE, backend="onnxruntime").reason.splitlines()[0]
-    assert ", asked for as backend=onnxruntime, precision=auto: the first in order of preference" in first
+    assert ", asked for as backend=onnxruntime, precision=auto, device=auto: the first in order of preference" in first
 
 
 @pytest.mark.parametrize(("products", "shown"), [(False, True), (True, False), (None, False)])
@@ -215,7 +291,7 @@ def test_int8_on_a_processor_without_its_products_comes_with_a_warning(
 
 @given(
     st.lists(st.tuples(st.sampled_from(VARIANTS), st.booleans(), st.booleans()), min_size=1, unique_by=lambda t: t[0]),
-    st.sampled_from(["auto", *SESSION_CLASSES]),
+    st.sampled_from(["auto", *ENGINES]),
     st.sampled_from(["auto", *PRECISIONS]),
 )
 def test_whatever_a_folder_holds_what_is_picked_was_asked_for_and_is_sound(
@@ -226,7 +302,7 @@ def test_whatever_a_folder_holds_what_is_picked_was_asked_for_and_is_sound(
         choice = choose(folder(*held), backend=backend, precision=precision)
     except ValueError as error:
         able = [v for v in held if backend in ("auto", v.backend) and precision in ("auto", v.precision)]
-        able = [v for v in able if v.backend in SESSION_CLASSES]
+        able = [v for v in able if (v.backend, "cpu") in SESSION_CLASSES]
         if precision == "auto":
             able = [v for v in able if v.proved and v.precision != "fp16"]
         assert not able, error  # noqa: PT017
@@ -242,8 +318,7 @@ def test_whatever_a_folder_holds_what_is_picked_was_asked_for_and_is_sound(
     [
         (["fp32", "int4"], ["openvino"], "precision is 'int4', and must be one of: fp32, fp16, int8"),
         (["fp32"], ["torch"], "backend is 'torch', and must be one of: onnxruntime, openvino, tensorrt"),
-        (["fp16"], ["openvino"], "precision fp16 is made for onnxruntime, tensorrt, not for openvino"),
-        (["int8"], ["tensorrt"], "precision int8 is made for openvino, onnxruntime, not for tensorrt"),
+        (["fp16"], ["openvino"], "precision fp16 is made for tensorrt, onnxruntime, not for openvino"),
     ],
 )
 def test_what_no_row_of_the_table_makes_is_refused(precisions: list[str], backends: list[str], message: str) -> None:

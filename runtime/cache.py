@@ -1,0 +1,36 @@
+"""What engines compile is kept in the user's cache folder, since an exported folder may be read-only."""
+
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+_KEPT = 16
+
+
+def cache_home() -> Path:
+    """The project's folder in the user's cache folder ($XDG_CACHE_HOME, or ~/.cache); it may not exist yet."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser(), "dpr-export")
+
+
+def kept_folder(engine: str, key: str) -> Path | None:
+    """Where a graph's compiled models are kept, made if need be; None where that cannot be written.
+
+    Engines themselves tell graphs apart by path, size and time, which are the same for every version of a file in
+    images and archives that give all files one time.
+    """
+    folder = cache_home() / engine / key[:32]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        os.utime(folder)
+    except OSError:
+        return None
+    _forget_old(folder.parent)
+    return folder if os.access(folder, os.W_OK) else None
+
+
+def _forget_old(folder: Path) -> None:
+    """Leave the graphs that were used last: what is compiled of one is as large as it is."""
+    with suppress(OSError):  # another process may tidy up at the same time
+        for old in sorted(folder.iterdir(), key=lambda each: each.stat().st_mtime)[:-_KEPT]:
+            shutil.rmtree(old, ignore_errors=True) if old.is_dir() else old.unlink()
