@@ -103,7 +103,7 @@ def _static(
             unquantized(quantized, without, by_part[part])
             return without
 
-        most = min(MOST_PARTS, len(by_part) - 1)  # of a small model something stays quantized
+        most = min(MOST_PARTS, len(by_part) - linear_alone)  # something stays quantized, of a small model too
         quantize([])
         yield Made(f"heads in {rest}", more=most > 0)
         ranked = by_error(by_part, leave_out, source, calls[:RANKING_CALLS])

@@ -1,4 +1,4 @@
-"""The command `dpr-runtime`: answer, encode, inspect and verify with an exported folder."""
+"""The command `dpr-runtime`: answer, encode, inspect, verify and build with an exported folder."""
 
 import json as jsonlib
 import time
@@ -14,11 +14,13 @@ from rich.markup import escape
 from dpr_export.models.config import DPRConfig
 from dpr_export.models.folder import ExportedFolder, file_written_whole
 from dpr_export.models.kinds import CONTEXT, READER, kind_of
-from dpr_export.runtime.commands import run_command
+from dpr_export.runtime.buckets import LENGTHS
+from dpr_export.runtime.commands import run_command, signals_deferred
 from dpr_export.runtime.encoders import DPRContextEncoder, DPRQuestionEncoder
 from dpr_export.runtime.passages import Passage, opened, read_passages
 from dpr_export.runtime.reader import DPRReader
 from dpr_export.runtime.show import show_answers
+from dpr_export.runtime.show_build import BuildBars, show_engine
 from dpr_export.runtime.show_manifest import show_manifest
 from dpr_export.runtime.verify import verify as checks_of
 
@@ -31,10 +33,11 @@ app = typer.Typer(
 )
 _MARKS = {True: "[green]ok[/]     ", None: "[yellow]skipped[/]", False: "[red]FAILED[/] "}
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The exported folder.", show_default=False)]
-Backend = Annotated[str, typer.Option(help="The engine to run on: openvino, onnxruntime.")]
+Backend = Annotated[str, typer.Option(help="The engine to run on: openvino, onnxruntime, tensorrt.")]
+Device = Annotated[str, typer.Option(help="Where to run: cpu, cuda, cuda:1.")]
 Precision = Annotated[str, typer.Option(help="The variant to run: int8, fp32, fp16; bf16 computes fp32's in bfloat16.")]
 Threads = Annotated[
-    int | None, typer.Option(min=1, help="Threads to use.", show_default="as many as there are processors")
+    int | None, typer.Option(min=1, help="Threads of the CPU to use.", show_default="as many as there are processors")
 ]
 
 
@@ -51,12 +54,14 @@ def answer(
     max_answer_length: Annotated[int, typer.Option(min=1, help="The longest answer, in tokens.")] = 10,
     backend: Backend = "auto",
     precision: Precision = "auto",
+    device: Device = "auto",
     threads: Threads = None,
     json: Annotated[bool, typer.Option("--json", help="Print the answers as JSON.")] = False,
 ) -> None:
     """Answer a question from passages, with a reader."""
     read = _passages(passages, title or [], text or [])
-    with DPRReader.from_pretrained(folder, backend=backend, precision=precision, threads=threads) as reader:
+    how: Any = {"backend": backend, "precision": precision, "device": device, "threads": threads}
+    with DPRReader.from_pretrained(folder, **how) as reader:
         answers = reader.answer(
             question,
             [passage.title or "" for passage in read],
@@ -97,6 +102,7 @@ def encode(
     jsonl: Annotated[bool, typer.Option("--jsonl", help="Read JSON lines, whatever the file is called.")] = False,
     backend: Backend = "auto",
     precision: Precision = "auto",
+    device: Device = "auto",
     threads: Threads = None,
 ) -> None:
     """Turn questions or passages into vectors, with an encoder: float32 (n, dim), in the order given."""
@@ -110,7 +116,7 @@ def encode(
         else:
             read = [Passage(None, line.rstrip("\r\n")) for line in lines]
         titles, texts = [passage.title for passage in read], [passage.text for passage in read]
-        how: Any = {"backend": backend, "precision": precision, "threads": threads}
+        how: Any = {"backend": backend, "precision": precision, "device": device, "threads": threads}
         start = time.perf_counter()
         if kind is CONTEXT:
             with DPRContextEncoder.from_pretrained(folder, **how) as context:
@@ -136,17 +142,52 @@ def inspect(
 
 
 @app.command()
-def verify(folder: Folder) -> None:
+def verify(folder: Folder, device: Device = "cpu") -> None:
     """Check a folder on this machine: hashes, and golden outputs. Exit code 1 if anything fails."""
     console = Console(highlight=False)
     failed = 0
-    for check in checks_of(folder):
+    for check in checks_of(folder, device):
         failed += check.passed is False
         mark = _MARKS[check.passed]
         console.print(f"{mark} {escape(check.what)}: {escape(check.found)}", soft_wrap=True)
     console.print("[bold green]PASSED[/]" if not failed else f"[bold red]FAILED[/]: {failed} checks")
     if failed:
         raise typer.Exit(1)
+
+
+@app.command()
+def build(
+    folder: Folder,
+    precision: Annotated[str, typer.Option(help="The variant to build: fp16, int8, fp32.")] = "auto",
+    device: Annotated[str, typer.Option(help="The GPU to build on and for: cuda, cuda:1.")] = "cuda",
+    length: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=1,
+            help="A length that calls are padded to; may be repeated.",
+            show_default=", ".join(map(str, LENGTHS)),
+        ),
+    ] = None,
+    compute_capability: Annotated[
+        str | None, typer.Option(help="Build for such GPUs instead, with tensorrt-rtx: 8.9.", show_default=False)
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Build again what is there already.")] = False,
+) -> None:
+    """Build a TensorRT engine, and prove it on the GPU that is here. Engines are kept in the user's cache folder."""
+    from dpr_export.runtime.build import build_engine
+
+    console = Console(highlight=False, stderr=True)
+    with signals_deferred() as stopped, BuildBars(console, stopped) as bars:
+        engine = build_engine(
+            folder,
+            precision=precision,
+            device=device,
+            lengths=length or LENGTHS,
+            compute_capability=compute_capability,
+            force=force,
+            watch=bars,
+        )
+    show_engine(Console(highlight=False), engine)
 
 
 def main() -> None:

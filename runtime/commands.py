@@ -7,6 +7,8 @@ closed. The last three run every clean-up first, so that nothing half-written st
 import os
 import signal
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 import typer
@@ -14,12 +16,13 @@ import typer
 # typer carries its own copy of click in some releases, so its class of usage errors is found by descent.
 _USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
 _INTERRUPTED = 130
+_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 _EXPECTED = (OSError, ValueError, IndexError, TypeError, ImportError, RuntimeError)
 
 
 def run_command(app: typer.Typer, name: str) -> NoReturn:
     """Run `app` on the process's arguments, and exit."""
-    for name_of_signal in ("SIGTERM", "SIGHUP"):
+    for name_of_signal in _SIGNALS[1:]:
         if number := getattr(signal, name_of_signal, None):
             signal.signal(number, _end)
     try:
@@ -38,6 +41,25 @@ def run_command(app: typer.Typer, name: str) -> NoReturn:
     except _EXPECTED as error:
         _fail(name, str(error) or type(error).__name__, 1)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+@contextmanager
+def signals_deferred() -> Iterator[Callable[[], bool]]:
+    """Note a request to end instead of raising it, and raise it at the end of the context.
+
+    For libraries that call back from C++, where nothing may be raised. Yields a function that says whether the work
+    should end.
+    """
+    seen: list[int] = []
+    numbers = [number for name in _SIGNALS if (number := getattr(signal, name, None))]
+    before = {number: signal.signal(number, lambda found, _: seen.append(found)) for number in numbers}
+    try:
+        yield lambda: bool(seen)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if seen:
+            signal.raise_signal(seen[0])
 
 
 def _end(number: int, _: object) -> NoReturn:

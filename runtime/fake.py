@@ -26,6 +26,7 @@ class FakeSession:
         self.device = "cpu"
         self.batch_tokens = 1024
         self.length_multiple = 1
+        self.pads = False
         self.engine = "fake"
         self.calls: list[Feeds] = []
         self.closed = False

@@ -72,6 +72,7 @@ class OnnxRuntimeSession:
         self.device = device
         self.batch_tokens = _BATCH_TOKENS
         self.length_multiple = 1
+        self.pads = False
         self.engine = f"onnxruntime {ort.__version__} {_PROVIDER}"
 
     def run(self, feeds: Feeds) -> Outputs:

@@ -109,6 +109,7 @@ class OnnxRuntimeCudaSession:
         self.device = f"cuda:{self._index}"
         self.batch_tokens = MOST_TOKENS
         self.length_multiple = _LENGTH_MULTIPLE
+        self.pads = False
         self.engine = f"onnxruntime {ort.__version__} {_PROVIDER}" + (", CUDA graphs" if recording else "")
 
     def run(self, feeds: Feeds) -> Outputs:

@@ -90,6 +90,7 @@ class OpenVinoSession:
         self.device = device
         self.batch_tokens = _BATCH_TOKENS
         self.length_multiple = _LENGTH_MULTIPLE
+        self.pads = False
         self.engine = f"openvino {ov.__version__.split('-')[0]} CPU {precision}"
 
     def run(self, feeds: Feeds) -> Outputs:

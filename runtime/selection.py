@@ -61,6 +61,7 @@ def choose(folder: ExportedFolder, *, backend: str = "auto", precision: str = "a
     Raises:
         ValueError: an unknown backend, precision or device, or a variant that the folder does not hold.
         ImportError: no engine that could run one of the folder's variants is installed.
+        RuntimeError: the GPU that is named cannot be used; the message says what is missing.
     """
     asked = _asked(backend, precision, device)
     held = {(variant.backend, variant.precision, variant.file): variant for variant in folder.manifest.variants}
@@ -70,7 +71,10 @@ def choose(folder: ExportedFolder, *, backend: str = "auto", precision: str = "a
         if (spec.backend, spec.precision, spec.file) in held
     ]
     passed_over: list[str] = []
-    if not asked.device_named and (problem := gpu_problem(0)):
+    problem = gpu_problem(asked.index) if asked.device != "cpu" else None
+    if problem and asked.device_named:
+        raise RuntimeError(f"device is {device!r}, and it cannot be used: {problem}")
+    if problem:
         if any(spec.devices[0] == "cuda" for spec, _, _ in candidates):
             passed_over.append(f"cuda: {problem}")
         candidates = [candidate for candidate in candidates if candidate[2] != "cuda"]
@@ -87,7 +91,7 @@ def choose(folder: ExportedFolder, *, backend: str = "auto", precision: str = "a
         raise ValueError(
             f"{folder.path} holds no variant with backend={backend}, precision={precision}{where}; it holds {there}"
         )
-    missing = [spec.backend for spec, _, _ in candidates if not _installed(spec.backend)]
+    missing = [spec.backend for spec, _, _ in candidates if not is_installed(spec.backend)]
     if missing:
         raise ImportError(f'{missing[-1]} is not installed: pip install "dpr-export[{EXTRAS[missing[-1]]}]"')
     raise ValueError(f"{folder.path} holds no variant that can be run by itself: {'; '.join(passed_over)}")
@@ -126,7 +130,7 @@ def _problem(folder: ExportedFolder, spec: VariantSpec, variant: Variant, kind: 
 
     Where all is named, it is left to the session to say what is missing.
     """
-    if not _installed(spec.backend):
+    if not is_installed(spec.backend):
         return f"{spec.backend} is not installed"
     if asked.stored == "auto":
         if variant.loss and variant.loss.missed:
@@ -155,8 +159,9 @@ def _cuda_problem(backend: str, index: int, graph: str, device_named: bool) -> s
     return None
 
 
-def _installed(backend: str) -> bool:
-    return any(find_spec(module) for module in _MODULES.get(backend, (backend,)))
+def is_installed(backend: str) -> bool:
+    """Whether an engine that this version knows is installed."""
+    return backend in ENGINES and any(find_spec(module) for module in _MODULES.get(backend, (backend,)))
 
 
 def _reason(variant: Variant, asked: _Asked, place: str, passed_over: list[str]) -> str:

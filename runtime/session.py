@@ -28,6 +28,7 @@ class Session(Protocol):
         engine: the engine's name and version, for people.
         batch_tokens: how many tokens, padding included, a batch of `run_all` best has.
         length_multiple: what lengths are best rounded up to a multiple of; 1 where none is better.
+        pads: whether calls are padded to sizes of its own, which changes a row that is masked altogether.
     """
 
     input_names: tuple[str, ...]
@@ -36,6 +37,7 @@ class Session(Protocol):
     engine: str
     batch_tokens: int
     length_multiple: int
+    pads: bool
 
     def run(self, feeds: Feeds) -> Outputs:
         """Compute every output. Safe to call from several threads at once.

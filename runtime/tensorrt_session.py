@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,7 +80,14 @@ class TensorRtSession:
             raise RuntimeError(f"{error}: {command}") from None
         self._start(trt, gpu, record, engine, kernels_path(path))
 
-    def _start(self, trt: TensorRt, gpu: Gpu, record: EngineRecord, engine: bytes, kernels: Path) -> None:
+    @classmethod
+    def of(cls, trt: TensorRt, gpu: Gpu, record: EngineRecord, engine: bytes) -> Self:
+        """A session of an engine that was just built, and is not in a file yet."""
+        session = cls.__new__(cls)
+        session._start(trt, gpu, record, engine, None)
+        return session
+
+    def _start(self, trt: TensorRt, gpu: Gpu, record: EngineRecord, engine: bytes, kernels: Path | None) -> None:
         self._trt, self._gpu, self._buckets = trt, gpu, record.key.buckets
         self._lock = Lock()
         self._lost: str | None = None
@@ -92,7 +99,7 @@ class TensorRtSession:
             self._runtime, self._engine = trt.load(engine)
             _check(self._engine, record)
             self._kernels_path = kernels
-            self._kernels = trt.kernel_cache(self._engine, _kept(kernels))
+            self._kernels = trt.kernel_cache(self._engine, _kept(kernels) if kernels else b"")
             self._shapes = record.outputs
             self.input_names, self.output_names = record.inputs, tuple(record.outputs)
             self._allocate(record)
@@ -102,6 +109,7 @@ class TensorRtSession:
         self.device = f"cuda:{gpu.index}"
         self.batch_tokens = MOST_TOKENS
         self.length_multiple = 1
+        self.pads = True
         self.engine = f"{trt.library.name} {trt.version} on {gpu.name}"
 
     def _allocate(self, record: EngineRecord) -> None:
@@ -231,7 +239,7 @@ class TensorRtSession:
             self._closed = True
             with suppress(CudaError):
                 self._gpu.use()
-            if self._contexts and self._kernels is not None:
+            if self._contexts and self._kernels is not None and self._kernels_path:
                 _keep(self._kernels_path, self._kernels)
             self._contexts = {}
             self._keeping.close()

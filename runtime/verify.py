@@ -3,14 +3,18 @@ what the original answered? It needs no PyTorch: the original's answers are in `
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
+from dpr_export.models.config import DPRConfig
 from dpr_export.models.folder import ExportedFolder
 from dpr_export.models.golden import Example, read_golden
 from dpr_export.models.manifest import GOLDEN_FILE, Variant
+from dpr_export.models.variants import VARIANTS
+from dpr_export.runtime.devices import parse_device
+from dpr_export.runtime.nvidia import gpu_problem
 from dpr_export.runtime.processors import usable_processors
 from dpr_export.runtime.proof import ProofError, prove, relative_error
+from dpr_export.runtime.selection import is_installed
 from dpr_export.runtime.session import SESSION_CLASSES, Session, open_session
 
 SPREAD = 1.5
@@ -27,31 +31,49 @@ class Check:
     found: str
 
 
-def verify(path: str | Path) -> Iterator[Check]:
+def verify(path: str | Path, device: str = "cpu") -> Iterator[Check]:
     """Yield the checks of an exported folder, one a file and one a variant, as they are done.
+
+    Args:
+        path: the exported folder.
+        device: where to run its variants: "cpu", "cuda", "cuda:1".
 
     Raises:
         OSError: there is no exported folder.
-        ValueError: its manifest cannot be read.
+        ValueError: its manifest cannot be read; there is no such device.
+        RuntimeError: the GPU cannot be used; the message says what is missing.
     """
+    kind, index = parse_device(device)
+    if kind == "cuda" and (problem := gpu_problem(index)):
+        raise RuntimeError(f"device is {device!r}, and it cannot be used: {problem}")
     folder = ExportedFolder.read(path)
     for name in folder.manifest.files:
         problem = folder.problem(name)
         yield Check(name, problem is None, problem or "SHA-256 as exported")
     for variant in folder.manifest.variants:
-        yield _golden(folder, variant)
+        yield _golden(folder, variant, device, kind)
 
 
-def _golden(folder: ExportedFolder, variant: Variant) -> Check:
+def _golden(folder: ExportedFolder, variant: Variant, device: str, kind: str) -> Check:
     """Run one variant on the golden inputs, and compare with the original's outputs."""
     what = f"{variant.file} on {variant.backend}"
-    if variant.backend not in SESSION_CLASSES or not find_spec(variant.backend):
+    if not is_installed(variant.backend):
         return Check(what, None, f"{variant.backend} is not installed here")
+    if not _runs_on(variant, kind):
+        other = "cuda" if kind == "cpu" else "cpu"
+        return Check(what, None, f"made for {other}: verify it there (--device {other})")
     try:
         calls = read_golden(folder.path / GOLDEN_FILE)
-        session = open_session(variant.backend, folder.path / variant.file, threads=usable_processors())
+        session = open_session(
+            variant.backend,
+            folder.path / variant.file,
+            device=device,
+            threads=usable_processors(),
+            precision=variant.precision,
+            longest=DPRConfig.from_pretrained(folder.path).max_position_embeddings,
+        )
         try:
-            found = _compared(session, calls, variant)
+            found = compared(session, calls, variant)
         finally:
             session.close()
     except Exception as error:  # whatever fails here fails the check, and the others go on
@@ -59,7 +81,16 @@ def _golden(folder: ExportedFolder, variant: Variant) -> Check:
     return Check(what, bool(calls), f"{found}; {session.engine}")
 
 
-def _compared(session: Session, calls: list[Example], variant: Variant) -> str:
+def _runs_on(variant: Variant, kind: str) -> bool:
+    """Whether a kind of device runs a variant: those of the table, and the CPU whatever its engine takes there."""
+    if kind == "cpu":
+        return (variant.backend, kind) in SESSION_CLASSES
+    return any(
+        kind in spec.devices for spec in VARIANTS if (spec.backend, spec.file) == (variant.backend, variant.file)
+    )
+
+
+def compared(session: Session, calls: list[Example], variant: Variant) -> str:
     """How near the outputs are; a lossy variant's may be half as far again as they were where it was made.
 
     Raises:

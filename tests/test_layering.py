@@ -34,12 +34,15 @@ RULES = {
 # Files that may import more than their layer, and what.
 EXCEPTIONS = {
     "models/tensors.py": {"torch"},
+    "runtime/cuda.py": {"cuda"},
     "runtime/onnxruntime.py": {"onnxruntime"},
+    "runtime/onnxruntime_cuda.py": {"onnxruntime"},
     "runtime/openvino.py": {"openvino"},
     "runtime/cli.py": {"typer", "rich"},
     "runtime/commands.py": {"typer"},
     "runtime/progress.py": {"rich"},
     "runtime/show.py": {"rich"},
+    "runtime/show_build.py": {"rich"},
     "runtime/show_manifest.py": {"rich"},
     "exporter/cli.py": {"typer", "rich"},
     "exporter/progress.py": {"rich"},

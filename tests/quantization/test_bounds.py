@@ -111,7 +111,7 @@ def test_what_is_allowed_to_lose_is_written_and_run_only_where_its_precision_is_
         exact = model.encode(["who wrote hamlet ?"])
     assert any(
         "passed over: onnxruntime int8 on cpu: loses too much (mean_cosine, least_cosine): only run where its "
-        "named" in line
+        "precision is named" in line
         for line in lines
     )
     with DPRQuestionEncoder.from_pretrained(folder, precision="int8") as model:

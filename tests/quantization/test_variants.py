@@ -78,7 +78,7 @@ def test_the_figures_are_those_that_a_new_gate_measures(
     demo_variants: Path, gate: Gate, backend: str, precision: str
 ) -> None:
     variant, loss = lossy_of(demo_variants)[backend, precision]
-    engine = backend if backend in SESSION_CLASSES else "onnxruntime"
+    engine = backend if (backend, "cpu") in SESSION_CLASSES else "onnxruntime"
     session = open_session(engine, demo_variants / variant.file, threads=usable_processors(), cache=False)
     assert loss.engine == session.engine
     assert gate.judge(session) == pytest.approx(loss.figures, abs=1e-3)
@@ -126,16 +126,18 @@ def test_the_texts_are_named_by_their_sha256(demo_variants: Path) -> None:
 
 def test_a_lossy_graph_is_smaller(demo_variants: Path) -> None:
     files = manifest_of(demo_variants).files
+    shares = {"fp16": 0.51, "int8": 0.3}
     for variant, _ in lossy_of(demo_variants).values():
-        share = {"fp16": 0.51, "int8": 0.3}[variant.precision]
+        share = 0.4 if variant.file == "onnx/model_trt_int8.onnx" else shares[variant.precision]  # embeddings in fp16
         assert files[variant.file].bytes < share * files[MODEL_FILE].bytes
 
 
 def test_what_was_not_shown_on_a_gpu_is_not_proved_and_never_picked_by_itself(demo_variants: Path) -> None:
     folder = ExportedFolder.open(demo_variants)
     for variant, _ in lossy_of(demo_variants).values():
-        assert variant.proved is (variant.precision == "int8")
-        assert (variant.speedup is None) is (variant.precision == "fp16")
+        on_cpu = variant.precision == "int8" and variant.backend != "tensorrt"
+        assert variant.proved is on_cpu
+        assert (variant.speedup is None) is not on_cpu
     picked = choose(folder)
     assert (picked.variant.backend, picked.variant.precision) == ("openvino", "int8")
     assert choose(folder, backend="onnxruntime").variant.file == "onnx/model_ort_int8.onnx"

@@ -1,0 +1,163 @@
+"""Build a TensorRT engine from an exported folder, and keep it where sessions find it.
+
+The engine is compared with the original's outputs on this GPU before it is kept. TensorRT-RTX can also build for a kind
+of GPU that is not there; then there is nothing to compare on, and the record says so.
+"""
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dpr_export.models.config import DPRConfig
+from dpr_export.models.folder import ExportedFolder, file_written_whole
+from dpr_export.models.golden import read_golden
+from dpr_export.models.manifest import GOLDEN_FILE, Variant
+from dpr_export.models.variants import VARIANTS
+from dpr_export.runtime.buckets import LENGTHS, buckets_for
+from dpr_export.runtime.cuda import Gpu
+from dpr_export.runtime.devices import parse_device
+from dpr_export.runtime.engines import (
+    EngineKey,
+    EngineRecord,
+    engine_path,
+    kernels_path,
+    new_record,
+    read_record,
+    timings_path,
+    write_engine,
+)
+from dpr_export.runtime.proof import ProofError
+from dpr_export.runtime.tensorrt import Built, TensorRt, Watch
+from dpr_export.runtime.tensorrt_session import TensorRtSession
+from dpr_export.runtime.verify import compared
+
+BACKEND = "tensorrt"
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """An engine that is kept.
+
+    Attributes:
+        path: its file.
+        record: what it was built from and for.
+        file: the graph, by its path in the exported folder.
+        gpu: the GPU it was built for, by name, or by compute capability where it was not there.
+        seconds: how long building took; None: it was there already.
+    """
+
+    path: Path
+    record: EngineRecord
+    file: str
+    gpu: str
+    seconds: float | None
+
+
+def build_engine(
+    folder: str | Path,
+    *,
+    precision: str = "auto",
+    device: str = "cuda",
+    lengths: Sequence[int] = LENGTHS,
+    compute_capability: str | None = None,
+    force: bool = False,
+    watch: Watch | None = None,
+) -> Engine:
+    """Build the engine of one of a folder's variants for TensorRT.
+
+    Args:
+        folder: the exported folder.
+        precision: the variant: "fp16", "int8", "fp32"; "auto" for the first in order of preference that it holds.
+        device: the GPU to build on and for.
+        lengths: the lengths that calls are padded to, one optimization profile each; the model's longest is always one.
+        compute_capability: build for GPUs of this compute capability ("8.9") instead, with TensorRT-RTX.
+        force: build again what is there already.
+        watch: told how the build goes on.
+
+    Raises:
+        OSError: there is no exported folder, or the engine cannot be written.
+        ValueError: the folder is damaged, or holds no such variant; a length or compute capability that cannot be.
+        ImportError: a library is not installed; the message says what to install.
+        RuntimeError: the GPU cannot be used, or TensorRT refuses the graph; the message says why.
+        ProofError: the engine does not compute what the original does; it is not kept.
+    """
+    kind, index = parse_device(device)
+    if kind != "cuda":
+        raise ValueError(f"device is {device!r}, and engines are built for GPUs: cuda, cuda:1")
+    opened = ExportedFolder.open(folder)
+    variant = _variant(opened, precision)
+    if problem := opened.problem(variant.file):
+        raise ValueError(f"{folder} is damaged: {problem}; export it again")
+    trt = TensorRt()
+    gpu = None if compute_capability else Gpu(index)
+    config = DPRConfig.from_pretrained(opened.path)
+    key = EngineKey(
+        opened.manifest.files[variant.file].sha256,
+        trt.library.name,
+        trt.version,
+        gpu.compute_capability if gpu else str(compute_capability),
+        gpu.driver if gpu else None,
+        buckets_for(opened.manifest.kind, config.max_position_embeddings, lengths),
+    )
+    path = engine_path(key.graph, key.library, key.compute_capability)
+    name = gpu.name if gpu else f"GPUs of compute capability {key.compute_capability}"
+    if not force and (kept := _kept(path, key)):
+        return Engine(path, kept, variant.file, name, None)
+    start = time.perf_counter()
+    built = _built(trt, opened.path / variant.file, key, compute_capability, watch)
+    outputs = {output: shape for output, (_, shape) in built.outputs.items()}
+    record = new_record(key, list(built.inputs), outputs, built.engine)
+    if gpu:
+        record = replace(record, proved=_proved(trt, gpu, record, built.engine, opened, variant))
+    write_engine(path, record, built.engine)
+    kernels_path(path).unlink(missing_ok=True)
+    return Engine(path, record, variant.file, name, time.perf_counter() - start)
+
+
+def _variant(folder: ExportedFolder, precision: str) -> Variant:
+    held = {(v.backend, v.precision, v.file): v for v in folder.manifest.variants}
+    rows = [spec for spec in VARIANTS if spec.backend == BACKEND and precision in ("auto", spec.precision)]
+    if not rows:
+        known = ", ".join(spec.precision for spec in VARIANTS if spec.backend == BACKEND)
+        raise ValueError(f"precision is {precision!r}, and must be one of: auto, {known}")
+    for spec in rows:
+        if (spec.backend, spec.precision, spec.file) in held:
+            return held[spec.backend, spec.precision, spec.file]
+    raise ValueError(
+        f"{folder.path} holds no {rows[0].precision} variant for tensorrt: "
+        f"dpr-export {folder.path} --backend tensorrt --precision {rows[0].precision} makes it"
+    )
+
+
+def _kept(path: Path, key: EngineKey) -> EngineRecord | None:
+    with suppress(OSError, ValueError):
+        record = read_record(path)
+        return record if record.key == key else None
+    return None
+
+
+def _built(trt: TensorRt, graph: Path, key: EngineKey, compute_capability: str | None, watch: Watch | None) -> Built:
+    """Build, with the measurements of the last build for such a GPU, and keep those of this one."""
+    timings = timings_path(key.library, key.compute_capability)
+    known = timings.read_bytes() if timings.is_file() else b""
+    built = trt.build(graph, key.buckets, compute_capability=compute_capability, timings=known, watch=watch)
+    if built.timings is not None:
+        timings.parent.mkdir(parents=True, exist_ok=True)
+        with file_written_whole(timings) as file:
+            file.write(built.timings)
+    return built
+
+
+def _proved(
+    trt: TensorRt, gpu: Gpu, record: EngineRecord, engine: bytes, folder: ExportedFolder, variant: Variant
+) -> str:
+    """Compare the engine with the original on this GPU, and say what was found."""
+    session = TensorRtSession.of(trt, gpu, record, engine)
+    try:
+        return compared(session, read_golden(folder.path / GOLDEN_FILE), variant)
+    except ProofError as error:
+        raise ProofError(f"the engine of {variant.file} is not kept: {error}") from None
+    finally:
+        session.close()
