@@ -1,0 +1,112 @@
+"""Memory that other libraries take over: their arrays are our memory, and it lives as long as they do."""
+
+import gc
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dpr_export.models.tensors import on_gpu, taken_over, to_numpy
+from dpr_export.runtime import dlpack
+from dpr_export.runtime.dlpack import CPU, CUDA, DeviceArray
+
+# The CPU is a device too: what numpy and torch read there shows that the structure is right.
+
+
+class Memory:
+    """Some numbers, and how often they were freed."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.numbers = np.arange(np.prod(shape, dtype=int), dtype=np.float32).reshape(shape)
+        self.freed: list[int] = []
+
+    def array(self, device: tuple[int, int] = (CPU, 0)) -> DeviceArray:
+        return DeviceArray(self.numbers.ctypes.data, self.numbers.shape, device, self.freed.append)
+
+
+@given(st.lists(st.integers(1, 5), max_size=4).map(tuple))
+def test_numpy_and_torch_read_the_memory_itself(shape: tuple[int, ...]) -> None:
+    memory = Memory(shape)
+    tensor, array = torch.from_dlpack(memory.array()), np.from_dlpack(memory.array())
+    assert np.array_equal(tensor.numpy(), memory.numbers)
+    assert np.array_equal(array, memory.numbers)
+    assert tensor.shape == array.shape == shape
+    assert tensor.dtype == torch.float32
+    memory.numbers += 1
+    assert np.array_equal(tensor.numpy(), memory.numbers)
+    assert tensor.data_ptr() == memory.numbers.ctypes.data
+
+
+def test_memory_is_freed_once_when_the_last_array_of_it_is_gone() -> None:
+    memory = Memory((2, 3))
+    source = memory.array()
+    whole = torch.from_dlpack(source)
+    row, other = whole[1], np.from_dlpack(source)
+    del source, whole
+    gc.collect()
+    assert memory.freed == []
+    del row
+    gc.collect()
+    assert memory.freed == []
+    del other
+    gc.collect()
+    assert memory.freed == [memory.numbers.ctypes.data]
+    assert dlpack._held == {}
+
+
+def test_memory_that_nobody_took_is_freed_too() -> None:
+    memory = Memory((2,))
+    capsule = memory.array().__dlpack__(stream=None, max_version=(1, 0))
+    gc.collect()
+    assert memory.freed == []
+    del capsule
+    gc.collect()
+    assert len(memory.freed) == 1
+    memory.array()
+    gc.collect()
+    assert len(memory.freed) == 2
+    assert dlpack._held == {}
+
+
+class GpuArray:
+    """An array of a library of the array API standard on a GPU, as far as we use one."""
+
+    def __init__(self, numbers: np.ndarray, device: tuple[int, int] = (CUDA, 1)) -> None:
+        self.numbers, self.device = numbers, device
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self.device
+
+    def __dlpack__(self, **how: object) -> object:
+        assert how["dl_device"] == (CPU, 0), "the array was not asked to come to the CPU"
+        return self.numbers.__dlpack__()
+
+    def __array_namespace__(self) -> type["GpuArray"]:
+        return GpuArray
+
+    @staticmethod
+    def from_dlpack(source: DeviceArray) -> np.ndarray:
+        assert source.__dlpack_device__() == (CUDA, 1)
+        return np.from_dlpack(DeviceArray(source.address, source.shape, (CPU, 0), lambda _: source))
+
+
+def test_an_array_on_a_gpu_is_known_and_copied_to_the_cpu_to_be_read() -> None:
+    ids = GpuArray(np.array([[1, 2]]))
+    assert on_gpu(ids)
+    assert to_numpy(ids).tolist() == [[1, 2]]
+    assert not on_gpu(np.zeros(2))
+    assert not on_gpu(torch.zeros(2))
+    assert not on_gpu([[1]])
+    assert not on_gpu(GpuArray(np.zeros(1), (CPU, 0)))
+
+
+@pytest.mark.parametrize("shape", [(3, 2), (3, 4), (1, 1)])
+def test_what_is_taken_over_is_the_corner_that_is_meant(shape: tuple[int, int]) -> None:
+    memory = Memory((3, 4))
+    taken = taken_over(memory.array((CUDA, 1)), shape, GpuArray(np.zeros(1)))
+    assert np.array_equal(taken, memory.numbers[: shape[0], : shape[1]])
+    tensor = taken_over(memory.array(), shape, torch.zeros(1))
+    assert np.array_equal(tensor.numpy(), memory.numbers[: shape[0], : shape[1]])
+    assert tensor.is_contiguous()
