@@ -1,0 +1,279 @@
+"""The session of ONNX Runtime on a GPU, on a recording double that computes on the CPU: what is bound and recorded.
+
+What a real GPU makes of it is tested in `tests/gpu`.
+"""
+
+import ctypes
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from dpr_export.models.config import DPRConfig
+from dpr_export.models.kinds import KINDS
+from dpr_export.models.variants import MODEL_FILE
+from dpr_export.runtime import DPRQuestionEncoder, onnxruntime_cuda, selection
+from dpr_export.runtime.onnxruntime_cuda import OnnxRuntimeCudaSession, cuda_problem
+from dpr_export.runtime.proof import grid
+from dpr_export.runtime.session import DeviceSession, Feeds, open_session
+from tests.doubles.onnxruntime_cuda import OnnxRuntimeDouble, OrtValueDouble
+
+FUSED = "onnx/model_ort_fp16.onnx"
+
+
+@pytest.fixture
+def opened(tiny_variants: dict[str, Path], onnxruntime_double: OnnxRuntimeDouble) -> Iterator[Callable[..., object]]:
+    sessions = []
+
+    def open_it(kind: str = "question", file: str = FUSED, device: str = "cuda") -> OnnxRuntimeCudaSession:
+        session = OnnxRuntimeCudaSession(tiny_variants[kind] / file, device=device)
+        onnxruntime_double.runs.clear()
+        sessions.append(session)
+        return session
+
+    yield open_it
+    for session in sessions:
+        session.close()
+
+
+Opened = Callable[..., OnnxRuntimeCudaSession]
+
+
+def feeds(kind: str, rows: int, length: int, seed: int = 0) -> Feeds:
+    generator = np.random.default_rng(seed)
+    values = {
+        "input_ids": generator.integers(5, 100, (rows, length)),
+        "attention_mask": (np.arange(length) < generator.integers(1, length + 1, (rows, 1))).astype(np.int64),
+        "token_type_ids": generator.integers(0, 2, (rows, length)),
+    }
+    return {name: values[name] for name in KINDS[kind].inputs}
+
+
+def on_cpu(graph: Path, given: Feeds) -> dict[str, np.ndarray]:
+    session = open_session("onnxruntime", graph, threads=1)
+    try:
+        return session.run(given)
+    finally:
+        session.close()
+
+
+@pytest.mark.parametrize("file", [FUSED, MODEL_FILE])
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_every_size_gives_what_the_graph_gives(
+    tiny_variants: dict[str, Path], opened: Opened, kind: str, file: str
+) -> None:
+    session = opened(kind, file)
+    sizes = [(1, 1), (1, 16), (3, 32), (5, 33), (2, 400), (1, 512), (20, 300), (9, 512)]
+    for given in [
+        *(feeds(kind, *size) for size in sizes),
+        *grid(KINDS[kind], DPRConfig.from_pretrained(tiny_variants[kind])),
+    ]:
+        expected = on_cpu(tiny_variants[kind] / file, given)
+        for _ in range(2):
+            found = session.run(given)
+            assert found.keys() == expected.keys()
+            for name, array in expected.items():
+                inside = given["attention_mask"] == 1 if array.shape == given["attention_mask"].shape else ...
+                assert found[name].shape == array.shape
+                assert found[name].dtype == np.float32
+                assert np.abs(found[name] - array)[inside].max(initial=0.0) <= 5e-3 * np.abs(array).max()
+
+
+def test_a_small_call_is_padded_and_recorded_once_with_its_own_buffers(
+    opened: Opened, onnxruntime_double: OnnxRuntimeDouble
+) -> None:
+    session = opened()
+    for rows, length in ((3, 20), (4, 32), (1, 16), (3, 31), (2, 40)):
+        session.run(feeds("question", rows, length))
+    inputs = [(number, shapes[0]) for number, shapes in onnxruntime_double.runs]
+    assert inputs == [("1", (4, 32)), ("1", (4, 32)), ("2", (1, 32)), ("1", (4, 32)), ("3", (2, 64))]
+    assert onnxruntime_double.runs[0][1] == [(4, 32), (4, 32), (4, 32), (4, 32)]  # three inputs, and vectors of 32
+    assert set(OrtValueDouble.devices) == {("cuda", 0)}
+
+
+def test_a_large_call_and_one_with_a_row_masked_altogether_are_computed_as_they_are(
+    opened: Opened, onnxruntime_double: OnnxRuntimeDouble
+) -> None:
+    session = opened("reader")
+    session.run(feeds("reader", 9, 500))
+    masked = feeds("reader", 3, 20)
+    masked["attention_mask"][1] = 0
+    session.run(masked)
+    assert [(number, shapes) for number, shapes in onnxruntime_double.runs] == [
+        ("-1", [(9, 500), (9, 500)]),
+        ("-1", [(3, 20), (3, 20)]),
+    ]
+
+
+def test_the_provider_is_cudas_with_float32_as_float32(opened: Opened, onnxruntime_double: OnnxRuntimeDouble) -> None:
+    session = opened(device="cuda:3")
+    assert session.device == "cuda:3"
+    session.run(feeds("question", 1, 8))
+    assert set(OrtValueDouble.devices) == {("cuda", 3)}
+    ((name, options),) = onnxruntime_double.sessions
+    assert name == "CUDAExecutionProvider"
+    assert (options["device_id"], options["enable_cuda_graph"], options["use_tf32"]) == ("3", "1", "0")
+    assert session.engine == f"onnxruntime {onnxruntime.__version__} CUDAExecutionProvider, CUDA graphs"
+
+
+def test_a_graph_that_cannot_be_recorded_is_run_without(
+    tiny_variants: dict[str, Path], opened: Opened, onnxruntime_double: OnnxRuntimeDouble
+) -> None:
+    onnxruntime_double.refusing = True
+    session, given = opened(), feeds("question", 2, 16)
+    assert [options["enable_cuda_graph"] for _, options in onnxruntime_double.sessions] == ["1", "0"]
+    found = session.run(given)["pooler_output"]
+    assert np.array_equal(found, on_cpu(tiny_variants["question"] / FUSED, given)["pooler_output"])
+    assert onnxruntime_double.runs == [("-1", [(2, 16)] * 3)]
+    assert session.engine.endswith("CUDAExecutionProvider")
+
+
+def test_outputs_may_stay_on_the_device_and_are_the_callers_own(opened: Opened) -> None:
+    session = opened("reader")
+    assert isinstance(session, DeviceSession)
+    calls = [
+        feeds("reader", 3, 20),
+        feeds("reader", 3, 20, seed=1),
+        feeds("reader", 9, 500),
+        feeds("reader", 9, 500, seed=1),
+    ]
+    left = [session.run_on_device(given) for given in calls]
+    for given, outputs in zip(calls, left, strict=True):
+        expected = session.run(given)
+        for name, (value, shape) in outputs.items():
+            found = np.from_dlpack(value)[tuple(map(slice, shape))]
+            assert shape == expected[name].shape
+            assert np.array_equal(found, expected[name])
+
+
+def test_all_calls_are_made_by_one_thread(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime keeps what was recorded for each thread that calls it."""
+    session = opened()
+    seen, computed = set(), session._computed
+    get_native_id = ctypes.CDLL(None).gettid
+
+    def noting(given: Feeds) -> object:
+        seen.add(get_native_id())
+        return computed(given)
+
+    monkeypatch.setattr(session, "_computed", noting)
+    calls = [feeds("question", 1 + seed % 5, 10 + seed, seed) for seed in range(20)]
+    expected = [session.run(given)["pooler_output"] for given in calls]
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(lambda given: session.run(given)["pooler_output"], calls * 3))
+    in_order = [outputs["pooler_output"] for outputs in session.run_all(iter(calls))]
+    assert all(np.array_equal(one, other) for one, other in zip(found, expected * 3, strict=True))
+    assert all(np.array_equal(one, other) for one, other in zip(in_order, expected, strict=True))
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        (
+            "CUDA failure 2: out of memory ; GPU=0",
+            "out of memory on cuda:0, at 3 x 20: give smaller batches (batch_tokens)",
+        ),
+        ("Failed to allocate memory for requested buffer", "out of memory on cuda:0, at 3 x 20: give smaller batches"),
+        (
+            "CUDA failure 700:\n an illegal   address",
+            "ONNX Runtime failed on cuda:0, at 3 x 20: CUDA failure 700: an illegal",
+        ),
+    ],
+)
+def test_what_fails_is_one_line_and_the_session_can_be_closed(
+    opened: Opened, onnxruntime_double: OnnxRuntimeDouble, message: str, told: str
+) -> None:
+    session, given = opened(), feeds("question", 3, 20)
+    for run in (session.run, session.run_on_device):
+        onnxruntime_double.failing.append(message)
+        with pytest.raises(RuntimeError) as raised:
+            run(given)
+        assert str(raised.value).startswith(told)
+        assert "\n" not in str(raised.value)
+    assert session.run(given)["pooler_output"].shape == (3, 32)
+    session.close()
+    session.close()
+    for run in (session.run, session.run_on_device):
+        with pytest.raises(RuntimeError, match=r"^this session is closed$"):
+            run(given)
+
+
+def test_a_session_that_did_not_get_cuda_is_an_error(
+    tiny_variants: dict[str, Path], onnxruntime_double: OnnxRuntimeDouble
+) -> None:
+    onnxruntime_double.providers = ["CPUExecutionProvider"]
+    with pytest.raises(RuntimeError, match="did not get CUDAExecutionProvider, only CPUExecutionProvider"):
+        OnnxRuntimeCudaSession(tiny_variants["question"] / FUSED)
+
+
+def test_a_gpu_that_cannot_be_used_is_an_error_that_says_why(
+    tiny_variants: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnxruntime_cuda, "gpu_problem", lambda _: "no NVIDIA driver is installed")
+    with pytest.raises(RuntimeError, match="ONNX Runtime cannot use cuda:2: no NVIDIA driver is installed"):
+        OnnxRuntimeCudaSession(tiny_variants["question"] / FUSED, device="cuda:2")
+
+
+class TestWhatIsMissing:
+    """With a GPU that can be used, one piece of software after another is missing."""
+
+    @pytest.fixture(autouse=True)
+    def gpu(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(onnxruntime_cuda, "gpu_problem", lambda _: None)
+
+    @pytest.fixture
+    def wheel(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """An onnxruntime-gpu without its libraries."""
+        double = OnnxRuntimeDouble()
+        double.__file__ = str(tmp_path / "__init__.py")
+        monkeypatch.setattr(onnxruntime_cuda, "ort", double)
+        (tmp_path / "capi").mkdir()
+        return tmp_path / "capi"
+
+    def test_a_wheel_without_cuda(self) -> None:
+        assert cuda_problem(0) == (
+            'this onnxruntime is built without CUDA: pip uninstall onnxruntime, then pip install "dpr-export[gpu]"'
+        )
+
+    def test_a_wheel_that_lost_its_provider(self, wheel: Path) -> None:
+        assert cuda_problem(0) == (
+            f'onnxruntime_providers_shared is not in {wheel}: pip install --force-reinstall "dpr-export[gpu]"'
+        )
+
+    def test_cuda_or_cudnn(self, wheel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("shared", "cuda"):
+            (wheel / f"libonnxruntime_providers_{name}.so").touch()
+
+        def load(path: str, **_: object) -> None:
+            if "cuda" in path:
+                raise OSError("libcudnn.so.9: cannot open shared object file")
+
+        monkeypatch.setattr(ctypes, "CDLL", load)
+        assert cuda_problem(0) == (
+            "libcudnn.so.9: cannot open shared object file: "
+            'pip install "onnxruntime-gpu[cuda,cudnn]" installs CUDA 13.0 and cuDNN'
+        )
+        monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: None)
+        assert cuda_problem(0) is None
+
+
+def test_a_model_on_a_gpu_runs_the_fused_fp16_variant_and_keeps_torch_on_the_cpu_where_it_is(
+    tiny_variants: dict[str, Path], onnxruntime_double: OnnxRuntimeDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selection, "gpu_problem", lambda _: None)
+    ids = torch.from_numpy(np.random.default_rng(0).integers(5, 100, (3, 13)))
+    with DPRQuestionEncoder.from_pretrained(tiny_variants["question"], backend="onnxruntime", device="cuda") as model:
+        assert f"{FUSED} (onnxruntime fp16) on cuda:0" in model.explain()
+        assert model.device == "cuda:0"
+        found = model(ids).pooler_output
+        vectors = model.encode(["who wrote hamlet ?", "where"])
+    assert found.device == torch.device("cpu")
+    assert onnxruntime_double.runs[0][1][0] == (4, 32)
+    with DPRQuestionEncoder.from_pretrained(tiny_variants["question"], precision="fp32", device="cpu") as model:
+        assert np.abs(model(ids).pooler_output.numpy() - found.numpy()).max() < 5e-3
+        assert np.abs(model.encode(["who wrote hamlet ?", "where"]) - vectors).max() < 5e-3
