@@ -22,6 +22,7 @@ from dpr_export.quantization.gate import Figures, Gate, tokenized
 from dpr_export.quantization.recipes import RECIPES, Made, Settings
 from dpr_export.quantization.speed import speedup
 from dpr_export.quantization.texts import JUDGING_FILE, Texts, read_texts
+from dpr_export.runtime.nvidia import gpu_problem
 from dpr_export.runtime.processors import usable_processors
 from dpr_export.runtime.progress import Step, silent
 from dpr_export.runtime.proof import errors, prove, relative_error
@@ -80,7 +81,7 @@ class Maker:
         if times is not None and times < WORTH_KEEPING:
             output.unlink()
             return None
-        proved = _runs_here(spec)
+        proved = _place(spec) is not None
         return Variant(spec.backend, spec.precision, spec.file, proof, None, proved, fused, times)
 
     def _lossy(self, spec: VariantSpec, output: Path) -> Variant:
@@ -118,15 +119,15 @@ class Maker:
                 settings=made.settings,
             )
             times = self._speedup(spec, session)
-        proved = _runs_here(spec) and not missed
+        proved = _place(spec) is not None and not missed
         return Variant(spec.backend, spec.precision, spec.file, None, loss, proved, made.fused, times)
 
     def _recipe(self, spec: VariantSpec, output: Path) -> Settings:
         return RECIPES[spec.recipe or ""](self.folder / MODEL_FILE, output, self._calls)
 
     def _speedup(self, spec: VariantSpec, session: Session) -> float | None:
-        """How many times as fast as `model.onnx` on the same engine; None for that itself, and for other devices."""
-        if spec.recipe is None or not _runs_here(spec):
+        """How many times as fast as `model.onnx` on the same engine; None for that itself, and where that is not at hand."""
+        if spec.recipe is None or _place(spec) is None:
             return None
         largest = max(self.grid, key=lambda call: call.shape[0] * call.shape[1])
         one_row = {name: array[:1] for name, array in largest.feeds.items()}
@@ -159,20 +160,30 @@ def _lack(figure: float, bound: float) -> float:
     return bound - figure if figure == figure else bound
 
 
-def _runs_here(spec: VariantSpec) -> bool:
-    """Whether the engine and the device that a variant is for are at hand."""
-    return "cpu" in spec.devices and find_spec(spec.backend) is not None
+def _place(spec: VariantSpec) -> str | None:
+    """The device at hand that a variant is for, with its engine; None where there is none.
+
+    TensorRT's engines are not built here: they are proved when they are (`dpr-runtime build`).
+    """
+    if "cpu" in spec.devices:
+        return "cpu" if find_spec(spec.backend) else None
+    if spec.backend != "onnxruntime" or gpu_problem(0):
+        return None
+    from dpr_export.runtime.onnxruntime_cuda import cuda_problem
+
+    return None if cuda_problem(0) else "cuda"
 
 
 def _opened(spec: VariantSpec, graph: Path) -> AbstractContextManager[Session]:
-    """A session on the engine that a variant is for; where that is not at hand, on ONNX Runtime."""
-    return opened(spec.backend if _runs_here(spec) else REFERENCE, graph)
+    """A session on the engine and device that a variant is for; where they are not at hand, on ONNX Runtime's CPU."""
+    place = _place(spec)
+    return opened(spec.backend if place else REFERENCE, graph, place or "cpu")
 
 
 @contextmanager
-def opened(backend: str, graph: Path) -> Iterator[Session]:
-    """A session on the processors of this process, for as long as the context lasts; nothing is cached."""
-    session = open_session(backend, graph, device="cpu", threads=usable_processors())
+def opened(backend: str, graph: Path, device: str = "cpu") -> Iterator[Session]:
+    """A session for as long as the context lasts, on the CPU with the processors of this process; nothing is cached."""
+    session = open_session(backend, graph, device=device, threads=usable_processors())
     try:
         yield session
     finally:

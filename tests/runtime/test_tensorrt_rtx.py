@@ -91,7 +91,14 @@ def test_an_engine_of_the_base_model_is_built_with_every_profile(
     checkpoint: Callable[..., Path], tmp_path: Path, kind: str
 ) -> None:
     """BERT-base, as DPR was published: three engines of a kind."""
-    base = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
+    base = {
+        "vocab_size": 30_522,
+        "hidden_size": 768,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
+        "intermediate_size": 3072,
+        "initializer_range": 0.02,
+    }
     export(str(checkpoint(kind, **base)), tmp_path / "base")
     for spec in ROWS:
         check(tmp_path / "base", kind, graph_of(tmp_path / "base", kind, spec.precision, tmp_path))
