@@ -126,7 +126,8 @@ class Maker:
         return RECIPES[spec.recipe or ""](self.folder / MODEL_FILE, output, self._calls)
 
     def _speedup(self, spec: VariantSpec, session: Session) -> float | None:
-        """How many times as fast as `model.onnx` on the same engine; None for that itself, and where that is not at hand."""
+        """How many times as fast as `model.onnx` on the same engine; None for that itself, and where
+        that engine is not at hand."""
         if spec.recipe is None or _place(spec) is None:
             return None
         largest = max(self.grid, key=lambda call: call.shape[0] * call.shape[1])
@@ -182,7 +183,7 @@ def _opened(spec: VariantSpec, graph: Path) -> AbstractContextManager[Session]:
 
 @contextmanager
 def opened(backend: str, graph: Path, device: str = "cpu") -> Iterator[Session]:
-    """A session for as long as the context lasts, on the CPU with the processors of this process; nothing is cached."""
+    """A session for as long as the context lasts, on the CPU with this process's processors; nothing is cached."""
     session = open_session(backend, graph, device=device, threads=usable_processors())
     try:
         yield session

@@ -70,13 +70,19 @@ def choose(folder: ExportedFolder, *, backend: str = "auto", precision: str = "a
         for spec, kind in _rows(asked)
         if (spec.backend, spec.precision, spec.file) in held
     ]
+    if not candidates:
+        there = ", ".join(dict.fromkeys(f"{b} {p}" for b, p, _ in held))
+        where = f", device={device}" if asked.device_named else ""
+        raise ValueError(
+            f"{folder.path} holds no variant with backend={backend}, precision={precision}{where}; it holds {there}"
+        )
     passed_over: list[str] = []
-    problem = gpu_problem(asked.index) if asked.device != "cpu" else None
-    if problem and asked.device_named:
-        raise RuntimeError(f"device is {device!r}, and it cannot be used: {problem}")
-    if problem:
+    no_gpu = gpu_problem(asked.index) if any(kind == "cuda" for _, _, kind in candidates) else None
+    if no_gpu and asked.device_named:
+        raise RuntimeError(f"device is {device!r}, and it cannot be used: {no_gpu}")
+    if no_gpu:
         if any(spec.devices[0] == "cuda" for spec, _, _ in candidates):
-            passed_over.append(f"cuda: {problem}")
+            passed_over.append(f"cuda: {no_gpu}")
         candidates = [candidate for candidate in candidates if candidate[2] != "cuda"]
     for spec, variant, kind in candidates:
         problem = _problem(folder, spec, variant, kind, asked)
@@ -85,12 +91,6 @@ def choose(folder: ExportedFolder, *, backend: str = "auto", precision: str = "a
             chosen = variant.precision if precision == "auto" else precision
             return Choice(variant, chosen, place, _reason(variant, asked, place, passed_over))
         passed_over.append(f"{variant.backend} {variant.precision} on {kind}: {problem}")
-    if not candidates and not passed_over:
-        there = ", ".join(dict.fromkeys(f"{b} {p}" for b, p, _ in held))
-        where = f", device={device}" if asked.device_named else ""
-        raise ValueError(
-            f"{folder.path} holds no variant with backend={backend}, precision={precision}{where}; it holds {there}"
-        )
     missing = [spec.backend for spec, _, _ in candidates if not is_installed(spec.backend)]
     if missing:
         raise ImportError(f'{missing[-1]} is not installed: pip install "dpr-export[{EXTRAS[missing[-1]]}]"')

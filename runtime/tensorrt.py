@@ -283,7 +283,7 @@ def _logger(trt: Any) -> tuple[Any, list[str]]:
     problems: list[str] = []
     errors = (trt.ILogger.Severity.INTERNAL_ERROR, trt.ILogger.Severity.ERROR)
 
-    class Log(trt.ILogger):  # type: ignore[misc, name-defined]
+    class Log(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
 
@@ -297,7 +297,7 @@ def _logger(trt: Any) -> tuple[Any, list[str]]:
 def _monitor(trt: Any, watch: Watch) -> Any:
     """TensorRT's progress monitor, which tells `watch`. It is called from C++, where nothing may be raised."""
 
-    class Monitor(trt.IProgressMonitor):  # type: ignore[misc, name-defined]
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
 

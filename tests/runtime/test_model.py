@@ -113,7 +113,7 @@ def test_another_kind_of_model_is_refused(tiny: dict[str, Path]) -> None:
     [
         ({"backend": "no_such"}, "backend is 'no_such', and must be one of: auto, onnxruntime, openvino"),
         ({"precision": "fp64"}, "precision is 'fp64', and must be one of: auto, fp32, fp16, int8, bf16"),
-        ({"device": "cuda"}, "device is 'cuda', and must be one of: cpu"),
+        ({"device": "gpu"}, "device is 'gpu', and must be one of: cpu, cuda, cuda:0, cuda:1"),
         ({"threads": 100_000}, "threads is 100000, and must be from 1 to"),
         ({"threads": 0}, "threads is 0, and must be from 1 to"),
         ({"threads": "2"}, "threads is '2', and must be from 1 to"),

@@ -204,8 +204,8 @@ def test_errors_are_one_line(tiny: dict[str, Path], tmp_path: Path) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"no graph")
     with pytest.raises(RuntimeError, match=r"OpenVINO cannot load .*broken\.onnx"):
         OpenVinoSession(tmp_path / "broken.onnx", threads=1)
-    with pytest.raises(ValueError, match="device is 'gpu': the openvino backend runs on cpu"):
-        OpenVinoSession(tiny["question"] / MODEL_FILE, device="gpu", threads=1)
+    with pytest.raises(ValueError, match="device is 'cuda': the openvino backend runs on cpu"):
+        open_session("openvino", tiny["question"] / MODEL_FILE, device="cuda", threads=1)
     session = OpenVinoSession(tiny["question"] / MODEL_FILE, threads=os.cpu_count() or 1)
     session.close()
     session.close()
