@@ -27,12 +27,13 @@ from openvino import properties
 from openvino.properties import hint
 
 from benchmarks.contenders import OURS
+from benchmarks.operations import multiply_adds, weight_bytes
 from benchmarks.parts import feeds_of
 from benchmarks.place import SHAPES, shape_name
 from dpr_export import runtime
 from dpr_export.models.config import DPRConfig
 from dpr_export.models.folder import ExportedFolder
-from dpr_export.models.kinds import KINDS, READER
+from dpr_export.models.kinds import KINDS
 
 Records = dict[str, Any]
 PRODUCTS = ((1024, 768, 3072), (2048, 3072, 768), (2048, 768, 768), (4096, 768, 3072))  # rows, inner, columns
@@ -111,23 +112,6 @@ def _times(call: Callable[[], Any]) -> list[float]:
 
 def _least(call: Callable[[], Any]) -> float:
     return min(_times(call))
-
-
-def multiply_adds(config: DPRConfig, kind: str, batch: int, length: int) -> int:
-    """Of one call: linear layers, heads, and attention's two products."""
-    hidden, inner, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
-    tokens = batch * length
-    row = 4 * hidden * hidden + 2 * hidden * inner + 2 * length * hidden  # one row of one layer
-    if kind == READER.name:
-        return layers * tokens * row + tokens * 2 * hidden + batch * hidden
-    keys_and_values = 2 * hidden * hidden
-    last = tokens * keys_and_values + batch * (row - keys_and_values)
-    return (layers - 1) * tokens * row + last + batch * hidden * config.projection_dim
-
-
-def weight_bytes(config: DPRConfig) -> int:
-    """Of the linear layers in INT8, which every call reads whole; of the embeddings it reads a few rows."""
-    return config.num_hidden_layers * (4 * config.hidden_size**2 + 2 * config.hidden_size * config.intermediate_size)
 
 
 def profile(graph: Path, threads: int, feeds: dict[str, Any]) -> dict[str, float]:

@@ -79,6 +79,22 @@ def make_exported(kind: str, config: dict[str, Any], folder: Path, output: Path)
     )
 
 
+def make_exported_gpu(kind: str, config: dict[str, Any], folder: Path, output: Path) -> None:
+    """The folder that dpr-export writes, with every variant for GPUs, made as those are."""
+    del kind, config
+    from dpr_export.exporter import export
+    from dpr_export.models.variants import BOUNDS
+
+    BOUNDS.clear()
+    export(
+        str(folder / "checkpoint"),
+        output,
+        precisions=("fp32", "fp16", "int8"),
+        backends=("onnxruntime", "tensorrt"),
+        force=True,
+    )
+
+
 def make_traced(kind: str, config: dict[str, Any], folder: Path, output: Path) -> None:
     """The original's own forward pass, as torch.onnx.export traces it."""
     del config
@@ -147,6 +163,7 @@ MAKERS: dict[str, Callable[[str, dict[str, Any], Path, Path], None]] = {
     "checkpoint": make_checkpoint,
     "bert": make_bert,
     "exported": make_exported,
+    "exported-gpu": make_exported_gpu,
     "traced": make_traced,
     "documented": make_documented,
     "ctranslate2": make_ctranslate2,
@@ -170,7 +187,7 @@ def made(place: Place, kind: str, what: str) -> Path:
 def is_made(place: Place, kind: str, what: str) -> bool:
     """Whether it is there already; an exported folder must be newer than the code that exports."""
     output = place.of(kind, what)
-    return output.is_dir() and not (what == "exported" and _code_is_newer(output))
+    return output.is_dir() and not (what.startswith("exported") and _code_is_newer(output))
 
 
 def make_whole(place: Place, kind: str, what: str, command: list[Any], output: Path) -> None:

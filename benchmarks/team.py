@@ -60,6 +60,16 @@ class Team:
                         times[name].append(answer["seconds"])
         return times
 
+    def many_seconds(self, names: Sequence[str], rounds: int, calls: int) -> dict[str, list[float]]:
+        """The seconds of each call of each contender, alternating, with so many calls in a row."""
+        times: dict[str, list[float]] = {name: [] for name in names}
+        for number in range(rounds):
+            first = number % len(names)
+            for name in (*names[first:], *names[:first]):
+                if (answer := self._ask(name, "times", calls=calls)) is not None:
+                    times[name] += answer["seconds"]
+        return times
+
     def records(self, times: Mapping[str, Sequence[float]]) -> dict[str, Any]:
         """Each contender's median and all its times, in milliseconds; or the reason that it has none."""
         return {

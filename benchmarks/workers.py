@@ -4,7 +4,8 @@ Engines bring thread pools, and peers bring versions, that do not bear each othe
 processes in turn, and the one that is asked measures its own call: what travels between them costs no contender time.
 
 A worker loads one model ("load"), is given a job ("prepare": tokens, or strings), and does that job as often as it is
-asked to ("time"). The peer's environment imports this file too, so it needs the standard library and NumPy alone.
+asked to ("time"), or many times in a row ("times"). The peer's environment imports this file too, so it needs the
+standard library and NumPy alone.
 """
 
 import json
@@ -127,14 +128,20 @@ def _handler(load: Load) -> Callable[[Request], Request]:
             call, last = prepare(request), 0.0
             return {"numbers": _warm_up(call)} if request.get("warm_up", True) else {}
         assert call is not None
+        if request["verb"] == "times":
+            return {"seconds": [_timed(call) for _ in range(request["calls"])]}
         if 0 < last < _SETTLE_SECONDS:
             call()
-        start = time.perf_counter()
-        call()
-        last = time.perf_counter() - start
+        last = _timed(call)
         return {"seconds": last}
 
     return handle
+
+
+def _timed(call: Call) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
 
 
 def _warm_up(call: Call) -> list[float]:
