@@ -70,9 +70,8 @@ class Maker:
         """
         if spec.lossy:
             return self._lossy(spec, output)
-        what = (
-            f"make {spec.file}, and keep it if it is faster" if spec.recipe else f"prove {spec.file} on {spec.backend}"
-        )
+        prove_it = f"prove {spec.file} {'on' if _place(spec) else 'for'} {spec.backend}"
+        what = f"make {spec.file}, and keep it if it is faster" if spec.recipe else prove_it
         with self.step(what):
             fused = _last(self._recipe(spec, output)).fused if spec.recipe else {}
             with _opened(spec, output) as session:

@@ -49,7 +49,13 @@ def show_manifest(console: Console, manifest: Manifest) -> None:
 def show_variants(console: Console, manifest: Manifest) -> None:
     """Print how variants were proved equal, and a table of what the others keep, with the bounds."""
     for variant in manifest.variants:
-        if proof := variant.proof:
+        if variant.proof and not variant.proved:
+            console.print(
+                f"[bold]{plain(variant.file)}[/] for {plain(variant.backend)}: not shown on the device that it is for",
+                highlight=False,
+                soft_wrap=True,
+            )
+        elif proof := variant.proof:
             shapes = ", ".join(f"{batch}x{length}" for batch, length in proof.shapes)
             faster = f"; {variant.speedup:.2f} times as fast as model.onnx" if variant.speedup else ""
             console.print(

@@ -40,11 +40,11 @@ def home(demo: dict[str, Path]) -> Path:
 
 
 def test_the_commands_are_the_ones_that_are_run_here() -> None:
-    assert len(COMMANDS) == 14
+    assert len(COMMANDS) == 16
     assert {command.split()[0] for command in COMMANDS} == {"make", "pip", "dpr-export", "dpr-runtime"}
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("dpr-runtime")])
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("dpr-runtime") and " build " not in c])
 def test_a_runtime_command_runs(home: Path, command: str) -> None:
     assert run(command, home).returncode == 0
 
@@ -67,6 +67,24 @@ def test_a_command_that_adds_variants_runs_and_shows_the_readmes_table(
     assert len(table) == 3
     for line in table:
         assert without_numbers(line).split()[:2] in [without_numbers(each).split()[:2] for each in shown.splitlines()]
+    if "tensorrt" in command:
+        builds_an_engine(tmp_path)
+
+
+def builds_an_engine(folder: Path) -> None:
+    """The command after that one: it prints what the README shows."""
+    pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is for Linux on x86-64 alone")
+    (command,) = (c for c in COMMANDS if " build " in c)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(OFFLINE, "XDG_CACHE_HOME", str(folder / "cache"))
+        shown = run(command, folder).stdout.splitlines()
+    block = next(block for block in CONSOLE if command in block).splitlines()[1:]
+    assert len(shown) == len(block) == 3
+    size = re.compile(r"\d+ MB")
+    assert size.sub("", without_numbers(shown[0])) == size.sub("", without_numbers(block[0]))
+    assert shown[1] == block[1]
+    assert shown[2].startswith(f"in {folder / 'cache'}")
+    assert shown[2].endswith(block[2].removeprefix("in ..."))
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if "facebook/" in c])
@@ -79,7 +97,7 @@ def test_a_command_that_needs_the_hub_runs_up_to_its_clear_error(tmp_path: Path,
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("pip")])
 def test_an_install_command_names_what_there_is(command: str) -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    (named,) = re.findall(r"\[(\w+)\]", command)
+    (named,) = re.findall(r"\[([\w-]+)\]", command)
     assert named in extras
     assert (ROOT / "constraints.txt").is_file()
 
