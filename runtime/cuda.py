@@ -1,9 +1,11 @@
 """One GPU, through cuda-python: memory, copies, and recordings of work. Every call into CUDA is checked.
 
-CUDA's current device belongs to the thread, so `use` comes before any work.
+CUDA's current device belongs to the thread, and to whoever else uses CUDA there: work is done within `current`, which
+gives it back.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from ctypes import c_char
 from typing import Any
 
@@ -47,18 +49,27 @@ class Gpu:
         if problem := gpu_problem(index):
             raise RuntimeError(f"cuda:{index} cannot be used: {problem}")
         self.index = index
-        self.use()
-        attributes = runtime.cudaDeviceAttr
-        major = self._call("cudaDeviceGetAttribute", attributes.cudaDevAttrComputeCapabilityMajor, index)
-        minor = self._call("cudaDeviceGetAttribute", attributes.cudaDevAttrComputeCapabilityMinor, index)
-        driver = self._call("cudaDriverGetVersion")
-        self.name = self._call("cudaGetDeviceProperties", index).name.decode()
+        with self.current():
+            attributes = runtime.cudaDeviceAttr
+            major = self._call("cudaDeviceGetAttribute", attributes.cudaDevAttrComputeCapabilityMajor, index)
+            minor = self._call("cudaDeviceGetAttribute", attributes.cudaDevAttrComputeCapabilityMinor, index)
+            driver = self._call("cudaDriverGetVersion")
+            self.name = self._call("cudaGetDeviceProperties", index).name.decode()
         self.compute_capability = f"{major}.{minor}"
         self.driver = f"{driver // 1000}.{driver % 1000 // 10}"
 
-    def use(self) -> None:
-        """Make it this thread's current device."""
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        """Make it this thread's current device, for as long as the context lasts."""
+        before = self._call("cudaGetDevice")
+        if before == self.index:
+            yield
+            return
         self._call("cudaSetDevice", self.index)
+        try:
+            yield
+        finally:
+            runtime.cudaSetDevice(before)
 
     def allocate(self, size: int) -> Address:
         """So many bytes of its memory.

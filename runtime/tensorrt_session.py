@@ -95,14 +95,15 @@ class TensorRtSession:
         self._contexts: dict[int, Any] = {}
         self._recordings: dict[tuple[int, int], Handle | None] = {}
         self._keeping = ExitStack()
+        self._kernels_path, self._kernels = kernels, None
+        self._shapes = record.outputs
+        self.input_names, self.output_names = record.inputs, tuple(record.outputs)
         try:
-            self._runtime, self._engine = trt.load(engine)
-            _check(self._engine, record)
-            self._kernels_path = kernels
-            self._kernels = trt.kernel_cache(self._engine, _kept(kernels) if kernels else b"")
-            self._shapes = record.outputs
-            self.input_names, self.output_names = record.inputs, tuple(record.outputs)
-            self._allocate(record)
+            with gpu.current():
+                self._runtime, self._engine = trt.load(engine)
+                _check(self._engine, record)
+                self._kernels = trt.kernel_cache(self._engine, _kept(kernels) if kernels else b"")
+                self._allocate(record)
         except BaseException:
             self.close()
             raise
@@ -127,7 +128,7 @@ class TensorRtSession:
 
     def _kept_until_closed(self, handle: int, free: Callable[[int], None]) -> int:
         def freed() -> None:
-            with suppress(CudaError):  # of a device that is lost nothing can be freed, nor need be
+            with suppress(CudaError), self._gpu.current():  # of a lost device nothing can be freed, nor need be
                 free(handle)
 
         self._keeping.callback(freed)
@@ -165,8 +166,8 @@ class TensorRtSession:
         if self._lost:
             raise RuntimeError(f"this session's device is lost ({self._lost}): close it, and start a new process")
         try:
-            self._gpu.use()
-            yield
+            with self._gpu.current():
+                yield
         except CudaError as error:
             self._lost = str(error)
             raise
@@ -237,21 +238,19 @@ class TensorRtSession:
             if self._closed:
                 return
             self._closed = True
-            with suppress(CudaError):
-                self._gpu.use()
-            if self._contexts and self._kernels is not None and self._kernels_path:
-                _keep(self._kernels_path, self._kernels)
+            with suppress(CudaError), self._gpu.current():
+                if self._contexts and self._kernels is not None and self._kernels_path:
+                    _keep(self._kernels_path, self._kernels)
             self._contexts = {}
-            self._keeping.close()
             self._kernels = self._engine = self._runtime = None
+            self._keeping.close()
 
 
 def _free_late(gpu: Gpu) -> Callable[[Address], None]:
     """What frees an array that may outlive its session."""
 
     def free(address: Address) -> None:
-        with suppress(RuntimeError):
-            gpu.use()
+        with suppress(RuntimeError), gpu.current():
             gpu.free(address)
 
     return free

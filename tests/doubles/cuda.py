@@ -6,6 +6,7 @@ one that was freed, fails the test. Work given to a stream that records is kept 
 """
 
 import ctypes
+import threading
 from collections.abc import Callable
 from enum import IntEnum
 from types import SimpleNamespace
@@ -34,6 +35,8 @@ class cudaDeviceAttr(IntEnum):
 
 OK = cudaError_t.cudaSuccess
 FREE_OF, DRIVER = 8_000_000_000, 13000
+OTHER_DEVICE = 7  # what each thread's current device is, until it is set
+ANYWHERE = ("cudaGetDevice", "cudaSetDevice", "cudaGetLastError", "cudaDriverGetVersion")
 Work = Callable[[], None]
 
 
@@ -60,6 +63,7 @@ class CudaDouble:
         self.graphs: dict[int, list[Work]] = {}
         self.recordings: dict[int, list[Work]] = {}
         self._handles = iter(range(1, 1_000_000))
+        self._thread = threading.local()
 
     def names(self) -> list[str]:
         return [name for name, _ in self.calls]
@@ -79,10 +83,16 @@ class CudaDouble:
         raise AssertionError(f"{size} bytes at {address} are not within a live buffer ({kinds})")
 
     def _did(self, name: str, *arguments: Any) -> cudaError_t:
+        if name not in ANYWHERE:
+            assert getattr(self._thread, "device", OTHER_DEVICE) == 0, f"{name} was called for another device"
         self.calls.append((name, arguments))
         return self.failing.pop(name, OK)
 
+    def cudaGetDevice(self) -> tuple[Any, ...]:
+        return self._did("cudaGetDevice"), getattr(self._thread, "device", OTHER_DEVICE)
+
     def cudaSetDevice(self, index: int) -> tuple[Any, ...]:
+        self._thread.device = index
         return (self._did("cudaSetDevice", index),)
 
     def cudaDeviceGetAttribute(self, attribute: int, index: int) -> tuple[Any, ...]:

@@ -121,16 +121,22 @@ def test_a_small_call_is_recorded_once_and_replayed(
     session.run(feeds("question", 3, 20))
     call = ["cudaMemcpyAsync"] * 4  # three inputs, and an output
     assert cuda_double.names() == [
-        *("cudaSetDevice", "cudaStreamSynchronize"),  # the context is made before its inputs are copied
+        *(
+            "cudaGetDevice",
+            "cudaSetDevice",
+            "cudaStreamSynchronize",
+        ),  # the context is made before its inputs are copied
         *(*call, "cudaStreamSynchronize"),
         *("cudaStreamBeginCapture", *call, "cudaStreamEndCapture", "cudaGraphInstantiate", "cudaGraphDestroy"),
+        "cudaSetDevice",
     ]
     assert [call[0] for call in tensorrt.calls[-2:]] == ["execute_async_v3"] * 2
     for rows in (3, 4, 3):
         cuda_double.calls.clear()
         tensorrt.calls.clear()
         session.run(feeds("question", rows, 30, seed=rows))
-        assert cuda_double.names() == ["cudaSetDevice", "cudaGraphLaunch", "cudaStreamSynchronize"]
+        replay = ["cudaGraphLaunch", "cudaStreamSynchronize"]
+        assert cuda_double.names() == ["cudaGetDevice", "cudaSetDevice", *replay, "cudaSetDevice"]
         assert tensorrt.calls == []
     session.run(feeds("question", 1, 30))
     assert "cudaStreamBeginCapture" in cuda_double.names()
@@ -241,15 +247,21 @@ def test_many_threads_get_each_its_own_results(
 
 
 @pytest.mark.usefixtures("tensorrt")
-def test_every_thread_makes_the_gpu_its_own(
-    opened: Opened,
-    cuda_double: CudaDouble,
-) -> None:
-    session = opened()
-    thread = threading.Thread(target=session.run, args=(feeds("question", 1, 8),))
-    thread.start()
-    thread.join()
-    assert cuda_double.names()[0] == "cudaSetDevice"
+def test_every_thread_keeps_the_current_device_that_it_had(opened: Opened, cuda_double: CudaDouble) -> None:
+    session, devices = opened(), []
+
+    def run(device: int) -> None:
+        cuda_double.cudaSetDevice(device)
+        left = session.run_on_device(feeds("question", 1, 8))
+        devices.append(cuda_double.cudaGetDevice()[1])
+        del left
+        devices.append(cuda_double.cudaGetDevice()[1])
+
+    for device in (3, 0):
+        thread = threading.Thread(target=run, args=(device,))
+        thread.start()
+        thread.join()
+    assert devices == [3, 3, 0, 0]
 
 
 @pytest.mark.usefixtures("library")
