@@ -8,7 +8,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import transformers
@@ -67,19 +66,6 @@ def expected(tiny_variants: dict[str, Path], kind: str, spec: VariantSpec) -> Ca
         return {name: getattr(found, name).numpy() for name in KINDS[kind].outputs}
 
     return compute
-
-
-def feeds_of(kind: str, rows: int, length: int) -> Feeds:
-    """Rows that end at random places; the first is whole."""
-    generator = np.random.default_rng(rows * 1000 + length)
-    ends = generator.integers(1, length + 1, (rows, 1))
-    ends[0] = length
-    values = {
-        "input_ids": generator.integers(5, 100, (rows, length)),
-        "attention_mask": (np.arange(length) < ends).astype(np.int64),
-        "token_type_ids": generator.integers(0, 2, (rows, length)),
-    }
-    return {name: values[name] for name in KINDS[kind].inputs}
 
 
 def longest(folder: Path) -> int:

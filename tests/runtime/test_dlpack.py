@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from dpr_export.models.tensors import on_gpu, taken_over, to_numpy
 from dpr_export.runtime import dlpack
 from dpr_export.runtime.dlpack import CPU, CUDA, DeviceArray
+from tests.doubles.arrays import GpuArray
 
 # The CPU is a device too: what numpy and torch read there shows that the structure is right.
 
@@ -68,28 +69,6 @@ def test_memory_that_nobody_took_is_freed_too() -> None:
     gc.collect()
     assert len(memory.freed) == 2
     assert dlpack._held == {}
-
-
-class GpuArray:
-    """An array of a library of the array API standard on a GPU, as far as we use one."""
-
-    def __init__(self, numbers: np.ndarray, device: tuple[int, int] = (CUDA, 1)) -> None:
-        self.numbers, self.device = numbers, device
-
-    def __dlpack_device__(self) -> tuple[int, int]:
-        return self.device
-
-    def __dlpack__(self, **how: object) -> object:
-        assert how["dl_device"] == (CPU, 0), "the array was not asked to come to the CPU"
-        return self.numbers.__dlpack__()
-
-    def __array_namespace__(self) -> type["GpuArray"]:
-        return GpuArray
-
-    @staticmethod
-    def from_dlpack(source: DeviceArray) -> np.ndarray:
-        assert source.__dlpack_device__() == (CUDA, 1)
-        return np.from_dlpack(DeviceArray(source.address, source.shape, (CPU, 0), lambda _: source))
 
 
 def test_an_array_on_a_gpu_is_known_and_copied_to_the_cpu_to_be_read() -> None:
