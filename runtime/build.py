@@ -6,9 +6,10 @@ of GPU that is not there; then there is nothing to compare on, and the record sa
 
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from dpr_export.models.config import DPRConfig
 from dpr_export.models.folder import ExportedFolder, file_written_whole
@@ -24,6 +25,7 @@ from dpr_export.runtime.engines import (
     engine_path,
     kernels_path,
     new_record,
+    read_engine,
     read_record,
     timings_path,
     write_engine,
@@ -72,7 +74,7 @@ def build_engine(
         precision: the variant: "fp16", "int8", "fp32"; "auto" for the first in order of preference that it holds.
         device: the GPU to build on and for.
         lengths: the lengths that calls are padded to, one optimization profile each; the model's longest is always one.
-        compute_capability: build for GPUs of this compute capability ("8.9") instead, with TensorRT-RTX.
+        compute_capability: build for GPUs of this compute capability ("8.9") instead, without one, with TensorRT-RTX.
         force: build again what is there already.
         watch: told how the build goes on.
 
@@ -83,37 +85,58 @@ def build_engine(
         RuntimeError: the GPU cannot be used, or TensorRT refuses the graph; the message says why.
         ProofError: the engine does not compute what the original does; it is not kept.
     """
-    kind, index = parse_device(device)
-    if kind != "cuda":
-        raise ValueError(f"device is {device!r}, and engines are built for GPUs: cuda, cuda:1")
+    if not device.startswith("cuda"):
+        raise ValueError(f"device is {device!r}, and engines are built for GPUs: cuda, cuda:0, cuda:1, ...")
+    _, index = parse_device(device)
     opened = ExportedFolder.open(folder)
     variant = _variant(opened, precision)
     if problem := opened.problem(variant.file):
         raise ValueError(f"{folder} is damaged: {problem}; export it again")
+    longest = DPRConfig.from_pretrained(opened.path).max_position_embeddings
+    if tuple(lengths) != LENGTHS and max(lengths) > longest:
+        raise ValueError(f"length is {max(lengths)}, and the longest that the model takes is {longest}")
     trt = TensorRt()
-    gpu = None if compute_capability else Gpu(index)
-    config = DPRConfig.from_pretrained(opened.path)
+    gpu = Gpu(index) if compute_capability is None else None
     key = EngineKey(
         opened.manifest.files[variant.file].sha256,
         trt.library.name,
         trt.version,
         gpu.compute_capability if gpu else str(compute_capability),
+        None if trt.library.other_gpus or not gpu else gpu.name,
         gpu.driver if gpu else None,
-        buckets_for(opened.manifest.kind, config.max_position_embeddings, lengths),
+        buckets_for(opened.manifest.kind, longest, lengths),
     )
-    path = engine_path(key.graph, key.library, key.compute_capability)
+    path = engine_path(key.graph, key.library, key.compute_capability, key.gpu)
     name = gpu.name if gpu else f"GPUs of compute capability {key.compute_capability}"
-    if not force and (kept := _kept(path, key)):
-        return Engine(path, kept, variant.file, name, None)
-    start = time.perf_counter()
-    built = _built(trt, opened.path / variant.file, key, compute_capability, watch)
-    outputs = {output: shape for output, (_, shape) in built.outputs.items()}
-    record = new_record(key, list(built.inputs), outputs, built.engine)
-    if gpu:
-        record = replace(record, proved=_proved(trt, gpu, record, built.engine, opened, variant))
-    write_engine(path, record, built.engine)
-    kernels_path(path).unlink(missing_ok=True)
-    return Engine(path, record, variant.file, name, time.perf_counter() - start)
+    _check_writable(path.parent)
+    start, kept = time.perf_counter(), None if force else _kept(path, key)
+    if kept and (kept[0].proved or not gpu):
+        return Engine(path, kept[0], variant.file, name, None)
+    with gpu.current() if gpu else nullcontext():
+        if kept:  # built before the GPU was there
+            record, engine = kept
+        else:
+            built = _built(trt, opened.path / variant.file, key, compute_capability, watch)
+            outputs = {output: shape for output, (_, shape) in built.outputs.items()}
+            record, engine = new_record(key, list(built.inputs), outputs, built.engine), built.engine
+        if gpu:
+            record = replace(record, proved=_proved(trt, gpu, record, engine, opened, variant))
+    write_engine(path, record, engine)
+    if not kept:
+        kernels_path(path).unlink(missing_ok=True)
+    return Engine(path, record, variant.file, name, None if kept else time.perf_counter() - start)
+
+
+def _check_writable(folder: Path) -> None:
+    """Fail before the work rather than after it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(
+            f"engines are kept in {folder}, which cannot be written ({error.strerror}): set XDG_CACHE_HOME"
+        ) from None
 
 
 def _variant(folder: ExportedFolder, precision: str) -> Variant:
@@ -131,21 +154,26 @@ def _variant(folder: ExportedFolder, precision: str) -> Variant:
     )
 
 
-def _kept(path: Path, key: EngineKey) -> EngineRecord | None:
+def _kept(path: Path, key: EngineKey) -> tuple[EngineRecord, bytes] | None:
+    """The engine that is there already, if it is whole and its key is this one; drivers do not matter to an engine that
+    was built, or is asked for, without a GPU."""
     with suppress(OSError, ValueError):
         record = read_record(path)
-        return record if record.key == key else None
+        any_driver = None in (record.key.driver, key.driver)
+        if record.key == (replace(key, driver=record.key.driver) if any_driver else key):
+            return record, read_engine(path, record)
     return None
 
 
 def _built(trt: TensorRt, graph: Path, key: EngineKey, compute_capability: str | None, watch: Watch | None) -> Built:
     """Build, with the measurements of the last build for such a GPU, and keep those of this one."""
-    timings = timings_path(key.library, key.compute_capability)
-    known = timings.read_bytes() if timings.is_file() else b""
+    timings = timings_path(key.library, key.compute_capability, key.gpu)
+    known = b""
+    with suppress(OSError):
+        known = timings.read_bytes()
     built = trt.build(graph, key.buckets, compute_capability=compute_capability, timings=known, watch=watch)
     if built.timings is not None:
-        timings.parent.mkdir(parents=True, exist_ok=True)
-        with file_written_whole(timings) as file:
+        with suppress(OSError), file_written_whole(timings) as file:
             file.write(built.timings)
     return built
 

@@ -34,7 +34,7 @@ app = typer.Typer(
 _MARKS = {True: "[green]ok[/]     ", None: "[yellow]skipped[/]", False: "[red]FAILED[/] "}
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The exported folder.", show_default=False)]
 Backend = Annotated[str, typer.Option(help="The engine to run on: openvino, onnxruntime, tensorrt.")]
-Device = Annotated[str, typer.Option(help="Where to run: cpu, cuda, cuda:1.")]
+Device = Annotated[str, typer.Option(help="Where to run: cpu, cuda, cuda:1; auto prefers a GPU.")]
 Precision = Annotated[str, typer.Option(help="The variant to run: int8, fp32, fp16; bf16 computes fp32's in bfloat16.")]
 Threads = Annotated[
     int | None, typer.Option(min=1, help="Threads of the CPU to use.", show_default="as many as there are processors")
@@ -142,7 +142,7 @@ def inspect(
 
 
 @app.command()
-def verify(folder: Folder, device: Device = "cpu") -> None:
+def verify(folder: Folder, device: Annotated[str, typer.Option(help="Where: cpu, cuda, cuda:1.")] = "cpu") -> None:
     """Check a folder on this machine: hashes, and golden outputs. Exit code 1 if anything fails."""
     console = Console(highlight=False)
     failed = 0
@@ -164,16 +164,17 @@ def build(
         list[int] | None,
         typer.Option(
             min=1,
-            help="A length that calls are padded to; may be repeated.",
+            help="A length that calls are padded to; may be repeated. The model's longest is always one.",
             show_default=", ".join(map(str, LENGTHS)),
         ),
     ] = None,
     compute_capability: Annotated[
-        str | None, typer.Option(help="Build for such GPUs instead, with tensorrt-rtx: 8.9.", show_default=False)
+        str | None,
+        typer.Option(help="Build for such GPUs instead, without one: 8.9. Takes tensorrt-rtx.", show_default=False),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Build again what is there already.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Build again what is there already, as it should be.")] = False,
 ) -> None:
-    """Build a TensorRT engine, and prove it on the GPU that is here. Engines are kept in the user's cache folder."""
+    """Build a TensorRT engine, in place of the last in the user's cache folder, and compare it on the GPU."""
     from dpr_export.runtime.build import build_engine
 
     console = Console(highlight=False, stderr=True)

@@ -23,7 +23,8 @@ _EXPECTED = (OSError, ValueError, IndexError, TypeError, ImportError, RuntimeErr
 def run_command(app: typer.Typer, name: str) -> NoReturn:
     """Run `app` on the process's arguments, and exit."""
     for name_of_signal in _SIGNALS[1:]:
-        if number := getattr(signal, name_of_signal, None):
+        number = getattr(signal, name_of_signal, None)
+        if number and signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
             signal.signal(number, _end)
     try:
         code = app(standalone_mode=False)
@@ -51,7 +52,8 @@ def signals_deferred() -> Iterator[Callable[[], bool]]:
     should end.
     """
     seen: list[int] = []
-    numbers = [number for name in _SIGNALS if (number := getattr(signal, name, None))]
+    every = [number for name in _SIGNALS if (number := getattr(signal, name, None))]
+    numbers = [number for number in every if signal.getsignal(number) not in (None, signal.SIG_IGN)]
     before = {number: signal.signal(number, lambda found, _: seen.append(found)) for number in numbers}
     try:
         yield lambda: bool(seen)

@@ -5,14 +5,14 @@ gives it back.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from ctypes import c_char
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dpr_export.runtime.nvidia import gpu_problem
+from dpr_export.runtime.nvidia import gpu_problem, has_context
 
 try:
     from cuda.bindings import runtime
@@ -49,6 +49,8 @@ class Gpu:
         if problem := gpu_problem(index):
             raise RuntimeError(f"cuda:{index} cannot be used: {problem}")
         self.index = index
+        self._recording = False
+        self._waiting: list[Address] = []
         with self.current():
             attributes = runtime.cudaDeviceAttr
             major = self._call("cudaDeviceGetAttribute", attributes.cudaDevAttrComputeCapabilityMajor, index)
@@ -69,7 +71,8 @@ class Gpu:
         try:
             yield
         finally:
-            runtime.cudaSetDevice(before)
+            if has_context(before):
+                runtime.cudaSetDevice(before)
 
     def allocate(self, size: int) -> Address:
         """So many bytes of its memory.
@@ -80,7 +83,15 @@ class Gpu:
         return int(self._call("cudaMalloc", size, size=size))
 
     def free(self, address: Address) -> None:
-        self._call("cudaFree", address)
+        """Give memory back; while work is recorded, which this would break off, when that is done."""
+        if self._recording:
+            self._waiting.append(address)
+        else:
+            self._call("cudaFree", address)
+
+    def _free_waiting(self) -> None:
+        while self._waiting:
+            runtime.cudaFree(self._waiting.pop())
 
     def allocate_pinned(self, size: int) -> Address:
         """So many bytes of the machine's memory that the GPU copies from and to by itself.
@@ -127,19 +138,25 @@ class Gpu:
     def record(self, stream: Handle, work: Callable[[], None]) -> Handle | None:
         """Record what `work` gives to a stream, without running it; None where it cannot be recorded."""
         self._call("cudaStreamBeginCapture", stream, runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal)
-        recorded = True
+        self._recording = True
+        graph, failed = None, True
         try:
-            work()
-        except RuntimeError:
-            recorded = False
-        code, graph = runtime.cudaStreamEndCapture(stream)
-        if not recorded or code != runtime.cudaError_t.cudaSuccess:
+            with suppress(RuntimeError):
+                work()
+                failed = False
+        finally:
+            self._recording = False
+            code, graph = runtime.cudaStreamEndCapture(stream)
+        recording: Any = None
+        if not failed and code == runtime.cudaError_t.cudaSuccess:
+            code, recording = runtime.cudaGraphInstantiate(graph, 0)
+        if graph is not None and int(graph):
+            runtime.cudaGraphDestroy(graph)
+        self._free_waiting()
+        if failed or code != runtime.cudaError_t.cudaSuccess:
             runtime.cudaGetLastError()  # an error of recording does not stay, once it is read
             return None
-        try:
-            return int(self._call("cudaGraphInstantiate", graph, 0))
-        finally:
-            self._call("cudaGraphDestroy", graph)
+        return int(recording)
 
     def replay(self, recording: Handle, stream: Handle) -> None:
         self._call("cudaGraphLaunch", recording, stream)

@@ -1,12 +1,14 @@
 """Device memory that other libraries take over without a copy: DLPack (https://dmlc.github.io/dlpack/latest).
 
 The structures are those of DLPack 0.x, `DLManagedTensor`, which every consumer still takes. The memory lives as long as
-any of the consumers' arrays, and is freed with the last.
+any of the consumers' arrays, and is freed with the last; if a consumer refuses it, with the next that is given away.
 """
 
 import ctypes
 import math
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -41,20 +43,17 @@ class _Managed(ctypes.Structure):
 
 
 _Deleter = ctypes.CFUNCTYPE(None, ctypes.POINTER(_Managed))
-_Destructor = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 _Managed._fields_ = (("tensor", _Tensor), ("context", ctypes.c_void_p), ("deleter", _Deleter))
 
 _api = ctypes.pythonapi
-_api.PyCapsule_New.restype, _api.PyCapsule_New.argtypes = (
-    ctypes.py_object,
-    (ctypes.c_void_p, ctypes.c_char_p, _Destructor),
-)
-_api.PyCapsule_IsValid.restype, _api.PyCapsule_IsValid.argtypes = ctypes.c_int, (ctypes.c_void_p, ctypes.c_char_p)
-_api.PyCapsule_GetPointer.restype = ctypes.c_void_p
-_api.PyCapsule_GetPointer.argtypes = (ctypes.c_void_p, ctypes.c_char_p)
+_api.PyCapsule_New.restype = ctypes.py_object
+_api.PyCapsule_New.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
+_api.PyCapsule_IsValid.restype = ctypes.c_int
+_api.PyCapsule_IsValid.argtypes = (ctypes.py_object, ctypes.c_char_p)
 
-# What consumers hold, by the address of its structure: ctypes would free it otherwise.
-_held: dict[int, tuple[_Managed, "DeviceArray"]] = {}
+# What consumers hold, by the address of its structure, with the capsule that gave it away. A capsule has no destructor:
+# one in Python cannot run while an exception is under way, which is when a consumer refuses a capsule.
+_held: dict[int, tuple[_Managed, "DeviceArray", Any]] = {}
 
 
 class DeviceArray:
@@ -88,22 +87,28 @@ class DeviceArray:
         tensor = _Tensor(self.address, _Device(*self._device), rank, numbers, sizes, strides, 0)
         managed = _Managed(tensor, None, _DELETER)
         place = ctypes.addressof(managed)
-        _held[place] = (managed, self)
-        return _api.PyCapsule_New(place, _CAPSULE, _DESTRUCTOR)
+        _forget_refused()
+        capsule = _api.PyCapsule_New(place, _CAPSULE, None)
+        _held[place] = (managed, self, capsule)
+        return capsule
 
     def __del__(self) -> None:
-        self._free(self.address)
+        with suppress(Exception):  # when the program ends, what this needs may be gone
+            self._free(self.address)
 
 
-def _delete(managed: Any) -> None:
-    _held.pop(ctypes.addressof(managed.contents), None)
+def _forget_refused() -> None:
+    """Let go of what was given away in capsules that nobody took and nobody has any longer."""
+    ours = 3  # the tuple's reference, the name's here, and the argument's
+    for place in list(_held):
+        _, _, capsule = _held[place]
+        if _api.PyCapsule_IsValid(capsule, _CAPSULE) and sys.getrefcount(capsule) <= ours:
+            del _held[place]
 
 
-def _destroy(capsule: int) -> None:
-    """A capsule that nobody took holds the array still."""
-    if _api.PyCapsule_IsValid(capsule, _CAPSULE):
-        _held.pop(_api.PyCapsule_GetPointer(capsule, _CAPSULE), None)
+def _delete(managed: Any, held: Any = _held, address_of: Any = ctypes.addressof) -> None:
+    held.pop(address_of(managed.contents), None)  # the module itself may be gone when the program ends
 
 
 _DELETER = _Deleter(_delete)
-_DESTRUCTOR = _Destructor(_destroy)
+_api.Py_IncRef(ctypes.py_object(_DELETER))  # consumers may call it after this module is gone

@@ -7,6 +7,7 @@ not match is never given to TensorRT, which might end the process.
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -28,6 +29,7 @@ class EngineKey:
         library: "tensorrt" or "tensorrt_rtx".
         version: the library's.
         compute_capability: of the GPU: "8.9".
+        gpu: the GPU's name, whose kernels were measured; None for one that runs on all of that capability.
         driver: the CUDA version of its driver; None for an engine built for a GPU that was not there, whose kernels
             are compiled where it is loaded.
         buckets: the lengths, and for each the usual and the most rows.
@@ -37,6 +39,7 @@ class EngineKey:
     library: str
     version: str
     compute_capability: str
+    gpu: str | None
     driver: str | None
     buckets: tuple[Bucket, ...]
 
@@ -62,15 +65,19 @@ class EngineRecord:
     proved: str | None = None
 
 
-def engine_path(graph: str, library: str, compute_capability: str) -> Path:
+def engine_path(graph: str, library: str, compute_capability: str, gpu: str | None) -> Path:
     """Where the engine of a graph is kept."""
-    name = f"{graph[:32]}-{library}-{compute_capability}.engine"
-    return cache_home() / "tensorrt" / name
+    return cache_home() / "tensorrt" / f"{graph[:32]}-{_kind_of_gpu(library, compute_capability, gpu)}.engine"
 
 
-def timings_path(library: str, compute_capability: str) -> Path:
+def timings_path(library: str, compute_capability: str, gpu: str | None) -> Path:
     """Where the measurements of kernels are kept, which make the next build faster."""
-    return cache_home() / "tensorrt" / f"{library}-{compute_capability}.timings"
+    return cache_home() / "tensorrt" / f"{_kind_of_gpu(library, compute_capability, gpu)}.timings"
+
+
+def _kind_of_gpu(library: str, compute_capability: str, gpu: str | None) -> str:
+    name = "" if gpu is None else "-" + re.sub(r"\W+", "-", gpu).strip("-")
+    return f"{library}-{compute_capability}{name}"
 
 
 def kernels_path(engine: Path) -> Path:
@@ -111,7 +118,7 @@ def read_record(path: Path) -> EngineRecord:
         if values.pop("format") != _FORMAT:
             raise ValueError("format")
         return _record(values)
-    except (AttributeError, KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
         raise ValueError(f"{path} is no engine of this version of dpr-export") from None
 
 
@@ -142,11 +149,12 @@ def read_engine(path: Path, record: EngineRecord) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where an engine is to run: a library, its version, and the GPU's compute capability and driver."""
+    """Where an engine is to run: as in its key."""
 
     library: str
     version: str
     compute_capability: str
+    gpu: str | None
     driver: str
 
 
@@ -160,15 +168,12 @@ def find_engine(graph: str, place: Place) -> tuple[Path, EngineRecord]:
     Raises:
         LookupError: there is none that will do; the message says why.
     """
-    path = engine_path(graph, place.library, place.compute_capability)
+    path = engine_path(graph, place.library, place.compute_capability, place.gpu)
     if not path.is_file():
-        others = sorted(
-            other.stem.rsplit("-", 1)[-1] for other in path.parent.glob(f"{graph[:32]}-{place.library}-*.engine")
-        )
-        built = f"one was for {', '.join(others)}" if others else f"none is in {path.parent}"
-        raise LookupError(
-            f"{place.library} has no engine for this GPU, of compute capability {place.compute_capability} ({built})"
-        )
+        others = sorted(other.stem.partition("-")[2] for other in path.parent.glob(f"{graph[:32]}-*.engine"))
+        built = f"there is one for {', '.join(others)}" if others else f"none is in {path.parent}"
+        kind = f"compute capability {place.compute_capability}" + (f", {place.gpu}" if place.gpu else "")
+        raise LookupError(f"{place.library} has no engine for this GPU, of {kind} ({built})")
     try:
         record = read_record(path)
     except (OSError, ValueError) as error:
@@ -190,6 +195,8 @@ def mismatch(key: EngineKey, graph: str, place: Place) -> str | None:
         return (
             f"it was built for compute capability {key.compute_capability}, and this GPU has {place.compute_capability}"
         )
+    if key.gpu != place.gpu:
+        return f"it was built for {key.gpu}, and this GPU is {place.gpu}"
     if key.driver not in (None, place.driver):
         return f"it was built with a driver of CUDA {key.driver}, and this one is of CUDA {place.driver}"
     return None

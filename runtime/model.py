@@ -119,7 +119,7 @@ class DPRModel:
         if input_ids is None:
             raise ValueError("You have to specify either input_ids or inputs_embeds")
         feeds = checked_feeds(self.kind, self.config, input_ids, attention_mask, token_type_ids)
-        if isinstance(self._session, DeviceSession) and on_gpu(input_ids):
+        if on_gpu(input_ids) and isinstance(self._session, DeviceSession):
             results = self._left_on_device(self._session, feeds, input_ids)
         else:
             results = self._session.run(self._rounded(feeds))

@@ -25,6 +25,17 @@ def gpu_problem(index: int) -> str | None:
     return None
 
 
+def has_context(index: int) -> bool:
+    """Whether this process uses GPU number `index` already: making it a thread's device makes a context there."""
+    try:
+        driver = ctypes.CDLL(_DRIVER)
+    except OSError:
+        return False
+    flags, active = ctypes.c_uint(), ctypes.c_int()
+    error = driver.cuDevicePrimaryCtxGetState(index, ctypes.byref(flags), ctypes.byref(active))
+    return not error and bool(active.value)
+
+
 @cache
 def _gpus() -> tuple[int, str | None]:
     """How many GPUs the driver has, and what is wrong where it has none."""

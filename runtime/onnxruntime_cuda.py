@@ -14,14 +14,14 @@ first, and what it got is looked at afterwards.
 """
 
 import ctypes
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from io import StringIO
 from itertools import count
 from pathlib import Path
-from typing import Any, TypeVar
+from threading import Lock
+from typing import Any
 
 import numpy as np
 
@@ -38,6 +38,7 @@ from dpr_export.runtime.buckets import (
 from dpr_export.runtime.devices import parse_device
 from dpr_export.runtime.nvidia import gpu_problem
 from dpr_export.runtime.session import LONGEST, Feeds, OnDevice, Outputs
+from dpr_export.runtime.thread import OwnThread
 
 try:
     import onnxruntime as ort
@@ -51,7 +52,7 @@ _GRAPH_ID = "gpu_graph_id"
 _UNRECORDED = "-1"
 _LENGTH_MULTIPLE = 8  # what tensor cores multiply at a time
 _OUT_OF_MEMORY = ("out of memory", "Failed to allocate memory", "ALLOC_FAILED")
-_Result = TypeVar("_Result")
+_TURNS: dict[int, Lock] = {}  # of each GPU: while one session records, no other may allocate or copy
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +97,11 @@ class OnnxRuntimeCudaSession:
         if problem := cuda_problem(self._index):
             raise RuntimeError(f"ONNX Runtime cannot use cuda:{self._index}: {problem}")
         self._session, recording = _opened(graph, self._index)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="dpr-export-cuda")
+        self._thread = OwnThread("dpr-export-cuda")
+        self._turn = _TURNS.setdefault(self._index, Lock())
         self._buckets: tuple[Bucket, ...] = buckets_for("question", longest) if recording else ()
         self._recorded: dict[tuple[int, int], _Recorded] = {}
+        self._unrecordable: set[tuple[int, int]] = set()
         self._graph_ids = count(1)
         self.input_names = tuple(value.name for value in self._session.get_inputs())
         self._shapes: dict[str, Shape] = {
@@ -113,28 +116,21 @@ class OnnxRuntimeCudaSession:
         self.engine = f"onnxruntime {ort.__version__} {_PROVIDER}" + (", CUDA graphs" if recording else "")
 
     def run(self, feeds: Feeds) -> Outputs:
-        return self._on_its_thread(self._run, feeds)
+        return self._thread.run(lambda: self._run(feeds))
 
     def run_on_device(self, feeds: Feeds) -> dict[str, OnDevice]:
-        return self._on_its_thread(self._run_on_device, feeds)
-
-    def _on_its_thread(self, compute: Callable[[Feeds], _Result], feeds: Feeds) -> _Result:
-        try:
-            running = self._thread.submit(compute, feeds)
-        except RuntimeError:
-            raise RuntimeError("this session is closed") from None
-        return running.result()
+        return self._thread.run(lambda: self._run_on_device(feeds))
 
     def _run(self, feeds: Feeds) -> Outputs:
         size = feeds["attention_mask"].shape
-        with _in_one_line(self.device, size):
+        with self._turn, _in_one_line(self.device, size):
             values, _ = self._computed(feeds)
             arrays = {name: value.numpy() for name, value in values.items()}
         return {name: arrays[name][corner(true_shape(shape, *size))] for name, shape in self._shapes.items()}
 
     def _run_on_device(self, feeds: Feeds) -> dict[str, OnDevice]:
         size = feeds["attention_mask"].shape
-        with _in_one_line(self.device, size):
+        with self._turn, _in_one_line(self.device, size):
             values, recorded = self._computed(feeds)
             if recorded:  # whose buffers the next call of that size overwrites
                 values = {name: self._copied(value) for name, value in values.items()}
@@ -146,16 +142,25 @@ class OnnxRuntimeCudaSession:
     def _computed(self, feeds: Feeds) -> tuple[dict[str, Any], bool]:
         """The outputs on the device, and whether they are in the buffers of a recorded size."""
         size = self._size(feeds)
-        if size is None:
+        if size is None or size in self._unrecordable:
             return self._unrecorded(feeds), False
-        if size not in self._recorded:
-            self._recorded[size] = self._buffers(*size)
-        recorded = self._recorded[size]
+        if size in self._recorded:
+            return self._replayed(self._recorded[size], feeds, size), True
+        new = self._buffers(*size)
+        try:
+            outputs = self._replayed(new, feeds, size)  # which records it
+        except Exception:  # as above; what another library does on the GPU meanwhile may break a recording off
+            self._unrecordable.add(size)
+            return self._unrecorded(feeds), False
+        self._recorded[size] = new
+        return outputs, True
+
+    def _replayed(self, recorded: _Recorded, feeds: Feeds, size: tuple[int, int]) -> dict[str, Any]:
         for name, array in padded_to(feeds, *size).items():
             recorded.inputs[name].update_inplace(array)
         self._session.run_with_iobinding(recorded.binding, recorded.options)
         recorded.binding.synchronize_outputs()
-        return recorded.outputs, True
+        return recorded.outputs
 
     def _size(self, feeds: Feeds) -> tuple[int, int] | None:
         """The recorded size that a call is padded to; None where it is computed at its own."""
@@ -180,15 +185,17 @@ class OnnxRuntimeCudaSession:
         return _Recorded(inputs, outputs, binding, _run_options(str(next(self._graph_ids))))
 
     def _unrecorded(self, feeds: Feeds) -> dict[str, Any]:
-        binding = self._session.io_binding()
+        """Outputs are in memory of their own: what ONNX Runtime allocates, recordings may have computed in."""
+        binding, size = self._session.io_binding(), feeds["attention_mask"].shape
+        outputs = {name: self._empty(true_shape(shape, *size), np.float32) for name, shape in self._shapes.items()}
         for name in self.input_names:
             value = ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(feeds[name]), "cuda", self._index)
             binding.bind_ortvalue_input(name, value)
-        for name in self.output_names:
-            binding.bind_output(name, "cuda", self._index)
+        for name, value in outputs.items():
+            binding.bind_ortvalue_output(name, value)
         self._session.run_with_iobinding(binding, _run_options(_UNRECORDED))
         binding.synchronize_outputs()
-        return dict(zip(self.output_names, binding.get_outputs(), strict=True))
+        return outputs
 
     def _empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
         return ort.OrtValue.ortvalue_from_shape_and_type(shape, dtype, "cuda", self._index)
@@ -199,7 +206,7 @@ class OnnxRuntimeCudaSession:
         return copy
 
     def close(self) -> None:
-        self._thread.shutdown(wait=True)
+        self._thread.end()
         self._recorded = {}
         self._session = None
 
@@ -243,7 +250,7 @@ def _loaded(graph: Path, index: int, recording: bool) -> Any:
         "arena_extend_strategy": "kSameAsRequested",
     }
     try:
-        session = ort.InferenceSession(str(graph), options, providers=[(_PROVIDER, provider)])
+        session = ort.InferenceSession(str(graph), options, providers=[(_PROVIDER, provider)], enable_fallback=0)
     except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
         raise RuntimeError(f"ONNX Runtime cannot load {graph} on cuda:{index}: {error}") from None
     if _PROVIDER not in session.get_providers():

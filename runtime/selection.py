@@ -94,7 +94,7 @@ def choose(folder: ExportedFolder, *, backend: str = "auto", precision: str = "a
     missing = [spec.backend for spec, _, _ in candidates if not is_installed(spec.backend)]
     if missing:
         raise ImportError(f'{missing[-1]} is not installed: pip install "dpr-export[{EXTRAS[missing[-1]]}]"')
-    raise ValueError(f"{folder.path} holds no variant that can be run by itself: {'; '.join(passed_over)}")
+    raise ValueError(f"{folder.path} holds no variant that can be run here as asked: {'; '.join(passed_over)}")
 
 
 def _asked(backend: str, precision: str, device: str) -> _Asked:

@@ -20,7 +20,7 @@ class BuildBars:
     """
 
     def __init__(self, console: Console, stopped: Callable[[], bool]) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
         self._bars = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
         self._tasks: dict[str, TaskID] = {}
         self._depths: dict[str | None, int] = {None: 0}
@@ -57,7 +57,7 @@ def show_engine(console: Console, engine: "Engine") -> None:
         f"{engine.file} for {engine.gpu}, {key.library} {key.version}: {took}, {size:,.0f} MB, lengths {lengths}",
         f"compared with the original on this GPU: {engine.record.proved}"
         if engine.record.proved
-        else "not compared with the original: that takes the GPU (dpr-runtime verify DIR --device cuda)",
+        else "not compared with the original: that takes the GPU, where dpr-runtime build compares it",
         f"in {engine.path}",
     ]
     for line in lines:

@@ -51,7 +51,7 @@ def show_variants(console: Console, manifest: Manifest) -> None:
     for variant in manifest.variants:
         if variant.proof and not variant.proved:
             console.print(
-                f"[bold]{plain(variant.file)}[/] for {plain(variant.backend)}: not shown on the device that it is for",
+                f"[bold]{plain(variant.file)}[/] for {plain(variant.backend)}: not compared on a GPU yet",
                 highlight=False,
                 soft_wrap=True,
             )
@@ -100,4 +100,4 @@ def _figure(loss: Loss, name: str) -> str:
 def _why_not(loss: Loss) -> str:
     if loss.missed:
         return f"{', '.join(LABELS.get(name, name) for name in loss.missed)} below the bound"
-    return f"not shown on the device that it is for; the figures are of {loss.engine}"
+    return f"not compared on the device that it is for, where naming that device runs it; figures by {loss.engine}"

@@ -7,6 +7,7 @@ graph, and no flag of the builder changes it. An engine has one optimization pro
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -153,10 +154,12 @@ class TensorRt:
         if target is not None:
             config.num_compute_capabilities = 1
             config.set_compute_capability(target, 0)
-        cache = None
+        measured = None
         if self.library.timing_cache:
-            cache = config.create_timing_cache(timings)
-            config.set_timing_cache(cache, False)
+            measured = config.create_timing_cache(timings)
+            if not config.set_timing_cache(measured, False):  # they are another GPU's or version's
+                measured = config.create_timing_cache(b"")
+                config.set_timing_cache(measured, False)
         profiles = [self._profile(builder, config, inputs, bucket) for bucket in buckets]
         engine = builder.build_serialized_network(network, config)
         if watch.stopped():
@@ -172,7 +175,7 @@ class TensorRt:
                 {tensor.name: tuple(tuple(s) for s in profile.get_shape(tensor.name)) for tensor in inputs}
                 for profile in profiles
             ),
-            bytes(cache.serialize()) if cache is not None else None,
+            bytes(measured.serialize()) if measured is not None else None,
         )
 
     def load(self, engine: bytes) -> tuple[Any, Any]:
@@ -188,12 +191,13 @@ class TensorRt:
             raise RuntimeError(f"{self.library.name} cannot load the engine: {self._reason()}")
         return runtime, loaded
 
-    def context(self, engine: Any, kernels: Any = None) -> Any:
+    def context(self, engine: Any, kernels: Any, recorded: bool) -> Any:
         """What runs an engine, in memory that is given to it.
 
         Args:
             engine: a loaded engine.
             kernels: what `kernel_cache` gave.
+            recorded: whether a library that records CUDA graphs itself is to.
 
         Raises:
             RuntimeError: it cannot be made.
@@ -203,7 +207,8 @@ class TensorRt:
         if self.library.own_recording:
             config = engine.create_runtime_config()
             config.set_execution_context_allocation_strategy(trt.ExecutionContextAllocationStrategy.USER_MANAGED)
-            config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+            strategies = trt.CudaGraphStrategy
+            config.cuda_graph_strategy = strategies.WHOLE_GRAPH_CAPTURE if recorded else strategies.DISABLED
             config.set_runtime_cache(kernels)
             context = engine.create_execution_context(config)
         else:
@@ -225,8 +230,10 @@ class TensorRt:
         return cache
 
     def failure(self, what: str) -> RuntimeError:
-        """An error that says what failed, and why by the library's log."""
-        return RuntimeError(f"{self.library.name} failed: {what}: {self._reason()}")
+        """An error that says what failed, and why by the library's log, which begins anew."""
+        reason = self._reason()
+        self._problems.clear()
+        return RuntimeError(f"{self.library.name} failed: {what}: {reason}")
 
     def _parse(self, network: Any, graph: Path) -> None:
         parser = self.module.OnnxParser(network, self._log)
@@ -263,7 +270,8 @@ class TensorRt:
         return known[compute_capability]
 
     def _reason(self) -> str:
-        return self._problems[-1] if self._problems else "it does not say why"
+        """The first error of what failed; those after it follow from it."""
+        return self._problems[0] if self._problems else "it does not say why"
 
 
 def shape_of(dimensions: Sequence[int]) -> Shape:
@@ -278,8 +286,9 @@ def _first_error(parser: Any) -> str | None:
     return f"operator {error.node_operator()} at {error.node_name()}: {' '.join(str(error.desc()).split())}"
 
 
+@cache
 def _logger(trt: Any) -> tuple[Any, list[str]]:
-    """A logger that prints nothing, and the errors it was told of."""
+    """A logger that prints nothing, and the errors it was told of. TensorRT takes one for the whole process."""
     problems: list[str] = []
     errors = (trt.ILogger.Severity.INTERNAL_ERROR, trt.ILogger.Severity.ERROR)
 

@@ -2,19 +2,22 @@
 
 Everything is allocated once, for the largest call of the table in `buckets.py`: device memory for inputs, outputs and
 the scratch that all execution contexts share, and pinned memory of the machine, which the GPU copies from and to by
-itself. One call runs at a time, on the session's stream. There is one execution context for each length, made when it
-is first met. Of small calls the whole way is recorded as a CUDA graph (copy in, compute, copy out) and replayed from
-then on; TensorRT-RTX records what it computes by itself.
+itself. One call runs at a time, on the session's stream. There is an execution context for each length, and one for
+each size that is recorded, made when it is first met. Of small calls the whole way is recorded as a CUDA graph (copy
+in, compute, copy out) and replayed from then on; TensorRT-RTX records what it computes by itself.
 
 An error of CUDA that is not about memory mostly means that the device is lost to the process: the session says so from
 then on, and can be closed.
 """
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any, Self
+from weakref import finalize
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,8 +44,13 @@ def engine_for(graph: str, index: int) -> tuple[TensorRt, Gpu, Path, EngineRecor
         LookupError: there is no engine that will do; the message says why.
     """
     trt, gpu = TensorRt(), Gpu(index)
-    place = Place(trt.library.name, trt.version, gpu.compute_capability, gpu.driver)
-    return trt, gpu, *find_engine(graph, place)
+    return trt, gpu, *find_engine(graph, place_of(trt, gpu))
+
+
+def place_of(trt: TensorRt, gpu: Gpu) -> Place:
+    """Where an engine of a library runs on a GPU. Engines of TensorRT-RTX run on all of its compute capability."""
+    model = None if trt.library.other_gpus else gpu.name
+    return Place(trt.library.name, trt.version, gpu.compute_capability, model, gpu.driver)
 
 
 class TensorRtSession:
@@ -89,10 +97,10 @@ class TensorRtSession:
 
     def _start(self, trt: TensorRt, gpu: Gpu, record: EngineRecord, engine: bytes, kernels: Path | None) -> None:
         self._trt, self._gpu, self._buckets = trt, gpu, record.key.buckets
-        self._lock = Lock()
+        self._lock, self._process = Lock(), os.getpid()
         self._lost: str | None = None
         self._closed = False
-        self._contexts: dict[int, Any] = {}
+        self._contexts: dict[tuple[int, int], Any] = {}
         self._recordings: dict[tuple[int, int], Handle | None] = {}
         self._keeping = ExitStack()
         self._kernels_path, self._kernels = kernels, None
@@ -107,6 +115,7 @@ class TensorRtSession:
         except BaseException:
             self.close()
             raise
+        finalize(self, self._keeping.close)
         self.device = f"cuda:{gpu.index}"
         self.batch_tokens = MOST_TOKENS
         self.length_multiple = 1
@@ -119,20 +128,12 @@ class TensorRtSession:
         scratch = [engine.get_device_memory_size_for_profile_v2(number) for number in range(len(self._buckets))]
         self.memory = plan(self._buckets, record.inputs, record.outputs, scratch)
         sizes = {**self.memory.inputs, **self.memory.outputs}
-        self._stream = self._kept_until_closed(gpu.new_stream(), gpu.end_stream)
-        self._on_device = {name: self._kept_until_closed(gpu.allocate(size), gpu.free) for name, size in sizes.items()}
-        self._pinned = {
-            name: self._kept_until_closed(gpu.allocate_pinned(size), gpu.free_pinned) for name, size in sizes.items()
-        }
-        self._scratch = self._kept_until_closed(gpu.allocate(max(1, self.memory.scratch)), gpu.free)
-
-    def _kept_until_closed(self, handle: int, free: Callable[[int], None]) -> int:
-        def freed() -> None:
-            with suppress(CudaError), self._gpu.current():  # of a lost device nothing can be freed, nor need be
-                free(handle)
-
-        self._keeping.callback(freed)
-        return handle
+        kept = partial(_kept_until_closed, self._keeping, gpu)
+        self._stream = kept(gpu.new_stream(), gpu.end_stream)
+        self._on_device = {name: kept(gpu.allocate(size), gpu.free) for name, size in sizes.items()}
+        self._pinned = {name: kept(gpu.allocate_pinned(size), gpu.free_pinned) for name, size in sizes.items()}
+        self._scratch = kept(gpu.allocate(max(1, self.memory.scratch)), gpu.free)
+        self._keeping.callback(self._contexts.clear)  # before their memory is freed, and after their recordings
 
     def run(self, feeds: Feeds) -> Outputs:
         with self._lock, self._noticing_loss():
@@ -161,6 +162,8 @@ class TensorRtSession:
 
     @contextmanager
     def _noticing_loss(self) -> Iterator[None]:
+        if os.getpid() != self._process:
+            raise RuntimeError("this session is another process's: load the model after forking")
         if self._closed:
             raise RuntimeError("this session is closed")
         if self._lost:
@@ -176,45 +179,58 @@ class TensorRtSession:
         """Compute a piece; its outputs are then in the buffers, on the device and pinned."""
         for name in self.input_names:
             view(self._pinned[name], piece.feeds[name].shape, _INT64)[...] = piece.feeds[name]
-        rows = len(piece.feeds["attention_mask"])
-        size = (piece.bucket, rows)
-        recording = self._recordings.get(size)
-        if recording is not None:
+        size = (piece.bucket, len(piece.feeds["attention_mask"]))
+        if (recording := self._recordings.get(size)) is not None:
             self._gpu.replay(recording, self._stream)
-        else:
-            self._enqueue(*size)
+            self._gpu.synchronize(self._stream)
+            return
+        context = self._context(*size, piece.recorded)
+        self._enqueue(context, *size)
         self._gpu.synchronize(self._stream)
         if piece.recorded and size not in self._recordings and not self._trt.library.own_recording:
-            recorded = self._gpu.record(self._stream, lambda: self._enqueue(*size))
-            self._recordings[size] = recorded and self._kept_until_closed(recorded, self._gpu.forget)
+            recorded = self._gpu.record(self._stream, lambda: self._enqueue(context, *size))
+            if recorded is not None:
+                _kept_until_closed(self._keeping, self._gpu, recorded, self._gpu.forget)
+            self._recordings[size] = recorded
 
-    def _enqueue(self, number: int, rows: int) -> None:
+    def _enqueue(self, context: Any, number: int, rows: int) -> None:
         """Give a call's whole way to the stream: copy in, compute, copy out."""
-        context, bucket = self._context(number), self._buckets[number]
+        length = self._buckets[number].length
         for name in self.input_names:
-            size = rows * bucket.length * _INT64.itemsize
+            size = rows * length * _INT64.itemsize
             self._gpu.copy(self._on_device[name], self._pinned[name], size, self._stream)
-            if not context.set_input_shape(name, (rows, bucket.length)):
-                raise self._trt.failure(f"{name} of {rows} x {bucket.length}")
         if not context.execute_async_v3(self._stream):
-            raise self._trt.failure(f"a call of {rows} x {bucket.length}")
+            raise self._trt.failure(f"a call of {rows} x {length}")
         for name, shape in self._shapes.items():
-            size = int(np.prod(true_shape(shape, rows, bucket.length))) * _FLOAT32.itemsize
+            size = int(np.prod(true_shape(shape, rows, length))) * _FLOAT32.itemsize
             self._gpu.copy(self._pinned[name], self._on_device[name], size, self._stream)
 
-    def _context(self, number: int) -> Any:
-        """The execution context of a profile, with its memory."""
-        if number not in self._contexts:
-            context = self._trt.context(self._engine, self._kernels)
-            context.set_device_memory(self._scratch, max(1, self.memory.scratch))
-            if not context.set_optimization_profile_async(number, self._stream):
-                raise self._trt.failure(f"profile {number}")
-            for name, address in self._on_device.items():
-                if not context.set_tensor_address(name, address):
-                    raise self._trt.failure(f"the address of {name}")
-            self._gpu.synchronize(self._stream)
-            self._contexts[number] = context
-        return self._contexts[number]
+    def _context(self, number: int, rows: int, recorded: bool) -> Any:
+        """The execution context for a size, with its shapes set.
+
+        What is recorded has a context of its own, since TensorRT's recordings hold a context's state, or one for each
+        length where the library records by itself; all other calls of a length share one.
+        """
+        key = (number, 0 if not recorded else 1 if self._trt.library.own_recording else rows)
+        if key not in self._contexts:
+            self._contexts[key] = self._new_context(number, recorded)
+        context, length = self._contexts[key], self._buckets[number].length
+        for name in self.input_names:
+            if not context.set_input_shape(name, (rows, length)):
+                raise self._trt.failure(f"{name} of {rows} x {length}")
+        return context
+
+    def _new_context(self, number: int, recorded: bool) -> Any:
+        """An execution context of a profile, with its memory."""
+        context = self._trt.context(self._engine, self._kernels, recorded)
+        context.set_device_memory(self._scratch, max(1, self.memory.scratch))
+        if not context.set_optimization_profile_async(number, self._stream):
+            raise self._trt.failure(f"profile {number}")
+        for name, address in self._on_device.items():
+            if not context.set_tensor_address(name, address):
+                raise self._trt.failure(f"the address of {name}")
+        self._gpu.synchronize(self._stream)
+        return context
 
     def _padded_shape(self, name: str, piece: Piece) -> tuple[int, ...]:
         return true_shape(self._shapes[name], *piece.feeds["attention_mask"].shape)
@@ -238,12 +254,25 @@ class TensorRtSession:
             if self._closed:
                 return
             self._closed = True
-            with suppress(CudaError), self._gpu.current():
-                if self._contexts and self._kernels is not None and self._kernels_path:
-                    _keep(self._kernels_path, self._kernels)
-            self._contexts = {}
-            self._kernels = self._engine = self._runtime = None
-            self._keeping.close()
+            if os.getpid() != self._process:  # nothing of it is this process's
+                self._keeping.pop_all()
+                return
+            try:
+                if self._contexts and self._kernels is not None and self._kernels_path and not self._lost:
+                    with self._gpu.current():
+                        _keep(self._kernels_path, self._kernels)
+            finally:
+                self._keeping.close()
+                self._kernels = self._engine = self._runtime = None
+
+
+def _kept_until_closed(keeping: ExitStack, gpu: Gpu, handle: int, free: Callable[[int], None]) -> int:
+    def freed() -> None:
+        with suppress(CudaError), gpu.current():  # of a lost device nothing can be freed, nor need be
+            free(handle)
+
+    keeping.callback(freed)
+    return handle
 
 
 def _free_late(gpu: Gpu) -> Callable[[Address], None]:
@@ -289,5 +318,5 @@ def _kept(path: Path) -> bytes:
 
 def _keep(path: Path, kernels: Any) -> None:
     """Keep the kernels that were compiled; a folder that cannot be written is done without."""
-    with suppress(OSError), file_written_whole(path) as file:
+    with suppress(OSError, TypeError), file_written_whole(path) as file:  # what cannot be had is None
         file.write(bytes(kernels.serialize()))

@@ -65,6 +65,9 @@ class CudaDouble:
         self._handles = iter(range(1, 1_000_000))
         self._thread = threading.local()
 
+    def check_device(self, name: str) -> None:
+        assert getattr(self._thread, "device", OTHER_DEVICE) == 0, f"{name} was called for another device"
+
     def names(self) -> list[str]:
         return [name for name, _ in self.calls]
 
@@ -84,7 +87,7 @@ class CudaDouble:
 
     def _did(self, name: str, *arguments: Any) -> cudaError_t:
         if name not in ANYWHERE:
-            assert getattr(self._thread, "device", OTHER_DEVICE) == 0, f"{name} was called for another device"
+            self.check_device(name)
         self.calls.append((name, arguments))
         return self.failing.pop(name, OK)
 

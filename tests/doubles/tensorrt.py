@@ -110,6 +110,7 @@ class Context:
 
     def __init__(self, engine: "Engine") -> None:
         self._engine = engine
+        self._recorded = False
         self._memory = (0, 0)
         self._profile: int | None = None
         self._shapes: dict[str, tuple[int, ...]] = {}
@@ -132,6 +133,8 @@ class Context:
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         assert self._profile is not None, "a shape was set before the profile"
+        assert not (self._recorded and self._shapes.get(name) != tuple(shape)), "a recorded context was changed"
+        assert not any(self._engine.cuda.streams.values()), "a shape was set while work was recorded"
         least, _, most = self._engine.profiles[self._profile][name]
         self._shapes[name] = tuple(shape)
         return all(low <= size <= high for low, size, high in zip(least, shape, most, strict=True))
@@ -147,6 +150,7 @@ class Context:
         if library.failing:
             library.log_error(library.failing.pop())
             return False
+        self._recorded |= engine.cuda.streams[stream] is not None
         shapes, addresses = dict(self._shapes), dict(self._addresses)
         engine.cuda.submit(stream, lambda: engine.compute(shapes, addresses))
         return True
@@ -215,7 +219,7 @@ class Engine:
         strategy = how.strategy if isinstance(how, RuntimeConfig) else how
         assert strategy == self.library.ExecutionContextAllocationStrategy.USER_MANAGED
         if self.library.own_recording:
-            assert how.cuda_graph_strategy == self.library.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+            assert how.cuda_graph_strategy in self.library.CudaGraphStrategy
             assert isinstance(how.cache, RuntimeCache)
         self.library.did("create_execution_context")
         if self.library.no_contexts:
@@ -283,6 +287,8 @@ class TensorRtDouble:
             self.ComputeCapability = IntEnum("ComputeCapability", {"NONE": 0, "SM89": 89, "SM120": 120})
 
     def did(self, *call: Any) -> None:
+        if call[0] != "build_serialized_network" or self.configs[-1].target is None:
+            self.cuda.check_device(str(call[0]))
         self.calls.append(call)
 
     def log_error(self, message: str) -> None:

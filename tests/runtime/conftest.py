@@ -25,6 +25,7 @@ def cuda_double(monkeypatch: pytest.MonkeyPatch) -> CudaDouble:
     double = CudaDouble()
     monkeypatch.setattr(nvidia, "_gpus", lambda: (1, None))
     monkeypatch.setattr(cuda, "runtime", double)
+    monkeypatch.setattr(cuda, "has_context", lambda _: True)
     return double
 
 

@@ -75,9 +75,10 @@ def test_an_engine_is_built_proved_and_kept(
     name: str,
 ) -> None:
     double = tensorrt_double(name)
+    model = {"tensorrt": "Double GPU"}.get(name)
     for kind in ("question", "reader"):
         code, out, err = command("build", tiny_variants[kind])
-        path = engine_path(file_record(tiny_variants[kind] / FP16).sha256, name, "8.9")
+        path = engine_path(file_record(tiny_variants[kind] / FP16).sha256, name, "8.9", model)
         assert (code, err) == (0, "")
         first, second, third = out.splitlines()
         assert first.startswith(f"{FP16} for Double GPU, {name} 1.2.3.4: built in ")
@@ -114,17 +115,62 @@ def test_an_engine_that_does_not_match_is_built_again(
     assert build_engine(copy, lengths=[48]).seconds is not None
 
 
+def test_an_engine_that_is_damaged_is_built_again(copy: Path, tensorrt_double: Callable[[str], TensorRtDouble]) -> None:
+    tensorrt_double("tensorrt")
+    path = build_engine(copy).path
+    whole = path.read_bytes()
+    for damaged in (whole[:-1], whole[:-1] + b"?"):
+        path.write_bytes(damaged)
+        assert build_engine(copy).seconds is not None
+        assert path.read_bytes() == whole
+
+
+def test_an_engine_that_was_built_without_the_gpu_is_compared_there_and_not_built_again(
+    copy: Path, tensorrt_double: Callable[[str], TensorRtDouble]
+) -> None:
+    double = tensorrt_double("tensorrt_rtx")
+    before = build_engine(copy, compute_capability="8.9")
+    assert before.record.proved is None
+    there = build_engine(copy)
+    assert there.path == before.path
+    assert there.record.proved == read_record(there.path).proved
+    assert there.record.proved is not None
+    assert double.calls.count(("build_serialized_network",)) == 1
+    assert build_engine(copy, compute_capability="8.9").record.proved is not None
+    assert double.calls.count(("build_serialized_network",)) == 1
+
+
+def test_a_length_that_the_model_does_not_take_is_refused(
+    copy: Path, tensorrt_double: Callable[[str], TensorRtDouble]
+) -> None:
+    tensorrt_double("tensorrt")
+    with pytest.raises(ValueError, match="length is 513, and the longest that the model takes is 512"):
+        build_engine(copy, lengths=[32, 513])
+
+
+def test_a_cache_folder_that_cannot_be_written_is_said_before_the_work(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, tensorrt_double: Callable[[str], TensorRtDouble]
+) -> None:
+    double = tensorrt_double("tensorrt")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(copy / "config.json"))
+    with pytest.raises(
+        OSError, match=r"^engines are kept in .*tensorrt, which cannot be written .*: set XDG_CACHE_HOME$"
+    ):
+        build_engine(copy)
+    assert double.calls == []
+
+
 def test_measurements_are_kept_for_the_next_build(copy: Path, tensorrt_double: Callable[[str], TensorRtDouble]) -> None:
     tensorrt_double("tensorrt")
     build_engine(copy)
-    timings = timings_path("tensorrt", "8.9")
+    timings = timings_path("tensorrt", "8.9", "Double GPU")
     assert timings.read_bytes() == b"measured;"
     build_engine(copy, force=True)
     assert timings.read_bytes() == b"measured;measured;"
     double = tensorrt_double("tensorrt_rtx")
     build_engine(copy)
     assert double.configs[-1].timing_cache is None
-    assert not timings_path("tensorrt_rtx", "8.9").exists()
+    assert not timings_path("tensorrt_rtx", "8.9", None).exists()
 
 
 def test_an_engine_that_computes_something_else_is_not_kept(
@@ -152,7 +198,7 @@ def test_an_engine_that_computes_something_else_is_not_kept(
     double.Builder = lying
     with pytest.raises(ProofError, match=rf"^the engine of {FP16} is not kept: differs by .* is allowed$"):
         build_engine(copy)
-    assert not engine_path(file_record(copy / FP16).sha256, "tensorrt", "8.9").exists()
+    assert not engine_path(file_record(copy / FP16).sha256, "tensorrt", "8.9", "Double GPU").exists()
     assert (cuda_double.device, cuda_double.pinned, cuda_double.streams) == ({}, {}, {})
 
 
@@ -160,7 +206,7 @@ def test_an_engine_that_computes_something_else_is_not_kept(
     ("arguments", "message"),
     [
         (["--precision", "int4"], "precision is 'int4', and must be one of: auto, fp16, int8, fp32"),
-        (["--device", "cpu"], "device is 'cpu', and engines are built for GPUs: cuda, cuda:1"),
+        (["--device", "cpu"], "device is 'cpu', and engines are built for GPUs: cuda, cuda:0, cuda:1, ..."),
         (["--device", "cuda:one"], "device is 'cuda:one', and must be one of: cpu, cuda"),
         (["--compute-capability", "9.9"], "compute_capability is '9.9', and must be one of: 8.9, 12.0"),
     ],

@@ -1,6 +1,8 @@
 """Memory that other libraries take over: their arrays are our memory, and it lives as long as they do."""
 
 import gc
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -57,18 +59,44 @@ def test_memory_is_freed_once_when_the_last_array_of_it_is_gone() -> None:
     assert dlpack._held == {}
 
 
-def test_memory_that_nobody_took_is_freed_too() -> None:
-    memory = Memory((2,))
-    capsule = memory.array().__dlpack__(stream=None, max_version=(1, 0))
+def test_memory_that_nobody_took_is_freed_when_more_is_given_away() -> None:
+    refused, taken = Memory((2,)), Memory((3,))
+    capsule = refused.array().__dlpack__(stream=None, max_version=(1, 0))
+    kept = torch.from_dlpack(taken.array())
     gc.collect()
-    assert memory.freed == []
+    assert refused.freed == []
     del capsule
+    torch.from_dlpack(taken.array())
     gc.collect()
-    assert len(memory.freed) == 1
-    memory.array()
+    assert len(refused.freed) == 1
+    assert len(taken.freed) == 1
+    del kept
+    gc.collect()
+    assert dlpack._held == {}
+    refused.array()
+    gc.collect()
+    assert len(refused.freed) == 2
+
+
+def test_a_consumer_that_refuses_keeps_its_own_error() -> None:
+    memory = Memory((2,))
+    with pytest.raises((BufferError, RuntimeError), match=r"(?i)device"):
+        np.from_dlpack(memory.array((CUDA, 0)))
+    np.from_dlpack(memory.array())
     gc.collect()
     assert len(memory.freed) == 2
-    assert dlpack._held == {}
+
+
+@pytest.mark.parametrize("place", ["torch", "sys", "builtins"])
+def test_an_array_may_outlive_everything_when_the_program_ends(place: str) -> None:
+    program = f"""if True:
+        import builtins, sys, numpy, torch
+        from dpr_export.runtime.dlpack import CPU, DeviceArray
+        numbers = builtins.numbers = numpy.zeros(4, numpy.float32)
+        {place}.kept = torch.from_dlpack(DeviceArray(numbers.ctypes.data, (4,), (CPU, 0), lambda _: None))
+    """
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_an_array_on_a_gpu_is_known_and_copied_to_the_cpu_to_be_read() -> None:

@@ -83,8 +83,8 @@ def test_a_large_call_and_one_with_a_row_masked_altogether_are_computed_as_they_
     masked["attention_mask"][1] = 0
     session.run(masked)
     assert [(number, shapes) for number, shapes in onnxruntime_double.runs] == [
-        ("-1", [(9, 500), (9, 500)]),
-        ("-1", [(3, 20), (3, 20)]),
+        ("-1", [(9, 500), (9, 500), (9, 500), (9, 500), (9,)]),
+        ("-1", [(3, 20), (3, 20), (3, 20), (3, 20), (3,)]),
     ]
 
 
@@ -107,7 +107,7 @@ def test_a_graph_that_cannot_be_recorded_is_run_without(
     assert [options["enable_cuda_graph"] for _, options in onnxruntime_double.sessions] == ["1", "0"]
     found = session.run(given)["pooler_output"]
     assert np.array_equal(found, on_cpu(tiny_variants["question"] / FUSED, given)["pooler_output"])
-    assert onnxruntime_double.runs == [("-1", [(2, 16)] * 3)]
+    assert onnxruntime_double.runs == [("-1", [(2, 16), (2, 16), (2, 16), (2, 32)])]
     assert session.engine.endswith("CUDAExecutionProvider")
 
 
@@ -168,8 +168,8 @@ def test_what_fails_is_one_line_and_the_session_can_be_closed(
     opened: Opened, onnxruntime_double: OnnxRuntimeDouble, message: str, told: str
 ) -> None:
     session, given = opened(), random_call("question", 3, 20)
-    for run in (session.run, session.run_on_device):
-        onnxruntime_double.failing.append(message)
+    for run, times in ((session.run, 2), (session.run_on_device, 1)):  # first as a recording, then as it is
+        onnxruntime_double.failing += [message] * times
         with pytest.raises(RuntimeError) as raised:
             run(given)
         assert str(raised.value).startswith(told)
@@ -180,6 +180,29 @@ def test_what_fails_is_one_line_and_the_session_can_be_closed(
     for run in (session.run, session.run_on_device):
         with pytest.raises(RuntimeError, match=r"^this session is closed$"):
             run(given)
+
+
+def test_a_size_that_cannot_be_recorded_is_computed_as_it_is_from_then_on(
+    tiny_variants: dict[str, Path], opened: Opened, onnxruntime_double: OnnxRuntimeDouble
+) -> None:
+    session, given = opened(), random_call("question", 3, 20)
+    onnxruntime_double.failing.append("operation failed due to a previous error during capture")
+    for _ in range(2):
+        found = session.run(given)["pooler_output"]
+        assert np.array_equal(found, on_cpu(tiny_variants["question"] / FUSED, given)["pooler_output"])
+    assert [number for number, _ in onnxruntime_double.runs] == ["1", "-1", "-1"]
+    session.run(random_call("question", 1, 20))
+    assert onnxruntime_double.runs[-1][0] == "2"
+
+
+def test_outputs_are_never_in_memory_that_onnx_runtime_allocates(opened: Opened) -> None:
+    """What it allocates, recordings may have computed in, and will again."""
+    session = opened("reader")
+    for size in ((3, 20), (9, 500)):
+        for _ in range(2):
+            OrtValueDouble.devices.clear()
+            session.run_on_device(random_call("reader", *size))
+            assert len(OrtValueDouble.devices) >= 3  # start, end and relevance logits of the caller's own
 
 
 def test_a_session_that_did_not_get_cuda_is_an_error(

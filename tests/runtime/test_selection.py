@@ -203,7 +203,7 @@ def test_what_was_not_shown_on_its_engine_is_passed_over_unless_its_precision_is
 @pytest.mark.parametrize("proved", [False, True])
 def test_what_is_made_for_a_gpu_is_not_picked_by_itself_without_one(proved: bool) -> None:
     only = folder(variant(row("onnxruntime", "fp16"), proved=proved))
-    with pytest.raises(ValueError, match=r"holds no variant that can be run by itself: cuda: no GPU in this test"):
+    with pytest.raises(ValueError, match=r"holds no variant that can be run here as asked: cuda: no GPU in this test"):
         choose(only)
     assert picked(only, precision="fp16")[1] == "fp16"
     assert choose(only, precision="fp16").device == "cpu"
@@ -240,7 +240,7 @@ def test_with_a_gpu_what_runs_there_comes_first(
     proved = folder(*(variant(spec, proved=True) for spec in VARIANTS))
     on_cpu = expected in ORDER[:4]
     if device != "auto" and on_cpu:
-        with pytest.raises(ValueError, match=r"can be run by itself: .*: no |: the openvino backend runs on cpu"):
+        with pytest.raises(ValueError, match=r"can be run here as asked: .*: no |: the openvino backend runs on cpu"):
             choose(proved, device=device, **options)
         return
     choice = choose(proved, device=device, **options)

@@ -1,0 +1,66 @@
+"""A thread that does one thing after another, for libraries that keep state for each thread that calls them.
+
+It is no executor of the standard library: those refuse work once the main thread has ended, while other threads go on.
+"""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import Future
+from queue import SimpleQueue
+from threading import Lock, Thread
+from typing import Any, TypeVar
+from weakref import finalize
+
+_Result = TypeVar("_Result")
+_Work = tuple["Future[Any]", Callable[[], Any]]
+
+
+class OwnThread:
+    """A thread that lives until it is ended, or this object is gone.
+
+    Args:
+        name: what the thread is called.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._process = os.getpid()
+        self._lock = Lock()
+        self._ended = False
+        self._queue: SimpleQueue[_Work | None] = SimpleQueue()
+        self._thread = Thread(target=_work, args=(self._queue,), name=name, daemon=True)
+        self._thread.start()
+        finalize(self, self._queue.put, None)
+
+    def run(self, call: Callable[[], _Result]) -> _Result:
+        """What a call gives, made on the thread.
+
+        Raises:
+            RuntimeError: the thread was ended; or this is another process, forked from the one that it runs in.
+        """
+        if os.getpid() != self._process:
+            raise RuntimeError("this session is another process's: load the model after forking")
+        future: Future[_Result] = Future()
+        with self._lock:
+            if self._ended:
+                raise RuntimeError("this session is closed")
+            self._queue.put((future, call))
+        return future.result()
+
+    def end(self) -> None:
+        """Let it do what it was given, and end it."""
+        with self._lock:
+            if self._ended or os.getpid() != self._process:
+                return
+            self._ended = True
+            self._queue.put(None)
+        self._thread.join()
+
+
+def _work(queue: "SimpleQueue[_Work | None]") -> None:
+    while (given := queue.get()) is not None:
+        future, call = given
+        try:
+            future.set_result(call())
+        except BaseException as error:
+            future.set_exception(error)
+        del given, future, call
