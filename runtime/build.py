@@ -19,6 +19,7 @@ from dpr_export.models.variants import VARIANTS
 from dpr_export.runtime.buckets import LENGTHS, buckets_for
 from dpr_export.runtime.cuda import Gpu
 from dpr_export.runtime.devices import parse_device
+from dpr_export.runtime.engine_lookup import place_of
 from dpr_export.runtime.engines import (
     EngineKey,
     EngineRecord,
@@ -31,7 +32,8 @@ from dpr_export.runtime.engines import (
     write_engine,
 )
 from dpr_export.runtime.proof import ProofError
-from dpr_export.runtime.tensorrt import Built, TensorRt, Watch
+from dpr_export.runtime.tensorrt import Built, TensorRt
+from dpr_export.runtime.tensorrt_callbacks import Watch
 from dpr_export.runtime.tensorrt_session import TensorRtSession
 from dpr_export.runtime.verify import compared
 
@@ -92,20 +94,9 @@ def build_engine(
     variant = _variant(opened, precision)
     if problem := opened.problem(variant.file):
         raise ValueError(f"{folder} is damaged: {problem}; export it again")
-    longest = DPRConfig.from_pretrained(opened.path).max_position_embeddings
-    if tuple(lengths) != LENGTHS and max(lengths) > longest:
-        raise ValueError(f"length is {max(lengths)}, and the longest that the model takes is {longest}")
     trt = TensorRt()
     gpu = Gpu(index) if compute_capability is None else None
-    key = EngineKey(
-        opened.manifest.files[variant.file].sha256,
-        trt.library.name,
-        trt.version,
-        gpu.compute_capability if gpu else str(compute_capability),
-        None if trt.library.other_gpus or not gpu else gpu.name,
-        gpu.driver if gpu else None,
-        buckets_for(opened.manifest.kind, longest, lengths),
-    )
+    key = _key(trt, gpu, compute_capability, opened, variant, lengths)
     path = engine_path(key.graph, key.library, key.compute_capability, key.gpu)
     name = gpu.name if gpu else f"GPUs of compute capability {key.compute_capability}"
     _check_writable(path.parent)
@@ -125,6 +116,26 @@ def build_engine(
     if not kept:
         kernels_path(path).unlink(missing_ok=True)
     return Engine(path, record, variant.file, name, None if kept else time.perf_counter() - start)
+
+
+def _key(
+    trt: TensorRt,
+    gpu: Gpu | None,
+    compute_capability: str | None,
+    folder: ExportedFolder,
+    variant: Variant,
+    lengths: Sequence[int],
+) -> EngineKey:
+    """What the engine is built from and for: the GPU that is here, or a named compute capability."""
+    longest = DPRConfig.from_pretrained(folder.path).max_position_embeddings
+    if tuple(lengths) != LENGTHS and max(lengths) > longest:
+        raise ValueError(f"length is {max(lengths)}, and the longest that the model takes is {longest}")
+    buckets = buckets_for(folder.manifest.kind, longest, lengths)
+    graph = folder.manifest.files[variant.file].sha256
+    if gpu is None:
+        return EngineKey(graph, trt.library.name, trt.version, str(compute_capability), None, None, buckets)
+    place = place_of(trt, gpu)
+    return EngineKey(graph, place.library, place.version, place.compute_capability, place.gpu, place.driver, buckets)
 
 
 def _check_writable(folder: Path) -> None:

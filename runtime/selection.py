@@ -149,7 +149,7 @@ def _cuda_problem(backend: str, index: int, graph: str, device_named: bool) -> s
 
         return cuda_problem(index)
     try:
-        from dpr_export.runtime.tensorrt_session import engine_for
+        from dpr_export.runtime.engine_lookup import engine_for
 
         _, _, _, record = engine_for(graph, index)
     except (ImportError, LookupError, RuntimeError) as error:

@@ -7,13 +7,13 @@ graph, and no flag of the builder changes it. An engine has one optimization pro
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from dpr_export.runtime.buckets import Bucket, Shape
+from dpr_export.runtime.tensorrt_callbacks import Unwatched, Watch, logger, monitor
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,35 +39,6 @@ LIBRARIES = (
     Library("tensorrt", "tensorrt", timing_cache=True, other_gpus=False, own_recording=False),
     Library("tensorrt_rtx", "tensorrt-rtx", timing_cache=False, other_gpus=True, own_recording=True),
 )
-
-
-class Watch(Protocol):
-    """Told how a build goes on. Phases are nested, and a phase's name is its own while it lasts."""
-
-    def start(self, phase: str, parent: str | None, steps: int) -> None: ...
-
-    def step(self, phase: str, done: int) -> None: ...
-
-    def finish(self, phase: str) -> None: ...
-
-    def stopped(self) -> bool:
-        """Whether the build should end."""
-
-
-class Unwatched:
-    """A build that nobody watches."""
-
-    def start(self, phase: str, parent: str | None, steps: int) -> None:
-        pass
-
-    def step(self, phase: str, done: int) -> None:
-        pass
-
-    def finish(self, phase: str) -> None:
-        pass
-
-    def stopped(self) -> bool:
-        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +87,7 @@ class TensorRt:
             ) from None
         self.library = found
         self.version = str(self.module.__version__)
-        self._log, self._problems = _logger(self.module)
+        self._log, self._problems = logger(self.module)
 
     def build(
         self,
@@ -150,7 +121,7 @@ class TensorRt:
         inputs = [network.get_input(index) for index in range(network.num_inputs)]
         config = builder.create_builder_config()
         config.clear_flag(trt.BuilderFlag.TF32)  # float32 is float32
-        config.progress_monitor = _monitor(trt, watch)
+        config.progress_monitor = monitor(trt, watch)
         if target is not None:
             config.num_compute_capabilities = 1
             config.set_compute_capability(target, 0)
@@ -284,40 +255,3 @@ def _first_error(parser: Any) -> str | None:
         return None
     error = parser.get_error(0)
     return f"operator {error.node_operator()} at {error.node_name()}: {' '.join(str(error.desc()).split())}"
-
-
-@cache
-def _logger(trt: Any) -> tuple[Any, list[str]]:
-    """A logger that prints nothing, and the errors it was told of. TensorRT takes one for the whole process."""
-    problems: list[str] = []
-    errors = (trt.ILogger.Severity.INTERNAL_ERROR, trt.ILogger.Severity.ERROR)
-
-    class Log(trt.ILogger):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__()
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity in errors:
-                problems.append(" ".join(message.split()))
-
-    return Log(), problems
-
-
-def _monitor(trt: Any, watch: Watch) -> Any:
-    """TensorRT's progress monitor, which tells `watch`. It is called from C++, where nothing may be raised."""
-
-    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__()
-
-        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-            watch.start(phase_name, parent_phase, num_steps)
-
-        def step_complete(self, phase_name: str, step: int) -> bool:
-            watch.step(phase_name, step + 1)
-            return not watch.stopped()
-
-        def phase_finish(self, phase_name: str) -> None:
-            watch.finish(phase_name)
-
-    return Monitor()

@@ -11,7 +11,7 @@ then on, and can be closed.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -24,33 +24,16 @@ from numpy.typing import NDArray
 
 from dpr_export.models.folder import file_record, file_written_whole
 from dpr_export.runtime.batching import overlapped
-from dpr_export.runtime.buckets import MOST_TOKENS, Bucket, Piece, joined, pieces, plan, true_shape
+from dpr_export.runtime.buckets import MOST_TOKENS, Piece, joined, pieces, plan, true_shape
 from dpr_export.runtime.cuda import Address, CudaError, Gpu, Handle, view
 from dpr_export.runtime.devices import parse_device
 from dpr_export.runtime.dlpack import CUDA, DeviceArray
-from dpr_export.runtime.engines import EngineRecord, Place, find_engine, kernels_path, read_engine
+from dpr_export.runtime.engine_lookup import check_engine, engine_for
+from dpr_export.runtime.engines import EngineRecord, kernels_path, read_engine
 from dpr_export.runtime.session import LONGEST, Feeds, OnDevice, Outputs
-from dpr_export.runtime.tensorrt import TensorRt, shape_of
+from dpr_export.runtime.tensorrt import TensorRt
 
 _INT64, _FLOAT32 = np.dtype(np.int64), np.dtype(np.float32)
-
-
-def engine_for(graph: str, index: int) -> tuple[TensorRt, Gpu, Path, EngineRecord]:
-    """The engine of a graph for GPU number `index`, and what runs it.
-
-    Raises:
-        ImportError: a library is not installed; the message says what to install.
-        RuntimeError: the GPU cannot be used.
-        LookupError: there is no engine that will do; the message says why.
-    """
-    trt, gpu = TensorRt(), Gpu(index)
-    return trt, gpu, *find_engine(graph, place_of(trt, gpu))
-
-
-def place_of(trt: TensorRt, gpu: Gpu) -> Place:
-    """Where an engine of a library runs on a GPU. Engines of TensorRT-RTX run on all of its compute capability."""
-    model = None if trt.library.other_gpus else gpu.name
-    return Place(trt.library.name, trt.version, gpu.compute_capability, model, gpu.driver)
 
 
 class TensorRtSession:
@@ -109,7 +92,7 @@ class TensorRtSession:
         try:
             with gpu.current():
                 self._runtime, self._engine = trt.load(engine)
-                _check(self._engine, record)
+                check_engine(self._engine, record)
                 self._kernels = trt.kernel_cache(self._engine, _kept(kernels) if kernels else b"")
                 self._allocate(record)
         except BaseException:
@@ -283,30 +266,6 @@ def _free_late(gpu: Gpu) -> Callable[[Address], None]:
             gpu.free(address)
 
     return free
-
-
-def _check(engine: Any, record: EngineRecord) -> None:
-    """Compare what an engine says of itself with its record.
-
-    Raises:
-        RuntimeError: they differ.
-    """
-    names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
-    shapes = {name: shape_of(engine.get_tensor_shape(name)) for name in names if name not in record.inputs}
-    profiles = [_rows_and_lengths(engine, record.inputs, number) for number in range(engine.num_optimization_profiles)]
-    expected = [_of_bucket(bucket, len(record.inputs)) for bucket in record.key.buckets]
-    if set(names) != {*record.inputs, *record.outputs} or shapes != record.outputs or profiles != expected:
-        raise RuntimeError(
-            f"the engine is not what its record says: it has {', '.join(names)}, {len(profiles)} profiles"
-        )
-
-
-def _rows_and_lengths(engine: Any, inputs: Sequence[str], number: int) -> list[list[tuple[int, ...]]]:
-    return [[tuple(shape) for shape in engine.get_tensor_profile_shape(name, number)] for name in inputs]
-
-
-def _of_bucket(bucket: Bucket, inputs: int) -> list[list[tuple[int, ...]]]:
-    return [[(rows, bucket.length) for rows in (1, bucket.usual, bucket.most)]] * inputs
 
 
 def _kept(path: Path) -> bytes:
