@@ -2,5 +2,6 @@
 
 from dpr_export.exporter.errors import ExportError
 from dpr_export.exporter.export import export
+from dpr_export.exporter.push import push
 
-__all__ = ["ExportError", "export"]
+__all__ = ["ExportError", "export", "push"]

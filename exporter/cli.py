@@ -11,7 +11,8 @@ from rich.table import Table
 from dpr_export.exporter.export import DEFAULT_OPSET, DEFAULT_PRECISIONS, OPSETS, default_output
 from dpr_export.exporter.export import export as make
 from dpr_export.exporter.progress import steps
-from dpr_export.models.folder import is_exported
+from dpr_export.exporter.push import check_push, push
+from dpr_export.models.folder import ExportedFolder, is_exported
 from dpr_export.models.golden import ATOL
 from dpr_export.models.manifest import Manifest
 from dpr_export.models.variants import DEFAULT_BACKENDS
@@ -25,18 +26,25 @@ app = typer.Typer(
 )
 
 
+_OF_A_PUSH = {"source", "push_to_hub", "private", "token", "json"}
+
+
 @app.command()
 def export(
+    context: typer.Context,
     source: Annotated[
         str,
         typer.Argument(
             help="A checkpoint's folder, demo/question, demo/context, demo/reader, or a name on the Hugging Face hub; "
-            "or an exported folder, to add variants to it.",
+            "or an exported folder, to add variants to it, or to push it; or a file of the first DPR code (.cp).",
             show_default=False,
         ),
     ],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="The folder to write.", show_default="./NAME-onnx")
+        Path | None,
+        typer.Option(
+            "-o", "--output", help="The folder to write.", show_default="./NAME-onnx; of a .cp ./NAME-KIND-onnx"
+        ),
     ] = None,
     precision: Annotated[
         list[str] | None,
@@ -63,6 +71,20 @@ def export(
     token: Annotated[
         str | None, typer.Option(help="The hub's access token.", envvar="HF_TOKEN", show_default=False)
     ] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a file of the first DPR code: which model, question, context or reader.", show_default=False
+        ),
+    ] = None,
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option(help="Of such a file: the folder of its tokenizer.json or vocab.txt.", show_default=False),
+    ] = None,
+    heads: Annotated[
+        int | None,
+        typer.Option(help="Of such a file: the number of attention heads.", show_default="hidden size / 64"),
+    ] = None,
     opset: Annotated[
         int | None,
         typer.Option(help=f"The ONNX operator set, {OPSETS[0]} to {OPSETS[-1]}.", show_default=str(DEFAULT_OPSET)),
@@ -73,13 +95,36 @@ def export(
     force: Annotated[
         bool, typer.Option("--force", help="Replace an exported folder that exists, or variants that it holds.")
     ] = False,
+    output_hidden_states: Annotated[
+        bool | None,
+        typer.Option(help="Whether the graph gives every layer's hidden states.", show_default="as its config.json"),
+    ] = None,
+    output_attentions: Annotated[
+        bool | None,
+        typer.Option(help="Whether the graph gives every layer's attentions.", show_default="as its config.json"),
+    ] = None,
+    inputs_embeds: Annotated[
+        bool, typer.Option("--inputs-embeds", help="Also write model_embeds.onnx, which takes embeddings for ids.")
+    ] = False,
+    push_to_hub: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REPO", help="Then upload the folder to this repository, with a model card.", show_default=False
+        ),
+    ] = None,
+    private: Annotated[bool, typer.Option("--private", help="Make that repository a private one.")] = False,
     json: Annotated[
         bool, typer.Option("--json", help="Print the manifest on standard output, all else on standard error.")
     ] = False,
 ) -> None:
     """Turn a DPR checkpoint into ONNX graphs that are proved equal to the original, and faster variants of them."""
+    if push_to_hub is not None:
+        check_push(push_to_hub, token)
+    elif private:
+        raise typer.BadParameter("--private is given without --push-to-hub")
     console = Console(stderr=json)
-    manifest = make(
+    folder = Path(source) if is_exported(Path(source)) else output or default_output(source, kind)
+    manifest = _as_it_is(context, folder) or make(
         source,
         output,
         precisions=precision or DEFAULT_PRECISIONS,
@@ -88,14 +133,32 @@ def export(
         allow_loss=allow_loss,
         revision=revision,
         token=token,
+        kind=kind,
+        tokenizer=tokenizer,
+        heads=heads,
         opset=opset,
         atol=atol,
         force=force,
+        output_hidden_states=output_hidden_states,
+        output_attentions=output_attentions,
+        inputs_embeds=inputs_embeds,
         step=steps(Console(stderr=True)),
     )
-    report(manifest, Path(source) if is_exported(Path(source)) else output or default_output(source), console)
+    report(manifest, folder, console)
     if json:
-        print(manifest.to_json(), end="")
+        print(manifest.to_json(), end="", flush=True)
+    if push_to_hub is not None:
+        name = push(folder, push_to_hub, private=private, token=token)
+        console.print(f"on the hub as [bold]{escape(name)}[/]", highlight=False, soft_wrap=True)
+
+
+def _as_it_is(context: typer.Context, folder: Path) -> Manifest | None:
+    """The manifest of an exported folder that is only to be pushed; None where there is something to make."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    given = {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
+    if "push_to_hub" not in given or given - _OF_A_PUSH or not is_exported(Path(context.params["source"])):
+        return None
+    return ExportedFolder.read(folder).manifest
 
 
 def report(manifest: Manifest, folder: Path, console: Console) -> None:

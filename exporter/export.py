@@ -5,16 +5,18 @@ checkpoint is at hand: a wrong name is answered at once.
 """
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dpr_export.exporter.errors import ExportError
-from dpr_export.exporter.source import Checkpoint, found
+from dpr_export.exporter.source import Checkpoint, Unsaid, found
+from dpr_export.models.config import DPRConfig
+from dpr_export.models.extras import Extras
 from dpr_export.models.folder import file_record, folder_records, is_exported, written_whole
-from dpr_export.models.golden import ATOL, Example, write_golden
-from dpr_export.models.manifest import GOLDEN_FILE, MANIFEST_FILE, Manifest, Source, Variant
-from dpr_export.models.variants import DEFAULT_BACKENDS, MODEL_FILE, wanted
+from dpr_export.models.golden import ATOL
+from dpr_export.models.manifest import MANIFEST_FILE, Manifest, Source, Variant
+from dpr_export.models.variants import DEFAULT_BACKENDS, wanted
 from dpr_export.runtime.progress import Step, silent
 
 if TYPE_CHECKING:
@@ -26,12 +28,18 @@ DEFAULT_PRECISIONS = ("fp32",)
 _TRACERS = ("torch", "transformers", "tokenizers")
 
 
-def default_output(source: str) -> Path:
+def default_output(source: str, kind: str | None = None) -> Path:
     """The folder an export goes to when none is named.
+
+    A file of the first DPR code may hold two models, so its kind is in the name.
 
     >>> default_output("facebook/dpr-reader-single-nq-base").as_posix()
     'dpr-reader-single-nq-base-onnx'
+    >>> default_output("trained/dpr_biencoder.cp", "question").as_posix()
+    'dpr_biencoder-question-onnx'
     """
+    if kind is not None:
+        return Path(f"{Path(source).name.removesuffix('.cp')}-{kind}-onnx")
     return Path(f"{Path(source).resolve().name if Path(source).is_dir() else Path(source).name}-onnx")
 
 
@@ -45,9 +53,15 @@ def export(
     allow_loss: bool = False,
     revision: str | None = None,
     token: str | None = None,
+    kind: str | None = None,
+    tokenizer: str | Path | None = None,
+    heads: int | None = None,
     opset: int | None = None,
     atol: float = ATOL,
     force: bool = False,
+    output_hidden_states: bool | None = None,
+    output_attentions: bool | None = None,
+    inputs_embeds: bool = False,
     step: Step = silent,
 ) -> Manifest:
     """Turn a DPR checkpoint into a folder of ONNX graphs, proved equal to the original, and faster variants of them.
@@ -57,17 +71,24 @@ def export(
 
     Args:
         source: a checkpoint's folder, `demo/question`, `demo/context` or `demo/reader`, or a name on the hub; or an
-            exported folder.
-        output: the folder to write; None: `./NAME-onnx`.
+            exported folder; or a file that the first DPR code wrote (`dpr_biencoder.39`, `hf_bert_base.cp`).
+        output: the folder to write; None: `./NAME-onnx`, and `./NAME-KIND-onnx` of a file.
         precisions: what to make: "fp32", which is always made, "fp16", "int8".
         backends: for which engines: "onnxruntime", "openvino", "tensorrt".
         calibration: texts to calibrate with, .jsonl or .tsv of question, title and text; None: the project's own.
         allow_loss: write a variant that loses more than its bounds allow; nothing picks it by itself.
         revision: the hub's branch, tag or commit.
         token: the hub's access token.
+        kind: with a file of the first DPR code, and with no other source: which model to take from it, "question",
+            "context" or "reader".
+        tokenizer: with such a file, the folder of its tokenizer.json or vocab.txt.
+        heads: with such a file, the number of attention heads; None: the hidden size / 64.
         opset: the ONNX operator set of the graphs, 18 to 23; None: 18.
         atol: the absolute part of the largest difference allowed; the other part is 1e-5 x max|reference|.
         force: replace an exported folder that is there already, or its variants.
+        output_hidden_states, output_attentions: whether the graph gives every layer's; None: as the checkpoint's
+            configuration has it. Only fp32 is made of such a graph, and nothing in it is fused.
+        inputs_embeds: also write a graph that takes embeddings in place of ids, `onnx/model_embeds.onnx`.
         step: told of each step as it begins and ends; see `progress.py`.
 
     Returns:
@@ -89,13 +110,23 @@ def export(
     if not 0 < atol < 1:
         raise ValueError(f"atol is {atol}, and must be above 0 and below 1")
     try:
-        from dpr_export.quantization.add import add_variants, calibration_texts, make_variants, readable
-        from dpr_export.quantization.variants import Maker
+        from dpr_export.quantization.add import add_variants, calibration_texts, readable
     except ModuleNotFoundError as error:
         raise ExportError(f'{error.name} is not installed: pip install "dpr-export[export]"') from None
     try:
         if is_exported(Path(source)):
-            _refuse(source, output=output, revision=revision, opset=opset)
+            _refuse(
+                source,
+                output=output,
+                revision=revision,
+                kind=kind,
+                tokenizer=tokenizer,
+                heads=heads,
+                opset=opset,
+                output_hidden_states=output_hidden_states,
+                output_attentions=output_attentions,
+                inputs_embeds=inputs_embeds or None,
+            )
             return add_variants(
                 source,
                 precisions=precisions,
@@ -106,16 +137,18 @@ def export(
                 force=force,
                 step=step,
             )
+        unsaid = Unsaid(kind, tokenizer, heads)
         specs, texts = wanted(precisions, backends), calibration_texts(calibration)
-        folder = Path(output) if output is not None else default_output(source)
-        with written_whole(folder, force) as making, found(source, revision, token, step) as checkpoint:
-            original = _traced(checkpoint, making, opset or DEFAULT_OPSET, step)
+        folder = Path(output) if output is not None else default_output(source, kind)
+        with written_whole(folder, force) as making, found(source, revision, token, step, unsaid) as checkpoint:
+            asked = {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions}
+            original = _loaded(checkpoint, making, asked, step)
+            from dpr_export.exporter.graphs import Graphs
+
             texts = readable(texts, original.kind)
-            with step("run PyTorch on the grid"):
-                grid, golden = _examples(original)
-            write_golden(making / GOLDEN_FILE, golden)
-            maker = Maker(original.kind, making, grid, golden, texts, atol, allow_loss, step)
-            variants = make_variants(maker, specs, making)
+            extras = Extras(*(getattr(original.config, name) if a is None else a for name, a in asked.items()))
+            graphs = Graphs(original, making, texts, opset or DEFAULT_OPSET, atol, allow_loss, extras, step)
+            variants = graphs.make(specs, inputs_embeds)
             with step(f"write {folder}"):
                 manifest = _manifest(original, checkpoint, making, variants, opset or DEFAULT_OPSET)
                 (making / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
@@ -133,22 +166,20 @@ def _refuse(source: str, **given: object) -> None:
             raise ValueError(f"{name} is given, and {source} is an exported folder: variants are added to it")
 
 
-def _traced(checkpoint: Checkpoint, making: Path, opset: int, step: Step) -> "Original":
-    """Load the original, and write its configuration, tokenizer and `model.onnx`, which holds all of its weights."""
+def _loaded(checkpoint: Checkpoint, making: Path, asked: Mapping[str, bool | None], step: Step) -> "Original":
+    """Load the original, and write its tokenizer and its configuration.
+
+    What the graph is not to give, although the configuration has it as a default, is no default there any more.
+    """
     with step(f"load {checkpoint.name}"):
         try:
             from dpr_export.exporter.load import load
-            from dpr_export.exporter.trace import trace
-            from dpr_export.exporter.weights import check_weights
         except ModuleNotFoundError as error:
             raise ExportError(f'{error.name} is not installed: pip install "dpr-export[export]"') from None
         original = load(checkpoint)
         _write_tokenizer(original, checkpoint, making)
-        original.config.save_pretrained(making)
-    with step("trace with torch.onnx"):
-        (making / "onnx").mkdir()
-        trace(original, making / MODEL_FILE, opset)
-        check_weights(original.model, making / MODEL_FILE)
+        refused = {name: False for name, wanted in asked.items() if wanted is False}
+        DPRConfig.from_dict(original.config.to_dict() | refused).save_pretrained(making)
     return original
 
 
@@ -163,13 +194,6 @@ def _write_tokenizer(original: "Original", checkpoint: Checkpoint, making: Path)
             f"{original.config.vocab_size}"
         )
     tokenizer.save_pretrained(making)
-
-
-def _examples(original: "Original") -> tuple[list[Example], list[Example]]:
-    """The original's outputs over the grid, and to the few examples that are kept in the folder."""
-    from dpr_export.exporter.prove import GOLDEN_SHAPES, examples
-
-    return list(examples(original)), list(examples(original, GOLDEN_SHAPES))
 
 
 def _manifest(

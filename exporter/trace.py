@@ -14,38 +14,45 @@ import torch
 from dpr_export.exporter.errors import ExportError, cause_of
 from dpr_export.exporter.graph import graph_of
 from dpr_export.exporter.load import Original
+from dpr_export.models.extras import NO_EXTRAS, Extras
+from dpr_export.models.kinds import EMBEDS, IDS
 
 AXES = ("batch_size", "sequence_length")
 _SCOPES = "pkg.torch.onnx.name_scopes"
 _EXAMPLE_SHAPE = (2, 7)
 
 
-def trace(original: Original, path: Path, opset: int) -> None:
+def trace(original: Original, path: Path, opset: int, extras: Extras = NO_EXTRAS, tokens: str = IDS) -> None:
     """Write the graph of a model.
 
     Args:
         original: the model to trace.
         path: the .onnx file to write.
         opset: the ONNX operator set.
+        extras: the outputs that it gives besides its kind's.
+        tokens: what stands for the tokens, "input_ids" or "inputs_embeds".
 
     Raises:
         ExportError: PyTorch cannot trace the model.
     """
-    inputs, outputs = original.kind.inputs, original.kind.outputs
+    inputs = [tokens, *original.kind.inputs[1:]]
+    outputs = [*original.kind.outputs, *extras.names(original.config.num_hidden_layers)]
     length = min(_EXAMPLE_SHAPE[1], original.config.max_position_embeddings)
     # Subtle: one tensor given three times would be traced as one input that is read three times.
-    example = tuple(torch.zeros((_EXAMPLE_SHAPE[0], length), dtype=torch.int64) for _ in inputs)
+    example = [torch.zeros((_EXAMPLE_SHAPE[0], length), dtype=torch.int64) for _ in inputs]
+    if tokens == EMBEDS:
+        example[0] = torch.zeros((*example[0].shape, original.config.hidden_size))
     batch = torch.export.Dim(AXES[0])
     sequence = torch.export.Dim(AXES[1], max=original.config.max_position_embeddings)
     try:
         with _quietly(), torch.no_grad():
             program = torch.onnx.export(
-                graph_of(original.model),
-                example,
+                graph_of(original.model, extras),
+                tuple(example),
                 dynamo=True,
                 opset_version=opset,
-                input_names=list(inputs),
-                output_names=list(outputs),
+                input_names=inputs,
+                output_names=outputs,
                 dynamic_shapes=({0: batch, 1: sequence},) * len(inputs),
                 verbose=False,
             )

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from dpr_export.models.pretrained import folder_with
+
 CONFIG_FILE = "config.json"
 _LEAST = {
     "vocab_size": 1,
@@ -97,14 +99,29 @@ class DPRConfig:
         return {"model_type": self.model_type, **named, **self.extra}
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path) -> "DPRConfig":
+    def from_pretrained(
+        cls,
+        folder: str | Path,
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+    ) -> "DPRConfig":
         """Read `config.json` from a checkpoint or an exported folder.
 
+        Args:
+            folder: the folder; or a name on the hub, which the other arguments are for.
+            revision: the hub's branch, tag or commit; None: the main branch.
+            token: the hub's access token; None: the one that is logged in with.
+            cache_dir: the folder of the hub's cache; None: the library's own.
+            local_files_only: take files from the cache alone.
+
         Raises:
-            OSError: there is no `config.json`.
+            OSError: there is no `config.json`, or it cannot be had from the hub.
             ValueError: it is not JSON, or not a DPR model's.
         """
-        path = Path(folder) / CONFIG_FILE
+        path = folder_with([CONFIG_FILE], folder, revision, token, cache_dir, local_files_only) / CONFIG_FILE
         if not path.is_file():
             raise OSError(f"no {CONFIG_FILE} in {folder}")
         try:

@@ -2,21 +2,22 @@
 
 `sequences` refuses what is no text, by argument and position. `BatchEncoding` is a dictionary of columns
 (input_ids, attention_mask, ...) that also answers to attributes, and turns its lists into arrays when asked.
-
-Left out: the original keeps the tokenizers library's Encoding objects, for `encoding[0]`, `tokens()` and
-`word_ids()`.
+What it knows of words and characters stands in alignment.py.
 """
 
 from collections import UserDict
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tokenizers import Encoding
 
+from dpr_export.models.alignment import Aligned
 from dpr_export.models.tensors import is_torch, to_numpy, to_torch
 
 
-class BatchEncoding(UserDict[str, Any]):
+class BatchEncoding(Aligned, UserDict[str, Any]):
     """The columns of an encoded batch, each a list of rows, or an array or tensor (rows, sequence).
 
     One text that is encoded alone gives plain rows instead, unless arrays were asked for.
@@ -26,21 +27,34 @@ class BatchEncoding(UserDict[str, Any]):
     ((1, 2), ['attention_mask', 'input_ids'])
     """
 
-    def __init__(self, data: Any = None, tensor_type: str | None = None) -> None:
+    def __init__(
+        self,
+        data: Any = None,
+        tensor_type: str | None = None,
+        make_encodings: Callable[[], list[Encoding]] | None = None,
+    ) -> None:
         super().__init__(data)
+        self._make_encodings = make_encodings
         self.convert_to_tensors(tensor_type)
 
     def __getitem__(self, item: Any) -> Any:
-        """The column called `item`; a slice gives a dictionary of every column's rows.
+        """The column called `item`; for an integer or a slice, the `encodings` of those rows.
+
+        Without `encodings` a slice gives a dictionary of every column's rows.
 
         Raises:
-            KeyError: no such column, or an integer.
+            KeyError: no such column, or an integer where there are no `encodings`.
         """
+        if isinstance(item, str):
+            return self.data[item]
+        if self.encodings is not None:
+            return self.encodings[item]
         if isinstance(item, slice):
             return {name: column[item] for name, column in self.data.items()}
-        if not isinstance(item, str):
-            raise KeyError(f"{item!r} is no column: take a column first, as in encoding['input_ids'][{item!r}]")
-        return self.data[item]
+        raise KeyError(f"{item!r} is no column: take a column first, as in encoding['input_ids'][{item!r}]")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"data": self.data, "_encodings": self.encodings}
 
     def __getattr__(self, name: str) -> Any:
         # Pickle and copy look for special methods before `data` is there.
@@ -57,7 +71,10 @@ class BatchEncoding(UserDict[str, Any]):
         if tensor_type is None:
             return self
         if tensor_type not in ("np", "pt"):
-            raise ValueError(f'return_tensors is {tensor_type!r}, but must be "np", "pt" or None')
+            raise ValueError(
+                f'return_tensors is {tensor_type!r}, but must be "np", "pt" or None: the models take NumPy arrays and '
+                "torch tensors"
+            )
         for name, column in self.data.items():
             array = _stack(name, column)
             self.data[name] = to_torch(array) if tensor_type == "pt" else array
@@ -112,7 +129,8 @@ def sequences(text: Any, text_pair: Any, batched: bool, words: bool) -> tuple[li
     """Return the first sequences and the second ones, checked; None where there are no second ones.
 
     Args:
-        text: a string or a list of them, or with `words` a list of words or a list of those.
+        text: a string or a list of them, or with `words` a list of words or a list of those. Where `text_pair` is
+            None, a list may hold pairs of them instead.
         text_pair: the same, or None. Beside a single text an empty one counts as none.
         batched: whether `text` holds many texts rather than one.
         words: whether a text is given as a list of words.
@@ -123,14 +141,25 @@ def sequences(text: Any, text_pair: Any, batched: bool, words: bool) -> tuple[li
 
     >>> sequences(["what is love"], ["a song"], batched=True, words=False)
     (['what is love'], ['a song'])
+    >>> sequences([("what is love", "a song")], None, batched=True, words=False)
+    (['what is love'], ['a song'])
     """
     if batched and isinstance(text_pair, str):
         raise TypeError("text is a list, so text_pair must be a list of the same length, but is a string")
+    if batched and text_pair is None and len(text) and all(_is_pair(row, words) for row in text):
+        text, text_pair = ([row[side] for row in text] for side in (0, 1))
     if batched and text_pair is not None and len(text) != len(text_pair):
         raise ValueError(f"text has {len(text)} entries, but text_pair has {len(text_pair)}")
     if text_pair is None or not (batched or text_pair):
         return _checked("text", text, batched, words), None
     return _checked("text", text, batched, words), _checked("text_pair", text_pair, batched, words)
+
+
+def _is_pair(row: Any, words: bool) -> bool:
+    """Whether a row is two texts, rather than one that is given as a list of words."""
+    if not isinstance(row, list | tuple) or len(row) != 2:
+        return False
+    return all(isinstance(side, list | tuple) for side in row) if words else True
 
 
 def _checked(name: str, given: Any, batched: bool, words: bool) -> list[Any]:

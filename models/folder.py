@@ -1,4 +1,5 @@
-"""The exported folder on disk: opened with its sizes checked, written all at once or not at all.
+"""The exported folder on disk: opened with its sizes checked, written all at once or not at all. One from the hub is a
+folder of the hub's cache, to which files come when they are needed.
 
 Writing is atomic. Everything is made in a hidden sibling folder, which takes the place of the real one in a single
 rename once it is whole: whoever reads, or is interrupted, sees the old folder or the new one and never a half.
@@ -16,15 +17,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
+from dpr_export.models.hub import Repository, forget
 from dpr_export.models.manifest import MANIFEST_FILE, SCHEMA, FileRecord, Manifest, Variant
 
 
 @dataclass(frozen=True, slots=True)
 class ExportedFolder:
-    """An exported folder and its manifest."""
+    """An exported folder and its manifest.
+
+    Attributes:
+        path: where its files lie.
+        manifest: what they are.
+        repository: where those that are not there yet come from, at one commit; None: the folder is whole.
+    """
 
     path: Path
     manifest: Manifest
+    repository: Repository | None = None
 
     @classmethod
     def open(cls, path: str | Path, verify: bool = False) -> "ExportedFolder":
@@ -58,15 +67,50 @@ class ExportedFolder:
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
 
+    @property
+    def name(self) -> str:
+        """What the folder is called in messages: its path, or the repository and the commit."""
+        return self.repository.where if self.repository else str(self.path)
+
     def check(self, verify: bool = False) -> None:
-        """Check every file's size; with `verify`, its SHA-256 too.
+        """Check the size of every file; with `verify`, its SHA-256 too. From the hub: of every file that is here.
 
         Raises:
             ValueError: a file is not the one that was exported.
         """
-        for name in self.manifest.files:
+        here = [name for name in self.manifest.files if not self.repository or (self.path / name).exists()]
+        for name in here:
             if problem := self.problem(name, verify):
-                raise ValueError(f"{self.path} is damaged: {problem}; export it again")
+                raise self._damaged(name, problem)
+
+    def need(self, *names: str) -> None:
+        """Have files of the folder here, with their sizes checked.
+
+        From the hub, those that are not here, or not whole, are downloaded, and their SHA-256 is compared too.
+
+        Raises:
+            OSError: a file cannot be downloaded.
+            ValueError: a file is not the one that was exported.
+        """
+        for name in names:
+            if problem := self._size_problem(name) and self._downloaded(name):
+                raise self._damaged(name, problem)
+
+    def _downloaded(self, name: str) -> str | None:
+        """Download a file; what is wrong with it, or None."""
+        if not self.repository:
+            return self._size_problem(name)
+        forget(self.path / name)
+        self.repository.download(name)
+        return self.problem(name)
+
+    def _damaged(self, name: str, problem: str) -> ValueError:
+        """The error about a damaged file. One in the hub's cache is removed, for its library would take it as whole."""
+        remedy = "export it again"
+        if self.repository:
+            forget(self.path / name)
+            remedy = "it was removed from the cache: try again, and if that does not help, push the folder again"
+        return ValueError(f"{self.name} is damaged: {problem}; {remedy}")
 
     def problem(self, name: str, verify: bool = True) -> str | None:
         """What is wrong with a file: its presence, its size or, with `verify`, its content; or None."""
@@ -275,13 +319,18 @@ def _exchange(new: Path, old: Path) -> None:
 def copy_folder(source: ExportedFolder, output: Path) -> None:
     """Copy an exported folder's files into another folder, which may exist; the manifest last.
 
+    Of a folder from the hub, the files that are not here yet are downloaded first.
+
     Raises:
         FileExistsError: `output` is a file.
+        OSError: a file cannot be downloaded.
+        ValueError: a file of `source` is damaged.
     """
     if output.exists() and not output.is_dir():
         raise FileExistsError(f"folder {output} is a file: give a folder")
     if output.exists() and output.samefile(source.path):
         return
+    source.need(*source.manifest.files)
     for name in (*source.manifest.files, MANIFEST_FILE):
         (output / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source.path / name, output / name)

@@ -4,11 +4,12 @@
 on any machine, and without PyTorch, that the engine there still computes the same model.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from zipfile import BadZipFile
+from typing import Any, BinaryIO
+from zipfile import ZIP_STORED, ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,14 +22,17 @@ RTOL = 1e-5
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One call: the graph's inputs, int64 (batch, sequence), and the original's outputs to them, float32."""
+    """One call: the graph's inputs, int64 (batch, sequence), and the original's outputs to them, float32.
+
+    In place of input_ids there may be inputs_embeds, float32 (batch, sequence, hidden).
+    """
 
     feeds: Arrays
     reference: Arrays
 
     @property
     def shape(self) -> tuple[int, int]:
-        batch, length = next(iter(self.feeds.values())).shape
+        batch, length = self.feeds["attention_mask"].shape
         return int(batch), int(length)
 
 
@@ -71,14 +75,41 @@ def read_golden(path: Path) -> list[Example]:
     """
     parts: dict[int, dict[str, Arrays]] = {}
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            for key in file.files:
-                index, part, name = key.split("/")
-                parts.setdefault(int(index), {}).setdefault(part, {})[name] = file[key]
+        with path.open("rb") as stream:
+            _refuse_bomb(stream)
+            with np.load(stream, allow_pickle=False) as file:
+                for key in file.files:
+                    index, part, name = key.split("/")
+                    parts.setdefault(int(index), {}).setdefault(part, {})[name] = file[key]
         return [_example(parts[index]) for index in sorted(parts)]
-    except (ValueError, KeyError, EOFError, OSError, BadZipFile, AttributeError, TypeError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from None
+    except Exception as error:  # of a damaged archive, zipfile and NumPy raise whatever their parts raise
+        raise ValueError(f"{path} is damaged: {' '.join(str(error).split()) or type(error).__name__}") from None
+
+
+def _refuse_bomb(stream: BinaryIO) -> None:
+    """Refuse an archive whose arrays would take more memory than the file has bytes: np.savez packs none.
+
+    Raises:
+        ValueError: an array is packed, or shares its bytes with another.
+    """
+    with ZipFile(stream) as archive:
+        entries = archive.infolist()
+    if any(entry.compress_type != ZIP_STORED for entry in entries):
+        raise ValueError("its arrays are packed, and np.savez packs none")
+    if sum(entry.file_size for entry in entries) > stream.seek(0, os.SEEK_END):
+        raise ValueError("its arrays are larger than the file")
+    stream.seek(0)
+
+
+def calls_of(examples: Sequence[Example], tokens: str) -> list[Example]:
+    """The examples for graphs whose first input is `tokens`, "input_ids" or "inputs_embeds"."""
+    return [example for example in examples if tokens in example.feeds]
 
 
 def _example(parts: Mapping[str, Arrays]) -> Example:
-    return Example(parts["feeds"], parts["reference"])
+    example = Example(parts["feeds"], parts["reference"])
+    for name, array in (*example.feeds.items(), *example.reference.items()):
+        if array.dtype.kind not in "iuf":
+            raise ValueError(f"{name} is of type {array.dtype}, which holds no numbers")
+    _ = example.shape  # fails here, not when it is used, if there is none
+    return example

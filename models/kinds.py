@@ -57,7 +57,9 @@ class Kind:
     columns: tuple[str, ...]
 
 
-_ENCODER_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+IDS, EMBEDS = "input_ids", "inputs_embeds"  # what a graph's first input is: tokens, or their words' embeddings
+
+_ENCODER_INPUTS = (IDS, "attention_mask", "token_type_ids")
 
 QUESTION = Kind(
     "question",
@@ -84,7 +86,7 @@ CONTEXT = Kind(
 READER = Kind(
     "reader",
     "DPRReader",
-    ("input_ids", "attention_mask"),
+    (IDS, "attention_mask"),
     ("start_logits", "end_logits", "relevance_logits"),
     ("start_logits", "end_logits"),
     DPRReaderOutput,

@@ -94,6 +94,7 @@ class Variant:
         proved: shown on the engine it is for, and within its bounds: "auto" picks only such.
         fused: how many of ONNX Runtime's own operators the graph has, by name.
         speedup: how many times as fast as `model.onnx` on the same engine it was, where it was made.
+        extras: what it gives besides its kind's outputs: "hidden_states", "attentions".
     """
 
     backend: str
@@ -104,6 +105,7 @@ class Variant:
     proved: bool = True
     fused: dict[str, int] = field(default_factory=dict)
     speedup: float | None = None
+    extras: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,7 @@ class DPRReaderTokenizer(BertTokenizer):
         max_length: int | None = None,
         return_tensors: str | None = None,
         return_attention_mask: bool | None = None,
+        **options: Any,
     ) -> BatchEncoding:
         """Encode questions with the titles and texts of passages.
 
@@ -74,8 +75,10 @@ class DPRReaderTokenizer(BertTokenizer):
             max_length: the bound for both; None pads to `model_max_length`, and cuts nothing.
             return_tensors: None for lists, "np" for int64 arrays (passages, sequence), "pt" for torch tensors.
             return_attention_mask: False leaves attention_mask out. It is 0 at every id that is `pad_token_id`.
+            options: any other argument of the other tokenizers' call, where there are no titles or no texts.
 
         Raises:
+            TypeError: an option where there are titles and texts, or one that there is not.
             ValueError: the numbers of questions, titles and texts differ, there are none, one is no string, a
                 strategy is unknown, or rows of different length should make an array.
         """
@@ -83,15 +86,20 @@ class DPRReaderTokenizer(BertTokenizer):
             name, pair = ("titles", titles) if texts is None else ("texts", texts)
             if pair is not None and isinstance(questions, str) != isinstance(pair, str):
                 raise TypeError(f"questions and {name} must both be strings, or both be lists, where they make pairs")
+            if not options.get("is_split_into_words"):
+                questions, pair = _strings("questions", questions), None if pair is None else _strings(name, pair)
             return super().__call__(
-                _strings("questions", questions),
-                None if pair is None else _strings(name, pair),
+                questions,
+                pair,
                 padding=padding,
                 truncation=truncation,
                 max_length=max_length,
                 return_tensors=return_tensors,
                 return_attention_mask=return_attention_mask,
+                **options,
             )
+        if options:
+            raise TypeError(f"with titles and texts the call takes no {', '.join(options)}")
         passages = _passages(questions, titles, texts)
         strategy, limit = truncation_strategy(truncation), self._limit(max_length)
         end = None if max_length is None or strategy == "do_not_truncate" else limit

@@ -9,6 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 MODEL_FILE = "onnx/model.onnx"
+EMBEDS_FILE = "onnx/model_embeds.onnx"  # takes embeddings in place of ids; run only where a call gives such
 
 
 @dataclass(frozen=True, slots=True)

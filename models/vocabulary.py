@@ -6,13 +6,15 @@ written to one, and can be pickled. How text becomes rows of ids stands in token
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
 from tokenizers import Tokenizer
 
+from dpr_export.models.special_tokens import SpecialTokens
 from dpr_export.models.tensors import to_lists
-from dpr_export.models.wordpiece import SPECIAL_TOKENS, TokenizerOptions, load, save
+from dpr_export.models.wordpiece import TOKENIZER_FILES, TokenizerOptions, load, save
 
 FEW = 16  # rows: decoding so many one by one costs less than waking the library's threads
 
@@ -23,7 +25,7 @@ JOINED = (
 )
 
 
-class Vocabulary:
+class Vocabulary(SpecialTokens):
     """A checkpoint's tokens, their ids, and the special ones among them.
 
     Attributes:
@@ -44,38 +46,48 @@ class Vocabulary:
     """
 
     is_fast = True
-    pad_token_type_id = 0
 
-    def __init__(self, backend: Tokenizer, options: TokenizerOptions) -> None:
-        ids = backend.get_vocab(with_added_tokens=True)
-        self.backend_tokenizer = backend
+    def __init__(self, backend: Tokenizer, options: TokenizerOptions, name_or_path: str = "") -> None:
+        super().__init__(backend, options)
         self._options = options
+        self.name_or_path = name_or_path
         self.model_max_length = options.model_max_length
         self.padding_side = options.padding_side
         self.truncation_side = options.truncation_side
         self.clean_up_tokenization_spaces = options.clean_up_tokenization_spaces
         self.do_lower_case = options.do_lower_case
-        self.unk_token, self.unk_token_id = options.unk_token, ids[options.unk_token]
-        self.sep_token, self.sep_token_id = options.sep_token, ids[options.sep_token]
-        self.pad_token, self.pad_token_id = options.pad_token, ids[options.pad_token]
-        self.cls_token, self.cls_token_id = options.cls_token, ids[options.cls_token]
-        self.mask_token, self.mask_token_id = options.mask_token, ids[options.mask_token]
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, **overrides: Any) -> Self:
+    def from_pretrained(
+        cls,
+        folder: str | Path,
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+        **overrides: Any,
+    ) -> Self:
         """Read the tokenizer in a checkpoint's or an exported folder.
 
         Args:
-            folder: a local folder with tokenizer.json, or with vocab.txt.
+            folder: a folder with tokenizer.json, or with vocab.txt; or a name on the hub, which the next four are for.
+            revision: the hub's branch, tag or commit; None: the main branch.
+            token: the hub's access token; None: the one that is logged in with.
+            cache_dir: the folder of the hub's cache; None: the library's own.
+            local_files_only: take files from the cache alone.
             overrides: what should win over tokenizer_config.json, such as do_lower_case or model_max_length:
                 any field of `wordpiece.TokenizerOptions`.
 
         Raises:
-            OSError: the folder holds no tokenizer.
+            OSError: the folder holds no tokenizer, or it cannot be had from the hub.
             ValueError: a file cannot be understood.
             TypeError: an override has an unknown name.
         """
-        return cls(*load(folder, overrides))
+        from dpr_export.models.pretrained import folder_with  # here, since manifests know of tokenizers
+
+        here = folder_with(TOKENIZER_FILES, folder, revision, token, cache_dir, local_files_only)
+        return cls(*load(here, overrides), name_or_path=str(folder))
 
     def save_pretrained(self, folder: str | Path) -> tuple[str, ...]:
         """Write tokenizer.json and tokenizer_config.json, and return their paths; transformers reads them too."""
@@ -85,8 +97,24 @@ class Vocabulary:
             padding_side=self.padding_side,
             truncation_side=self.truncation_side,
             clean_up_tokenization_spaces=self.clean_up_tokenization_spaces,
+            additional_special_tokens=tuple(self.additional_special_tokens),
+            **self.special_tokens_map,
         )
         return save(folder, self.backend_tokenizer, options, type(self).__name__)
+
+    def save_vocabulary(self, save_directory: str | Path, filename_prefix: str | None = None) -> tuple[str, ...]:
+        """Write vocab.txt, one token a line, into a folder that exists, and return its path.
+
+        Args:
+            save_directory: the folder.
+            filename_prefix: what to put before the file's name, with a hyphen.
+
+        Raises:
+            OSError: there is no such folder.
+        """
+        if not Path(save_directory).is_dir():
+            raise OSError(f"save_directory is {str(save_directory)!r}, but there is no such folder")
+        return tuple(self.backend_tokenizer.model.save(str(save_directory), filename_prefix))
 
     def __len__(self) -> int:
         """How many tokens there are, the added ones included."""
@@ -96,7 +124,9 @@ class Vocabulary:
         return True
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({len(self)} tokens, {self._options})"
+        shown = ("name_or_path", "vocab_size", "model_max_length", "padding_side", "truncation_side")
+        values = "".join(f"{name}={getattr(self, name)!r}, " for name in shown)
+        return f"{type(self).__name__}({values}special_tokens={self.special_tokens_map})"
 
     @property
     def vocab_size(self) -> int:
@@ -108,19 +138,9 @@ class Vocabulary:
         return self.backend_tokenizer.get_vocab(with_added_tokens=True)
 
     @property
-    def special_tokens_map(self) -> dict[str, str]:
-        """The special tokens by name, such as {"cls_token": "[CLS]"}."""
-        return {name: getattr(self._options, name) for name in SPECIAL_TOKENS}
-
-    @property
-    def all_special_tokens(self) -> list[str]:
-        """The named and the additional special tokens, each once."""
-        return list(dict.fromkeys([*self.special_tokens_map.values(), *self._options.additional_special_tokens]))
-
-    @property
-    def all_special_ids(self) -> list[int]:
-        """The ids of `all_special_tokens`."""
-        return [self._id(token) for token in self.all_special_tokens]
+    def vocab(self) -> dict[str, int]:
+        """What `get_vocab` returns."""
+        return self.get_vocab()
 
     def convert_tokens_to_ids(self, tokens: str | Sequence[str]) -> int | list[int]:
         """Return the id of a token, or the ids of many; an unknown token has `unk_token_id`."""
@@ -138,6 +158,11 @@ class Vocabulary:
             return self.backend_tokenizer.id_to_token(ids)
         skipped = set(self.all_special_ids) if skip_special_tokens else set()
         return [self.backend_tokenizer.id_to_token(number) for number in ids if number not in skipped]
+
+    def convert_tokens_to_string(self, tokens: Sequence[str]) -> str:
+        """Return the text that tokens stand for: "##" joins a token to the one before it."""
+        decoder = self.backend_tokenizer.decoder
+        return " ".join(tokens) if decoder is None else str(decoder.decode(list(tokens)))
 
     def decode(
         self, token_ids: Any, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool | None = None
@@ -167,9 +192,15 @@ class Vocabulary:
         texts = self.decode(sequences, skip_special_tokens, clean_up_tokenization_spaces) if len(sequences) else []
         return [texts] if isinstance(texts, str) else list(texts)
 
-    def _id(self, token: str) -> int:
-        number = self.backend_tokenizer.token_to_id(token)
-        return self.unk_token_id if number is None else number
+    @cached_property
+    def _splitting(self) -> Tokenizer:
+        """A copy of the backend that takes a special token in a text for text: "[SEP]" is "[", "sep" and "]".
+
+        The original switches its one object for the call, which would change what other threads get.
+        """
+        backend = Tokenizer.from_str(self.backend_tokenizer.to_str())
+        backend.encode_special_tokens = True
+        return backend
 
     def _texts(self, rows: list[list[int]], skip_special_tokens: bool, clean_up: bool | None) -> list[str]:
         backend = self.backend_tokenizer

@@ -5,7 +5,7 @@ last word on lower case, accents and Chinese characters, whatever tokenizer.json
 defaults of BERT hold: so it is in transformers 4, and with BertTokenizerFast in 5. special_tokens_map.json and
 added_tokens.json are read where tokenizer_config.json has no `added_tokens_decoder`, as older checkpoints need.
 
-Left out: names on a hub (a folder is all that is read), chat templates, training.
+Left out: names on the hub (vocabulary.py finds the folder), chat templates, training.
 """
 
 import json
@@ -20,6 +20,13 @@ from tokenizers.models import WordPiece
 from dpr_export.models.command import command_that_makes
 
 UNBOUNDED = int(1e30)  # model_max_length where no file names one
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
 SPECIAL_TOKENS = ("unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
 
@@ -126,6 +133,15 @@ def save(folder: str | Path, backend: Tokenizer, options: TokenizerOptions, clas
     return tuple(str(path) for path in paths)
 
 
+def bert_template(backend: Tokenizer, cls: str, sep: str) -> processors.TemplateProcessing:
+    """The layout of BERT's rows, around one sequence or two, with tokens that the vocabulary has."""
+    return processors.TemplateProcessing(
+        single=f"{cls}:0 $A:0 {sep}:0",
+        pair=f"{cls}:0 $A:0 {sep}:0 $B:1 {sep}:1",
+        special_tokens=[(token, backend.token_to_id(token)) for token in (cls, sep)],
+    )
+
+
 def _read_vocab(path: Path, options: TokenizerOptions) -> Tokenizer:
     with path.open(encoding="utf-8") as lines:
         vocabulary = {line.rstrip("\n"): number for number, line in enumerate(lines)}
@@ -156,12 +172,7 @@ def _finish(backend: Tokenizer, options: TokenizerOptions, added: Iterable[Added
         if token.content not in known:
             backend.add_tokens([token])
             known.add(token.content)
-    cls, sep = options.cls_token, options.sep_token
-    backend.post_processor = processors.TemplateProcessing(
-        single=f"{cls}:0 $A:0 {sep}:0",
-        pair=f"{cls}:0 $A:0 {sep}:0 $B:1 {sep}:1",
-        special_tokens=[(token, backend.token_to_id(token)) for token in (cls, sep)],
-    )
+    backend.post_processor = bert_template(backend, options.cls_token, options.sep_token)
     return backend
 
 

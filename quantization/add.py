@@ -15,8 +15,8 @@ from tempfile import TemporaryDirectory
 
 from dpr_export.models.config import DPRConfig
 from dpr_export.models.folder import ExportedFolder, add_files, only_writer
-from dpr_export.models.golden import ATOL, Example, read_golden
-from dpr_export.models.kinds import KINDS, Kind
+from dpr_export.models.golden import ATOL, Example, calls_of, read_golden
+from dpr_export.models.kinds import IDS, KINDS, Kind
 from dpr_export.models.manifest import GOLDEN_FILE, Manifest, Variant
 from dpr_export.models.variants import DEFAULT_BACKENDS, MODEL_FILE, VariantSpec, wanted
 from dpr_export.quantization.errors import QuantizationError
@@ -86,7 +86,7 @@ def add_variants(
             again = "" if force or not any(spec.recipe for spec in specs) else ": make it again with force (--force)"
             raise ValueError(f"{folder} holds all of this already{again}")
         calls, reference_error = _reference(found, kind)
-        golden = read_golden(found.path / GOLDEN_FILE)
+        golden = calls_of(read_golden(found.path / GOLDEN_FILE), IDS)
         maker = Maker(kind, found.path, calls, golden, texts, atol, allow_loss, step, reference_error)
         with TemporaryDirectory(prefix=".making.", dir=found.path) as making:
             made = make_variants(maker, missing, Path(making))
@@ -117,9 +117,15 @@ def _reference(folder: ExportedFolder, kind: Kind) -> tuple[list[Example], float
         ValueError: the manifest has no proof of it.
     """
     reference = (MODEL_FILE, REFERENCE)
-    proofs = [v.proof for v in folder.manifest.variants if (v.file, v.backend) == reference and v.proof]
+    found = [v for v in folder.manifest.variants if (v.file, v.backend) == reference and v.proof]
+    proofs = [variant.proof for variant in found if variant.proof]
     if not proofs:
         raise ValueError(f"{folder.path} is damaged: its manifest has no proof of {MODEL_FILE}; export it again")
+    if extras := found[0].extras:
+        raise ValueError(
+            f"{folder.path} was exported with {' and '.join(extras)}: no variants are made of such a graph; export the "
+            "checkpoint once more without them"
+        )
     with opened(REFERENCE, folder.path / MODEL_FILE) as session:
         calls = [Example(feeds, session.run(feeds)) for feeds in grid(kind, DPRConfig.from_pretrained(folder.path))]
     return calls, proofs[0].largest_error

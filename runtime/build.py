@@ -13,7 +13,8 @@ from tempfile import TemporaryFile
 
 from dpr_export.models.config import DPRConfig
 from dpr_export.models.folder import ExportedFolder, file_written_whole
-from dpr_export.models.golden import read_golden
+from dpr_export.models.golden import calls_of, read_golden
+from dpr_export.models.kinds import IDS
 from dpr_export.models.manifest import GOLDEN_FILE, Variant
 from dpr_export.models.variants import VARIANTS
 from dpr_export.runtime.buckets import LENGTHS, buckets_for
@@ -195,7 +196,7 @@ def _proved(
     """Compare the engine with the original on this GPU, and say what was found."""
     session = TensorRtSession.of(trt, gpu, record, engine)
     try:
-        return compared(session, read_golden(folder.path / GOLDEN_FILE), variant)
+        return compared(session, calls_of(read_golden(folder.path / GOLDEN_FILE), IDS), variant)
     except ProofError as error:
         raise ProofError(f"the engine of {variant.file} is not kept: {error}") from None
     finally:

@@ -30,16 +30,23 @@ class _Encoder(DPRModel):
         input_ids: Any = None,
         attention_mask: Any = None,
         token_type_ids: Any = None,
-        *,
+        inputs_embeds: Any = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
     ) -> Any:
         """Compute the vectors of tokenized texts, as the original's call does.
 
         Args:
-            input_ids: integers (batch, sequence): a list, a NumPy array, or a torch tensor (then outputs are too).
+            input_ids: integers (batch, sequence): a list, a NumPy array, or a torch tensor (then outputs are too); or
+                all arguments, as a dictionary or as a list in this order.
             attention_mask: zeros and ones (batch, sequence); None leaves out the padding.
             token_type_ids: integers (batch, sequence); None for zeros.
-            return_dict: False for a plain tuple; None as the configuration says.
+            inputs_embeds: floats (batch, sequence, hidden) in place of input_ids; of folders exported with
+                --inputs-embeds.
+            output_attentions, output_hidden_states: whether to return those too; of folders exported with them. None:
+                as the configuration says.
+            return_dict: False for a plain tuple; None: as the configuration says.
 
         Returns:
             The output dataclass, with `pooler_output` float32 (batch, dim); or a tuple.
@@ -49,7 +56,17 @@ class _Encoder(DPRModel):
             IndexError: an id outside the vocabulary.
             RuntimeError: the model is closed.
         """
-        return self._call(input_ids, attention_mask, token_type_ids, return_dict)
+        return self._call(
+            {
+                "input_ids": input_ids,
+                "attention_mask": attention_mask,
+                "token_type_ids": token_type_ids,
+                "inputs_embeds": inputs_embeds,
+                "output_attentions": output_attentions,
+                "output_hidden_states": output_hidden_states,
+                "return_dict": return_dict,
+            }
+        )
 
     def _vectors(
         self, rows: Sequence[tuple[str, ...]], segments: str, batch_tokens: int | None, show_progress: bool

@@ -4,21 +4,27 @@ A model holds a session and nothing that changes, so it may be called from sever
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
+from threading import Lock
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from dpr_export.models.command import command_that_makes
-from dpr_export.models.config import DPRConfig
+from dpr_export.models.config import CONFIG_FILE, DPRConfig
+from dpr_export.models.extras import own_shape
 from dpr_export.models.folder import ExportedFolder, copy_folder
-from dpr_export.models.kinds import Kind, kind_of
-from dpr_export.models.manifest import MANIFEST_FILE
+from dpr_export.models.kinds import EMBEDS, IDS, Kind, kind_of
+from dpr_export.models.pretrained import exported_folder
 from dpr_export.models.tensors import like, on_gpu, taken_over
 from dpr_export.models.tokenizers import BertTokenizer
+from dpr_export.models.wordpiece import TOKENIZER_FILES
 from dpr_export.runtime.batching import Batch, Rows, run_rows
+from dpr_export.runtime.buckets import corner
+from dpr_export.runtime.calls import OPTIONS, arguments, option_of, wanted_extras
 from dpr_export.runtime.devices import same_device
+from dpr_export.runtime.embeds import open_for_embeds
 from dpr_export.runtime.inputs import checked_feeds
 from dpr_export.runtime.processors import usable_processors
 from dpr_export.runtime.rounding import rounded
@@ -44,12 +50,17 @@ class DPRModel:
         tokenizer: BertTokenizer,
         choice: Choice | None = None,
         folder: ExportedFolder | None = None,
+        threads: int = 1,
     ) -> None:
         self.config = config
         self.tokenizer: Any = tokenizer
         self._session = session
         self._choice = choice
         self._folder = folder
+        self._threads = threads
+        self._embeds: Session | None = None
+        self._opening = Lock()
+        self._closed = False
 
     @classmethod
     def from_pretrained(
@@ -61,20 +72,32 @@ class DPRModel:
         device: str = "auto",
         threads: int | None = None,
         verify: bool = False,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
     ) -> Self:
-        """Load an exported folder.
+        """Load an exported folder, from this machine or from the Hugging Face hub.
+
+        Only the variant that is chosen is read, and only it is downloaded, with the configuration and the tokenizer.
 
         Args:
-            folder: the exported folder.
+            folder: the exported folder, or its name on the hub.
             backend: "auto", or the engine to run on: "openvino", "onnxruntime", "tensorrt".
             precision: "auto", or the variant to run: "int8", "fp32", "fp16"; or "bf16" for the fp32 variant, computed
                 in bfloat16 by OpenVINO.
             device: "auto", or where to run: "cpu", or an NVIDIA GPU, "cuda" or "cuda:1".
             threads: how many threads of the CPU one call may use; None: as many as this process has processors.
-            verify: compare every file's SHA-256 with the manifest (sizes are always compared).
+            verify: compare the SHA-256 of every file that the manifest lists, and that is here. Without it, only the
+                sizes of the files that are read are compared; what is downloaded is always compared whole.
+            revision: the hub's branch, tag or commit; None: the main branch.
+            token: the hub's access token; None: the one that is logged in with.
+            cache_dir: the folder of the hub's cache; None: the library's own.
+            local_files_only: take files from the cache alone.
 
         Raises:
-            OSError: `folder` is no exported folder; the message says which command makes it.
+            OSError: `folder` is no exported folder, and the message says which command makes it; or it cannot be had
+                from the hub, and the message says why.
             ValueError: the folder is damaged, holds another kind of model, or not the variant asked for.
             ImportError: the engine is not installed.
             RuntimeError: the engine cannot have the device, or has no engine file for it; the message says what is
@@ -83,10 +106,11 @@ class DPRModel:
         processors = os.cpu_count() or 1
         if threads is not None and not (type(threads) is int and 1 <= threads <= processors):
             raise ValueError(f"threads is {threads!r}, and must be from 1 to the machine's {processors} processors")
-        if not (Path(folder) / MANIFEST_FILE).is_file():
-            raise OSError(f"{folder} is not an exported folder. This command makes one: {command_that_makes(folder)}")
-        opened = ExportedFolder.open(folder, verify=verify)
-        config = DPRConfig.from_pretrained(folder)
+        opened = exported_folder(folder, revision, token, cache_dir, local_files_only)
+        if verify:
+            opened.check(verify=True)
+        opened.need(CONFIG_FILE)
+        config = DPRConfig.from_pretrained(opened.path)
         found = kind_of(config.architectures)
         if opened.manifest.kind != found.name:
             raise ValueError(
@@ -95,7 +119,8 @@ class DPRModel:
         if found is not cls.kind:
             raise ValueError(f"{folder} holds a {found.architecture}, not a {cls.kind.architecture}")
         choice = choose(opened, backend=backend, precision=precision, device=device)
-        tokenizer = cls.kind.tokenizer_class.from_pretrained(folder)
+        opened.need(*(file for file in TOKENIZER_FILES if file in opened.manifest.files), choice.variant.file)
+        tokenizer = cls.kind.tokenizer_class.from_pretrained(opened.path)
         graph = opened.path / choice.variant.file
         session = open_session(
             choice.variant.backend,
@@ -106,7 +131,7 @@ class DPRModel:
             cache=opened.manifest.files[choice.variant.file].sha256,
             longest=config.max_position_embeddings,
         )
-        return cls(session, config, tokenizer, choice, opened)
+        return cls(session, config, tokenizer, choice, opened, threads or usable_processors())
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Copy the exported folder that this model was loaded from into a folder, which may exist."""
@@ -114,49 +139,67 @@ class DPRModel:
             raise RuntimeError("this model was not loaded from a folder")
         copy_folder(self._folder, Path(folder))
 
-    def _call(self, input_ids: Any, attention_mask: Any, token_type_ids: Any, return_dict: bool | None) -> Any:
-        """The original's call: check, run, and give back what was asked for."""
-        if input_ids is None:
-            raise ValueError("You have to specify either input_ids or inputs_embeds")
-        feeds = checked_feeds(self.kind, self.config, input_ids, attention_mask, token_type_ids)
-        if on_gpu(input_ids) and isinstance(self._session, DeviceSession):
-            results = self._left_on_device(self._session, feeds, input_ids)
-        else:
-            results = self._session.run(self._rounded(feeds))
-            for name in self.kind.token_outputs:
-                results[name] = results[name][:, : feeds["input_ids"].shape[1]]
-            results = {name: like(results[name], input_ids) for name in self.kind.outputs}
-        output = self.kind.output_class(**results)
-        as_dataclass = self.config.return_dict if return_dict is None else return_dict
-        return output if as_dataclass else output.to_tuple()
+    def _call(self, named: Mapping[str, Any]) -> Any:
+        """The original's call: check, run, and give back what was asked for.
 
-    def _left_on_device(self, session: DeviceSession, feeds: Feeds, example: Any) -> dict[str, Any]:
-        """The outputs, as arrays on the GPU of the library that `example` is of."""
-        left = session.run_on_device(self._rounded(feeds))
-        shape = feeds["input_ids"].shape
-        corner = {name: shape if name in self.kind.token_outputs else left[name].shape for name in self.kind.outputs}
-        return {name: taken_over(left[name].array, corner[name], example) for name in self.kind.outputs}
+        Args:
+            named: every argument of the call, by name; None is one that was not given.
+        """
+        call = arguments(self.kind, named)
+        feeds = checked_feeds(self.kind, self.config, **{n: v for n, v in call.items() if n not in OPTIONS})
+        session = self._session if IDS in feeds else self._for_embeds()
+        extras = wanted_extras(self.config, session.output_names, call)
+        example = call[IDS] if IDS in feeds else call[EMBEDS]
+        names = [*self.kind.outputs, *chain.from_iterable(extras.values())]
+        results = self._results(session, feeds, names, example)
+        output = self.kind.output_class(
+            **{name: results[name] for name in self.kind.outputs},
+            **{field: tuple(results[name] for name in names) for field, names in extras.items()},
+        )
+        return output if option_of(self.config, "return_dict", call) else output.to_tuple()
+
+    def _results(self, session: Session, feeds: Feeds, names: Iterable[str], example: Any) -> dict[str, Any]:
+        """Outputs of as many tokens as were given, as what `example` is: tensors of its device, or arrays."""
+        length, tokens = feeds["attention_mask"].shape[1], self.kind.token_outputs
+        given = self._rounded(feeds, session)
+        if on_gpu(example) and isinstance(session, DeviceSession):
+            left = session.run_on_device(given)
+            return {n: taken_over(left[n].array, own_shape(n, left[n].shape, length, tokens), example) for n in names}
+        results = session.run(given)
+        cut = {name: results[name][corner(own_shape(name, results[name].shape, length, tokens))] for name in names}
+        return {name: like(array, example) for name, array in cut.items()}
+
+    def _for_embeds(self) -> Session:
+        """The session that takes embeddings, opened when it is first needed."""
+        with self._opening:
+            if self._closed:
+                raise RuntimeError("this model is closed")
+            if self._embeds is None:
+                self._embeds = open_for_embeds(self._folder, self._session, self._threads)
+            return self._embeds
 
     def _run_all(self, calls: Iterable[Feeds]) -> Iterator[Outputs]:
         """Run batches of rows that were tokenized here. They are checked too: a configuration may be damaged.
 
         Outputs of tokens may be longer than the batch: see `rounded`.
         """
-        return self._session.run_all(self._rounded(checked_feeds(self.kind, self.config, **feeds)) for feeds in calls)
+        checked = (checked_feeds(self.kind, self.config, **feeds) for feeds in calls)
+        return self._session.run_all(self._rounded(feeds, self._session) for feeds in checked)
 
     def _run_rows(self, chunks: Iterable[Rows], batch_tokens: int | None) -> Iterator[tuple[Batch, Outputs]]:
         """Run tokenized rows in batches of `batch_tokens`; None: of as many as suit the engine."""
         budget = self._session.batch_tokens if batch_tokens is None else batch_tokens
         return run_rows(self._run_all, chunks, pad_token_id=self.tokenizer.pad_token_id, batch_tokens=budget)
 
-    def _rounded(self, feeds: Feeds) -> Feeds:
-        return rounded(feeds, self._session.length_multiple, self.config.max_position_embeddings)
+    def _rounded(self, feeds: Feeds, session: Session) -> Feeds:
+        return rounded(feeds, session.length_multiple, self.config.max_position_embeddings)
 
     def warmup(self, shapes: tuple[tuple[int, int], ...] = ((1, 16), (1, 128), (8, 128))) -> Self:
         """Run the shapes (batch, sequence) that one expects, so that the first real call is as fast as the rest."""
         for batch, length in shapes:
             length = min(length, self.config.max_position_embeddings)
-            self._session.run(self._rounded(checked_feeds(self.kind, self.config, np.ones((batch, length), np.int64))))
+            feeds = checked_feeds(self.kind, self.config, np.ones((batch, length), np.int64))
+            self._session.run(self._rounded(feeds, self._session))
         return self
 
     def explain(self) -> str:
@@ -190,6 +233,10 @@ class DPRModel:
     def close(self) -> None:
         """Free the graph's memory; calls after this are a RuntimeError."""
         self._session.close()
+        with self._opening:
+            self._closed = True
+            if self._embeds is not None:
+                self._embeds.close()
 
     def __enter__(self) -> Self:
         return self

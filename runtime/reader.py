@@ -37,13 +37,26 @@ class DPRReader(DPRModel):
 
     kind: ClassVar[Kind] = READER
 
-    def __call__(self, input_ids: Any = None, attention_mask: Any = None, *, return_dict: bool | None = None) -> Any:
+    def __call__(
+        self,
+        input_ids: Any = None,
+        attention_mask: Any = None,
+        inputs_embeds: Any = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> Any:
         """Compute the logits of tokenized passages, as the original's call does.
 
         Args:
-            input_ids: integers (passages, sequence): a list, a NumPy array, or a torch tensor (then outputs are too).
+            input_ids: integers (passages, sequence): a list, a NumPy array, or a torch tensor (then outputs are too);
+                or all arguments, as a dictionary or as a list in this order.
             attention_mask: zeros and ones (passages, sequence); None attends to everything, padding included.
-            return_dict: False for a plain tuple; None as the configuration says.
+            inputs_embeds: floats (passages, sequence, hidden) in place of input_ids; of folders exported with
+                --inputs-embeds.
+            output_attentions, output_hidden_states: whether to return those too; of folders exported with them. None:
+                as the configuration says.
+            return_dict: False for a plain tuple; None: as the configuration says.
 
         Returns:
             DPRReaderOutput, with start_logits and end_logits float32 (passages, sequence) and relevance_logits
@@ -54,7 +67,16 @@ class DPRReader(DPRModel):
             IndexError: an id outside the vocabulary.
             RuntimeError: the model is closed.
         """
-        return self._call(input_ids, attention_mask, None, return_dict)
+        return self._call(
+            {
+                "input_ids": input_ids,
+                "attention_mask": attention_mask,
+                "inputs_embeds": inputs_embeds,
+                "output_attentions": output_attentions,
+                "output_hidden_states": output_hidden_states,
+                "return_dict": return_dict,
+            }
+        )
 
     @overload
     def answer(

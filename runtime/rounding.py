@@ -17,7 +17,7 @@ def rounded(feeds: Feeds, multiple: int, most: int) -> Feeds:
     a row attends to all alike, and padding would change it.
 
     Args:
-        feeds: int64 (batch, sequence) each; `attention_mask` is one of them.
+        feeds: (batch, sequence) each, or (batch, sequence, hidden); `attention_mask` is one of them.
         multiple: what lengths are rounded up to a multiple of; 1 changes nothing.
         most: the longest that the model takes.
 
@@ -28,4 +28,4 @@ def rounded(feeds: Feeds, multiple: int, most: int) -> Feeds:
     more = min(-(-length // multiple) * multiple, most) - length
     if more <= 0 or not feeds["attention_mask"].any(axis=1).all():
         return feeds
-    return {name: np.pad(array, ((0, 0), (0, more))) for name, array in feeds.items()}
+    return {name: np.pad(array, ((0, 0), (0, more), (0, 0))[: array.ndim]) for name, array in feeds.items()}

@@ -9,12 +9,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-import numpy as np
 from numpy.typing import NDArray
 
 from dpr_export.runtime.devices import parse_device
 
-Feeds = dict[str, NDArray[np.int64]]
+Feeds = dict[str, NDArray[Any]]  # int64 (batch, sequence) each; inputs_embeds: float32 (batch, sequence, hidden)
 Outputs = dict[str, NDArray[Any]]
 
 
@@ -43,7 +42,8 @@ class Session(Protocol):
         """Compute every output. Safe to call from several threads at once.
 
         Args:
-            feeds: int64 (batch, sequence) for each of `input_names`.
+            feeds: int64 (batch, sequence) for each of `input_names`; inputs_embeds are float32 (batch, sequence,
+                hidden).
 
         Raises:
             RuntimeError: the session is closed.

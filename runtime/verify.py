@@ -7,7 +7,8 @@ from pathlib import Path
 
 from dpr_export.models.config import DPRConfig
 from dpr_export.models.folder import ExportedFolder
-from dpr_export.models.golden import Example, read_golden
+from dpr_export.models.golden import Example, calls_of, read_golden
+from dpr_export.models.kinds import EMBEDS, IDS
 from dpr_export.models.manifest import GOLDEN_FILE, Variant
 from dpr_export.models.variants import VARIANTS
 from dpr_export.runtime.devices import parse_device
@@ -73,6 +74,7 @@ def _golden(folder: ExportedFolder, variant: Variant, device: str, kind: str) ->
             longest=DPRConfig.from_pretrained(folder.path).max_position_embeddings,
         )
         try:
+            calls = calls_of(calls, EMBEDS if EMBEDS in session.input_names else IDS)
             found = compared(session, calls, variant)
         finally:
             session.close()

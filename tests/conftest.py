@@ -75,6 +75,17 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="session")
+def tiny_whole(tiny: dict[str, Path]) -> dict[str, Path]:
+    """The tiny folders again, with hidden states, attentions, and a graph that takes embeddings."""
+    made = {}
+    for kind, folder in tiny.items():
+        made[kind] = folder.with_name(f"{kind}-whole")
+        source = folder.with_name(f"{kind}-checkpoint")
+        export(str(source), made[kind], output_hidden_states=True, output_attentions=True, inputs_embeds=True)
+    return made
+
+
+@pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The exported demo model of each kind: trained weights."""
     folder = tmp_path_factory.mktemp("demo")

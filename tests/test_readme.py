@@ -10,6 +10,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from dpr_export.exporter.demo import PASSAGES_FILE, QUESTION
 
@@ -40,7 +42,7 @@ def home(demo: dict[str, Path]) -> Path:
 
 
 def test_the_commands_are_the_ones_that_are_run_here() -> None:
-    assert len(COMMANDS) == 16
+    assert len(COMMANDS) == 17
     assert {command.split()[0] for command in COMMANDS} == {"make", "pip", "dpr-export", "dpr-runtime"}
 
 
@@ -54,6 +56,16 @@ def test_an_export_command_runs(tmp_path: Path, command: str) -> None:
     run(command, tmp_path)
     (made,) = tmp_path.iterdir()
     assert (made / "manifest.json").is_file()
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if "--kind" in c])
+def test_a_command_for_a_file_of_the_first_dpr_code_runs(checkpoint, tmp_path: Path, command: str) -> None:
+    folder = checkpoint("question", "bert-base-uncased", hidden_size=128, num_attention_heads=2)
+    weights = load_file(folder / "model.safetensors")
+    there = {name.replace("question_encoder.bert_model", "question_model"): w for name, w in weights.items()}
+    torch.save({"model_dict": there}, tmp_path / "dpr_biencoder.cp")
+    run(command, tmp_path)
+    assert (tmp_path / "dpr_biencoder-question-onnx" / "manifest.json").is_file()
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if "--precision" in c])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dpr_export.exporter import trace as tracing
+from dpr_export.exporter import graphs
 from dpr_export.exporter.cli import main
 from dpr_export.exporter.load import load
 from dpr_export.exporter.source import Checkpoint
@@ -79,8 +79,8 @@ def test_a_graph_that_is_not_proved_ends_in_one_line_and_leaves_nothing(
     checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = load(Checkpoint(checkpoint("question", "other", seed=1), "other"))
-    trace = tracing.trace
-    monkeypatch.setattr(tracing, "trace", lambda _, path, opset: trace(other, path, opset))
+    trace = graphs.trace
+    monkeypatch.setattr(graphs, "trace", lambda _, *how: trace(other, *how))
     monkeypatch.setattr(sys, "argv", ["dpr-export", str(checkpoint("question")), "-o", str(tmp_path / "out")])
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     with pytest.raises(SystemExit) as exited:

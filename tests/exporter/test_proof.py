@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -11,7 +12,7 @@ import transformers
 from onnx import numpy_helper
 from safetensors.torch import load_file, save_file
 
-from dpr_export.exporter import ExportError, export
+from dpr_export.exporter import ExportError, export, graphs
 from dpr_export.exporter import trace as tracing
 from dpr_export.exporter.load import load
 from dpr_export.exporter.prove import examples
@@ -154,15 +155,15 @@ def _fix_an_axis(model: onnx.ModelProto) -> None:
 def test_a_graph_that_was_broken_is_not_proved_and_leaves_no_folder(
     checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, damage: Callable[[onnx.ModelProto], None]
 ) -> None:
-    trace = tracing.trace
+    trace = graphs.trace
 
-    def broken(original: object, path: Path, opset: int) -> None:
-        trace(original, path, opset)
+    def broken(original: object, path: Path, *how: Any) -> None:
+        trace(original, path, *how)
         model = onnx.load(path)
         damage(model)
         onnx.save(model, path)
 
-    monkeypatch.setattr(tracing, "trace", broken)
+    monkeypatch.setattr(graphs, "trace", broken)
     source = checkpoint(kind)
     before = sorted(path.name for path in tmp_path.iterdir())
     with pytest.raises(ExportError, match="not proved"):
@@ -174,12 +175,11 @@ def test_the_grid_finds_a_broken_graph_without_the_check_of_weights(
     checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The two proofs stand apart: what a graph computes is compared also where its weights are not."""
-    from dpr_export.exporter import weights
 
-    monkeypatch.setattr(weights, "check_weights", lambda *_: 0)
+    monkeypatch.setattr(graphs, "check_weights", lambda *_, **__: 0)
     other = load(Checkpoint(checkpoint("question", "other", seed=1), "other"))
-    trace = tracing.trace
-    monkeypatch.setattr(tracing, "trace", lambda _, path, opset: trace(other, path, opset))
+    trace = graphs.trace
+    monkeypatch.setattr(graphs, "trace", lambda _, *how: trace(other, *how))
     with pytest.raises(ExportError, match="not proved: pooler_output at 1 x 1 differs from the original by"):
         export(str(checkpoint("question")), tmp_path / "out")
 

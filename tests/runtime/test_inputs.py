@@ -48,7 +48,7 @@ def test_a_mask_may_be_of_any_type(dtype: Any) -> None:
         (([[1, 10]],), IndexError, r"input_ids\[0, 1\] is 10, but the vocabulary has 10 entries \(0\.\.9\)"),
         (([[1, -1]],), IndexError, r"input_ids\[0, 1\] is -1"),
         (([[1, 2**40]],), IndexError, "input_ids"),
-        (([1, 2],), ValueError, r"input_ids has shape \(2,\), and must have two dimensions"),
+        (([1, 2],), ValueError, r"input_ids has shape \(2,\), and must have 2 dimensions"),
         (([[[1]]],), ValueError, r"input_ids has shape \(1, 1, 1\)"),
         (([[1], [1, 2]],), ValueError, "input_ids"),
         (([],), ValueError, "input_ids"),

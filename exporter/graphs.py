@@ -1,0 +1,89 @@
+"""The graphs of an exported folder: traced from the original, proved against it, and the variants made of them.
+
+`model.onnx` comes first, and everything else of it. Beside it there may be `model_embeds.onnx`, which takes the words'
+embeddings in place of ids: the same layers, without the table that turns one into the other, and proved in the same
+way.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dpr_export.exporter.load import Original
+from dpr_export.exporter.prove import GOLDEN_SHAPES, WORD_EMBEDDINGS, examples
+from dpr_export.exporter.trace import trace
+from dpr_export.exporter.weights import check_weights
+from dpr_export.models.extras import Extras
+from dpr_export.models.golden import Example, write_golden
+from dpr_export.models.kinds import EMBEDS, IDS
+from dpr_export.models.manifest import GOLDEN_FILE, Variant
+from dpr_export.models.variants import EMBEDS_FILE, MODEL_FILE, VariantSpec
+from dpr_export.quantization.add import make_variants
+from dpr_export.quantization.texts import Texts
+from dpr_export.quantization.variants import REFERENCE, Maker
+from dpr_export.runtime.progress import Step
+
+EMBEDS_BACKENDS = (REFERENCE, "openvino")  # those that run it: on the CPU
+
+
+@dataclass(frozen=True)
+class Graphs:
+    """Makes the graphs of one folder.
+
+    Attributes:
+        original: the original.
+        folder: where they are written; it has the configuration and the tokenizer already.
+        texts: the texts that scales are measured on.
+        opset: the ONNX operator set.
+        atol: the absolute part of the error allowed to what is not lossy.
+        allow_loss: write a variant that misses a bound too.
+        extras: what the graphs give besides their kind's outputs.
+        step: told of each step.
+    """
+
+    original: Original
+    folder: Path
+    texts: Texts
+    opset: int
+    atol: float
+    allow_loss: bool
+    extras: Extras
+    step: Step
+
+    def make(self, specs: Iterable[VariantSpec], inputs_embeds: bool) -> tuple[Variant, ...]:
+        """Write `model.onnx`, the variants of it, golden.npz, and `model_embeds.onnx` where that is asked for.
+
+        Raises:
+            ExportError: PyTorch cannot trace the model, or a weight is not in the graph.
+            ProofError, QuantizationError: a graph is wrong, or loses too much.
+            ValueError: a lossy variant is asked for of a graph with extra outputs.
+        """
+        specs = list(specs)
+        if self.extras and (lossy := [spec.precision for spec in specs if spec.lossy]):
+            raise ValueError(
+                f"precision is {lossy[0]}, and the graph is to give {' and '.join(self.extras.fields)}, whose loss is "
+                "not judged: only fp32 is made of such a graph"
+            )
+        (self.folder / "onnx").mkdir()
+        variants, golden = self._traced(MODEL_FILE, IDS, [s for s in specs if not (self.extras and s.recipe)])
+        if inputs_embeds:
+            backends = dict.fromkeys(spec.backend for spec in specs if spec.backend in EMBEDS_BACKENDS)
+            rows = [VariantSpec(backend, "fp32", EMBEDS_FILE) for backend in backends or [REFERENCE]]
+            more, more_golden = self._traced(EMBEDS_FILE, EMBEDS, rows)
+            variants, golden = variants + more, golden + more_golden
+        write_golden(self.folder / GOLDEN_FILE, golden)
+        return tuple(replace(variant, extras=self.extras.fields) for variant in variants)
+
+    def _traced(
+        self, file: str, tokens: str, specs: list[VariantSpec]
+    ) -> tuple[tuple[Variant, ...], tuple[Example, ...]]:
+        """One graph, proved, with what is made of it; and the examples of it that are kept in the folder."""
+        with self.step(f"trace {file} with torch.onnx"):
+            trace(self.original, self.folder / file, self.opset, self.extras, tokens)
+            check_weights(self.original.model, self.folder / file, but=WORD_EMBEDDINGS if tokens == EMBEDS else None)
+        with self.step("run PyTorch on the grid"):
+            grid = list(examples(self.original, extras=self.extras, tokens=tokens))
+            golden = tuple(examples(self.original, GOLDEN_SHAPES, self.extras, tokens))
+        kind = self.original.kind
+        maker = Maker(kind, self.folder, grid, golden, self.texts, self.atol, self.allow_loss, self.step)
+        return make_variants(maker, specs, self.folder), golden

@@ -1,0 +1,155 @@
+"""Graphs with hidden states and attentions, and graphs that take embeddings: made, proved, and refused where wrong."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from dpr_export.exporter import ExportError, export, graphs
+from dpr_export.exporter.load import load
+from dpr_export.exporter.source import Checkpoint
+from dpr_export.exporter.trace import trace
+from dpr_export.models.folder import ExportedFolder
+from dpr_export.models.golden import calls_of, read_golden
+from dpr_export.models.kinds import EMBEDS, IDS, KINDS
+from dpr_export.models.variants import EMBEDS_FILE, MODEL_FILE
+from dpr_export.quantization import add_variants
+from dpr_export.runtime.verify import verify
+
+HIDDEN = ["hidden_states.0", "hidden_states.1", "hidden_states.2"]
+ATTENTIONS = ["attentions.0", "attentions.1"]
+
+
+def outputs(folder: Path, file: str = MODEL_FILE) -> list[str]:
+    return [value.name for value in onnx.load(folder / file).graph.output]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_graph_gives_what_was_asked_for_on_every_engine(tiny_whole: dict[str, Path], kind: str) -> None:
+    folder = tiny_whole[kind]
+    for file in (MODEL_FILE, EMBEDS_FILE):
+        assert outputs(folder, file) == [*KINDS[kind].outputs, *HIDDEN, *ATTENTIONS]
+    manifest = ExportedFolder.open(folder, verify=True).manifest
+    assert {(v.backend, v.file, v.extras) for v in manifest.variants} == {
+        (backend, file, ("hidden_states", "attentions"))
+        for backend in ("onnxruntime", "openvino")
+        for file in (MODEL_FILE, EMBEDS_FILE)
+    }
+    assert all(check.passed for check in verify(folder)), list(verify(folder))
+
+
+def test_the_examples_kept_hold_the_extra_outputs_and_embeddings(tiny_whole: dict[str, Path]) -> None:
+    golden = read_golden(tiny_whole["reader"] / "golden.npz")
+    with_ids, with_embeds = calls_of(golden, IDS), calls_of(golden, EMBEDS)
+    assert [call.shape for call in with_ids] == [call.shape for call in with_embeds] == [(3, 7), (2, 16)]
+    assert with_embeds[0].feeds[EMBEDS].shape == (3, 7, 32)
+    assert with_ids[0].reference["attentions.1"].shape == (3, 4, 7, 7)
+
+
+def test_the_graph_that_takes_embeddings_has_no_table_of_words(tiny_whole: dict[str, Path]) -> None:
+    shapes = [list(tensor.dims) for tensor in onnx.load(tiny_whole["context"] / EMBEDS_FILE).graph.initializer]
+    assert [120, 32] not in shapes
+    assert [120, 32] in [
+        list(tensor.dims) for tensor in onnx.load(tiny_whole["context"] / MODEL_FILE).graph.initializer
+    ]
+
+
+def test_only_what_is_asked_for_is_given(checkpoint, tmp_path: Path) -> None:
+    export(str(checkpoint("context")), tmp_path / "out", output_attentions=True)
+    assert outputs(tmp_path / "out") == ["pooler_output", *ATTENTIONS]
+    assert not (tmp_path / "out" / EMBEDS_FILE).exists()
+
+
+@pytest.mark.parametrize(("asked", "given"), [(None, HIDDEN), (True, HIDDEN), (False, [])])
+def test_the_configurations_default_is_followed_unless_the_export_says_otherwise(
+    checkpoint, tmp_path: Path, asked: bool | None, given: list[str]
+) -> None:
+    source = checkpoint("question", output_hidden_states=True)
+    assert json.loads((source / "config.json").read_text())["output_hidden_states"]
+    export(str(source), tmp_path / "out", output_hidden_states=asked)
+    assert outputs(tmp_path / "out") == ["pooler_output", *given]
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["output_hidden_states"] is bool(given)
+
+
+@pytest.mark.parametrize("name", ["hidden_states.1", "attentions.0"])
+def test_an_extra_output_that_is_wrong_is_not_proved(
+    checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def swapped(original: object, path: Path, *how: object) -> None:
+        """Give the neighbouring layer's in its place."""
+        trace(original, path, *how)
+        model = onnx.load(path)
+        field, number = name.split(".")
+        values = {value.name: value for value in model.graph.output}
+        other = f"{field}.{1 - int(number)}"
+        values[name].name, values[other].name = other, name
+        for node in model.graph.node:
+            for names in (node.input, node.output):
+                names[:] = [{name: other, other: name}.get(each, each) for each in names]
+        values[name].name, values[other].name = name, other
+        onnx.save(model, path)
+
+    monkeypatch.setattr(graphs, "trace", swapped)
+    with pytest.raises(ExportError, match=r"not proved: (hidden_states|attentions)\.\d at 1 x"):
+        export(str(checkpoint("question")), tmp_path / "out", output_hidden_states=True, output_attentions=True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_wrong_graph_of_embeddings_is_not_proved(checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = load(Checkpoint(checkpoint("reader", "other", seed=5), "other"))
+
+    def swapped(original: object, path: Path, opset: int, extras: object, tokens: str) -> None:
+        trace(other if tokens == EMBEDS else original, path, opset, extras, tokens)
+
+    monkeypatch.setattr(graphs, "trace", swapped)
+    monkeypatch.setattr(graphs, "check_weights", lambda *_, **__: 0)
+    with pytest.raises(ExportError, match="not proved: start_logits at 1 x 1 differs"):
+        export(str(checkpoint("reader")), tmp_path / "out", inputs_embeds=True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_lossy_variants_of_such_a_graph_are_refused(checkpoint, tmp_path: Path, tiny_whole: dict[str, Path]) -> None:
+    with pytest.raises(ValueError, match="precision is int8, and the graph is to give attentions, whose loss"):
+        export(str(checkpoint("reader")), tmp_path / "out", precisions=["fp32", "int8"], output_attentions=True)
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(ValueError, match=r"was exported with hidden_states and attentions: no variants are made"):
+        add_variants(tiny_whole["reader"], precisions=["int8"])
+    with pytest.raises(ValueError, match=r"inputs_embeds is given, and .* is an exported folder"):
+        export(str(tiny_whole["reader"]), inputs_embeds=True)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_folder_with_embeddings_alone_takes_variants(checkpoint, tmp_path: Path, few: dict[str, Path]) -> None:
+    export(str(checkpoint("question")), tmp_path / "out", inputs_embeds=True)
+    add_variants(
+        tmp_path / "out", precisions=["fp16"], backends=["onnxruntime"], calibration=few["calibration"], allow_loss=True
+    )
+    files = {variant.file for variant in ExportedFolder.open(tmp_path / "out", verify=True).manifest.variants}
+    assert {EMBEDS_FILE, MODEL_FILE, "onnx/model_ort_fp16.onnx"} <= files
+    assert all(check.passed is not False for check in verify(tmp_path / "out"))
+
+
+def test_the_ordinary_graph_is_not_changed_by_what_others_may_give(tiny: dict[str, Path]) -> None:
+    """Its last layer is computed for one row: no product there has the whole sequence but the keys' and values'."""
+    assert outputs(tiny["question"]) == ["pooler_output"]
+    gathers = [node.name for node in onnx.load(tiny["question"] / MODEL_FILE).graph.node if node.op_type == "Slice"]
+    assert gathers
+
+
+def test_embeddings_of_the_grid_are_no_words(checkpoint) -> None:
+    from dpr_export.exporter.prove import examples
+
+    original = load(Checkpoint(checkpoint("context"), "it"))
+    (call,) = examples(original, [(2, 5)], tokens=EMBEDS)
+    (table,) = (w.detach().numpy() for n, w in original.model.named_parameters() if "word_embeddings" in n)
+    nearest = np.abs(call.feeds[EMBEDS][:, :, None] - table).max(axis=-1).min(axis=-1)
+    assert nearest.min() > 0.01 * table.std()
+    with torch.no_grad():
+        assert original.model(
+            inputs_embeds=torch.from_numpy(call.feeds[EMBEDS]),
+            attention_mask=torch.from_numpy(call.feeds["attention_mask"]),
+            token_type_ids=torch.from_numpy(call.feeds["token_type_ids"]),
+        ).pooler_output.numpy() == pytest.approx(call.reference["pooler_output"], abs=1e-6)
