@@ -19,6 +19,7 @@ from dpr_export.models.variants import DEFAULT_BACKENDS
 from dpr_export.runtime.commands import run_command
 from dpr_export.runtime.processors import int8_products
 from dpr_export.runtime.selection import SLOW_INT8
+from dpr_export.runtime.show import human_size
 from dpr_export.runtime.show_manifest import show_variants
 
 app = typer.Typer(
@@ -174,17 +175,6 @@ def report(manifest: Manifest, folder: Path, console: Console) -> None:
     console.print()
     console.print(table, highlight=False)
     console.print(f"\nin [bold]{escape(str(folder))}[/]", highlight=False, soft_wrap=True)
-
-
-def human_size(size: int) -> str:
-    """A size for people.
-
-    >>> human_size(90_500_000), human_size(711), human_size(45_200)
-    ('90.5 MB', '711 B', '45.2 kB')
-    """
-    if size >= 1_000_000:
-        return f"{size / 1e6:.1f} MB"
-    return f"{size / 1e3:.1f} kB" if size >= 1000 else f"{size} B"
 
 
 def main() -> None:

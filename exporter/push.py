@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from dpr_export.exporter.card import LICENCE_FIELDS, model_card
 from dpr_export.exporter.errors import ExportError
 from dpr_export.models.folder import ExportedFolder, is_exported
-from dpr_export.models.hub import Repository, said
+from dpr_export.models.hub import Repository, hub_errors, said
 from dpr_export.models.manifest import MANIFEST_FILE, Manifest, Source
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def check_push(repository: str, token: str | None = None) -> None:
         ExportError: the name is none of a repository, there is no token, or the hub is not to be asked.
     """
     from huggingface_hub import constants, get_token
-    from huggingface_hub.utils import validate_repo_id
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
     try:
         validate_repo_id(repository)
@@ -73,13 +73,10 @@ def push(folder: str | Path, repository: str, *, private: bool = False, token: s
 @contextmanager
 def _failing_in_one_line(folder: str | Path, repository: str) -> Iterator[None]:
     """Turn what the hub and its library raise into one line that says where the folder is."""
-    from huggingface_hub.errors import HfHubHTTPError
-
-    any_http_error = HfHubHTTPError.__mro__[1]  # of requests, httpx or httpx2, as the library's release has it
     again = f"dpr-export {shlex.quote(str(folder))} --push-to-hub {shlex.quote(repository)}"
     try:
         yield
-    except (any_http_error, OSError, ValueError, RuntimeError) as error:
+    except hub_errors() as error:
         failed = said(error, f"{repository} was not pushed to")
         raise ExportError(f"{failed}. The exported folder is at {folder}; to try again: {again}") from None
 

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -48,7 +47,7 @@ def read_weights(path: Path, name: str) -> dict[str, torch.Tensor]:
         name: what to call the file in an error.
 
     Returns:
-        The weights by their names in the PyTorch model, in float32 and shaped as there.
+        The weights by their names in the PyTorch model, shaped as there.
 
     Raises:
         ExportError: h5py is not installed, or the file cannot be read.
@@ -58,7 +57,7 @@ def read_weights(path: Path, name: str) -> dict[str, torch.Tensor]:
     try:
         for tensorflow_name, array in arrays(path):
             matrix = array.T if tensorflow_name.split("/")[-1].startswith("kernel") else array
-            weights[pytorch_name(tensorflow_name)] = torch.from_numpy(np.array(matrix, dtype=np.float32, order="C"))
+            weights[pytorch_name(tensorflow_name)] = torch.from_numpy(matrix)
     except ModuleNotFoundError:
         raise ExportError(f'{name} is read with h5py: pip install "dpr-export[export]"') from None
     except Exception as error:  # the readers raise whatever a damaged file leads them to

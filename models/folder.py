@@ -249,8 +249,11 @@ def _written_whole(output: Path, force: bool) -> Iterator[Path]:
     new_parents = [parent for parent in output.parents if not parent.exists()]
     making = None
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        making = Path(tempfile.mkdtemp(prefix=f".{output.name[:100]}.", dir=output.parent))
+        try:
+            output.parent.mkdir(parents=True, exist_ok=True)
+            making = Path(tempfile.mkdtemp(prefix=f".{output.name[:100]}.", dir=output.parent))
+        except OSError as error:
+            raise OSError(f"output {output} cannot be written: {error.strerror}") from None
         yield making
         making.chmod(0o777 & ~umask())
         check_output(output, force)

@@ -58,9 +58,8 @@ class Repository:
             OSError: it cannot be had; `NotInCacheError` where the hub was not asked or cannot be reached.
         """
         from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
+        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
-        any_http_error = HfHubHTTPError.__mro__[1]  # of requests, httpx or httpx2, as the library's release has it
         try:
             path = hf_hub_download(
                 self.name,
@@ -74,7 +73,7 @@ class Repository:
             raise NotInCacheError(self._not_in_cache(file, error)) from None
         except EntryNotFoundError:
             return None
-        except (any_http_error, OSError, ValueError, RuntimeError) as error:
+        except hub_errors() as error:
             raise OSError(meaning(error, self, f"{file} of {self.where} cannot be downloaded")) from None
         return Path(path)
 
@@ -108,6 +107,14 @@ def repository(
     if not isinstance(name, str) or not _NAME.fullmatch(name) or Path(name).exists():
         return None
     return Repository(name, revision, token, cache_dir, local_files_only)
+
+
+def hub_errors() -> tuple[type[Exception], ...]:
+    """What a call of the hub's library may raise: its own errors, and those of the library that it calls HTTP with."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    http_error: type[Exception] = HfHubHTTPError.__mro__[1]  # of requests, httpx or httpx2, as the release has it
+    return http_error, OSError, ValueError, RuntimeError
 
 
 def meaning(error: BaseException, asked: Repository, failed: str) -> str:

@@ -116,6 +116,9 @@ class Vocabulary(SpecialTokens):
             raise OSError(f"save_directory is {str(save_directory)!r}, but there is no such folder")
         return tuple(self.backend_tokenizer.model.save(str(save_directory), filename_prefix))
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_splitting"}  # it forgets that it does
+
     def __len__(self) -> int:
         """How many tokens there are, the added ones included."""
         return self.backend_tokenizer.get_vocab_size(with_added_tokens=True)

@@ -120,7 +120,9 @@ def _reference(folder: ExportedFolder, kind: Kind) -> tuple[list[Example], float
     found = [v for v in folder.manifest.variants if (v.file, v.backend) == reference and v.proof]
     proofs = [variant.proof for variant in found if variant.proof]
     if not proofs:
-        raise ValueError(f"{folder.path} is damaged: its manifest has no proof of {MODEL_FILE}; export it again")
+        raise ValueError(
+            f"{folder.path} holds no {MODEL_FILE} that was proved, of which variants are made: export it again"
+        )
     if extras := found[0].extras:
         raise ValueError(
             f"{folder.path} was exported with {' and '.join(extras)}: no variants are made of such a graph; export the "

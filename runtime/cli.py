@@ -1,4 +1,4 @@
-"""The command `dpr-runtime`: answer, encode, inspect, verify and build with an exported folder."""
+"""The command `dpr-runtime`: answer, encode, inspect, verify, pack and build with an exported folder."""
 
 import json as jsonlib
 import time
@@ -17,9 +17,10 @@ from dpr_export.models.kinds import CONTEXT, READER, kind_of
 from dpr_export.runtime.buckets import LENGTHS
 from dpr_export.runtime.commands import run_command, signals_deferred
 from dpr_export.runtime.encoders import DPRContextEncoder, DPRQuestionEncoder
+from dpr_export.runtime.pack import pack as pack_variant
 from dpr_export.runtime.passages import Passage, opened, read_passages
 from dpr_export.runtime.reader import DPRReader
-from dpr_export.runtime.show import show_answers
+from dpr_export.runtime.show import human_size, show_answers
 from dpr_export.runtime.show_build import BuildBars, show_engine
 from dpr_export.runtime.show_manifest import show_manifest
 from dpr_export.runtime.verify import verify as checks_of
@@ -153,6 +154,26 @@ def verify(folder: Folder, device: Annotated[str, typer.Option(help="Where: cpu,
     console.print("[bold green]PASSED[/]" if not failed else f"[bold red]FAILED[/]: {failed} checks")
     if failed:
         raise typer.Exit(1)
+
+
+@app.command()
+def pack(
+    folder: Folder,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The folder to write.", show_default=False)],
+    variant: Annotated[
+        str, typer.Option(help="The variant, as onnxruntime-int8; auto: the one that this machine's CPU would run.")
+    ] = "auto",
+    force: Annotated[bool, typer.Option("--force", help="Replace an exported folder that exists.")] = False,
+) -> None:
+    """Copy one variant, and what it needs, into a folder of its own: for devices that run that alone."""
+    manifest = pack_variant(folder, output, variant, force)
+    (packed,) = manifest.variants
+    sizes = [sum(record.bytes for record in m.files.values()) for m in (manifest, ExportedFolder.read(folder).manifest)]
+    Console(highlight=False).print(
+        f"{packed.backend} {packed.precision} in [bold]{escape(str(output))}[/]: {human_size(sizes[0])}, of the "
+        f"{human_size(sizes[1])} of {escape(str(folder))}",
+        soft_wrap=True,
+    )
 
 
 @app.command()

@@ -4,6 +4,7 @@
 closed. The last three run every clean-up first, so that nothing half-written stays behind.
 """
 
+import errno
 import os
 import signal
 import sys
@@ -17,6 +18,7 @@ import typer
 _USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
 _INTERRUPTED = 130
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _EXPECTED = (OSError, ValueError, IndexError, TypeError, ImportError, RuntimeError)
 
 
@@ -40,7 +42,7 @@ def run_command(app: typer.Typer, name: str) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except _EXPECTED as error:
-        _fail(name, str(error) or type(error).__name__, 1)
+        _fail(name, _full_disk(error) or str(error) or type(error).__name__, 1)
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -68,6 +70,16 @@ def _end(number: int, _: object) -> NoReturn:
     """Exit as a shell reports a signal, once: a second one must not interrupt the clean-up."""
     signal.signal(number, signal.SIG_IGN)
     sys.exit(128 + number)
+
+
+def _full_disk(error: BaseException | None) -> str | None:
+    """Plain words for a disk that is full, or a quota that is used up, whatever error of a library that became."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            where = f" with {error.filename}" if error.filename else ""
+            return f"the disk is full{where} ({error.strerror}): free some space, or write elsewhere"
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _fail(name: str, message: str, code: int) -> NoReturn:

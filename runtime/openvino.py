@@ -37,6 +37,7 @@ except ImportError as error:
 _BATCH_TOKENS = 512
 _MANY = 8  # batches, one a thread at least, from which on a second compiled model is worth its memory
 _KERNELS = "1024"
+_ONNX = b"\x08"  # an ONNX file begins with its version; of other files OpenVINO's other readers complain on their own
 _LENGTH_MULTIPLE = 8
 _TYPES = {"fp32": ov.Type.f32, "int8": ov.Type.f32, "bf16": ov.Type.bf16}
 
@@ -137,6 +138,9 @@ class OpenVinoSession:
 
     def _compile(self, streams: int) -> _Compiled:
         options = {**self._options, properties.num_streams(): streams}
+        with self._graph.open("rb") as file:
+            if file.read(1) != _ONNX:
+                raise RuntimeError(f"OpenVINO cannot load {self._graph}: it is no ONNX graph")
         try:
             return self._core.compile_model(str(self._graph), "CPU", options), LifoQueue()
         except RuntimeError as error:

@@ -65,3 +65,14 @@ def sentence_around(text: str, start: int, end: int) -> tuple[int, int]:
             stop = found.end()
             break
     return begin, stop
+
+
+def human_size(size: int) -> str:
+    """A size for people.
+
+    >>> human_size(90_500_000), human_size(711), human_size(45_200)
+    ('90.5 MB', '711 B', '45.2 kB')
+    """
+    if size >= 1_000_000:
+        return f"{size / 1e6:.1f} MB"
+    return f"{size / 1e3:.1f} kB" if size >= 1000 else f"{size} B"

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from dpr_export.exporter.demo import PASSAGES_FILE, QUESTION
+from tests.hub.server import TOKEN, running
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -42,7 +43,7 @@ def home(demo: dict[str, Path]) -> Path:
 
 
 def test_the_commands_are_the_ones_that_are_run_here() -> None:
-    assert len(COMMANDS) == 17
+    assert len(COMMANDS) == 18
     assert {command.split()[0] for command in COMMANDS} == {"make", "pip", "dpr-export", "dpr-runtime"}
 
 
@@ -104,6 +105,17 @@ def test_a_command_that_needs_the_hub_runs_up_to_its_clear_error(tmp_path: Path,
     error = run(command, tmp_path, code=1).stderr
     assert error.startswith("dpr-export: facebook/dpr-reader-single-nq-base is not in the cache and the hub cannot be")
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if "--push-to-hub" in c])
+def test_a_command_that_pushes_does(tiny: dict[str, Path], tmp_path: Path, command: str) -> None:
+    shutil.copytree(tiny["question"], tmp_path / "question-onnx")
+    with running() as hub, pytest.MonkeyPatch.context() as patch:
+        asked = {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": hub.endpoint, "HF_TOKEN": TOKEN, "HF_HUB_DISABLE_XET": "1"}
+        for name, value in {**asked, "HF_HOME": str(tmp_path / "home"), "NO_PROXY": "127.0.0.1"}.items():
+            patch.setitem(OFFLINE, name, value)
+        run(command, tmp_path)
+        assert hub.repos["somebody/question-onnx"].private
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("pip")])

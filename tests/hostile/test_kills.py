@@ -1,13 +1,16 @@
 """A process that is killed, which no clean-up survives, leaves the old folder or the new one, and either is whole."""
 
 import json
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dpr_export.models.folder import ExportedFolder, add_files
 from tests.conftest import copy_plain, write_checkpoint
 
 ROOT = Path(__file__).parent.parent.parent
@@ -29,21 +32,32 @@ def checkpoints(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_writer_killed_at_any_line_leaves_a_whole_folder(
-    tiny: dict[str, Path], tiny_variants: dict[str, Path], tmp_path: Path
-) -> None:
+@pytest.fixture
+def folders(tiny: dict[str, Path], tmp_path: Path) -> Path:
+    """A folder with an exported one and the same with a variant more."""
     copy_plain(tiny["question"], tmp_path / "old")
-    (tmp_path / "new").symlink_to(tiny_variants["question"])
-    lines = killed("lines", tmp_path, kills=0)
+    new = ExportedFolder.open(copy_plain(tiny["question"], tmp_path / "new"))
+    (tmp_path / "made" / "onnx").mkdir(parents=True)
+    shutil.copy(new.path / "onnx" / "model.onnx", tmp_path / "made" / "onnx" / "model_int8.onnx")
+    lossy = replace(new.manifest.variants[0], precision="int8", file="onnx/model_int8.onnx")
+    add_files(new, [lossy], tmp_path / "made")
+    return tmp_path
+
+
+def test_a_writer_killed_at_any_line_leaves_a_whole_folder(folders: Path) -> None:
+    lines = killed("lines", folders, kills=0)
     assert lines["new"] > 10
     assert lines["force"] > 15
     assert lines["add"] > 20
     assert lines["rewrite"] > 5
 
 
-def test_an_export_that_is_killed_leaves_the_old_folder_or_the_new_one(checkpoints: Path) -> None:
-    seen = killed("force", checkpoints, kills=3, seed=1)
-    assert seen["old"] + seen["new"] == 3
+def test_an_export_that_is_killed_leaves_the_old_folder_or_the_new_one(
+    tiny: dict[str, Path], checkpoints: Path
+) -> None:
+    shutil.copytree(tiny["question"], checkpoints / "out")
+    seen = killed("force", checkpoints, kills=2, seed=1)
+    assert seen["old"] + seen["new"] == 2
 
 
 @pytest.mark.slow

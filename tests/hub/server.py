@@ -6,6 +6,7 @@ Repositories are kept in memory, as commits that map paths to bytes. What is pus
 import base64
 import hashlib
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -127,7 +128,7 @@ class Handler(BaseHTTPRequestHandler):
                 self.route(parts, sent)
         except Cut:
             self.close_connection = True
-            self.connection.close()
+            self.connection.shutdown(socket.SHUT_WR)  # what was sent arrives, and then the end
 
     do_GET = do_HEAD = do_POST = do_PUT = handle_any
 

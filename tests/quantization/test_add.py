@@ -349,7 +349,7 @@ def test_a_folder_without_a_proof_of_model_onnx_gets_no_variants(
     manifest = ExportedFolder.open(tmp_path / "copy").manifest
     lossy = replace(manifest, variants=tuple(variant for variant in manifest.variants if variant.loss))
     (tmp_path / "copy" / MANIFEST_FILE).write_text(lossy.to_json())
-    with pytest.raises(ValueError, match=r"is damaged: its manifest has no proof of onnx/model\.onnx; export it again"):
+    with pytest.raises(ValueError, match=r"holds no onnx/model\.onnx that was proved, of which variants"):
         add_variants(tmp_path / "copy", precisions=["fp32"])
 
 

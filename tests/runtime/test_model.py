@@ -5,6 +5,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import huggingface_hub
 import numpy as np
 import onnxruntime
 import pytest
@@ -96,7 +97,10 @@ def test_a_reader_takes_no_token_types(tiny: dict[str, Path]) -> None:
         model(np.ones((1, 2), int), token_type_ids=np.zeros((1, 2), int))
 
 
-def test_a_name_that_is_no_exported_folder_is_answered_with_the_command_that_makes_it() -> None:
+def test_a_name_that_is_no_exported_folder_is_answered_with_the_command_that_makes_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(OSError, match="dpr-export facebook/dpr-reader-single-nq-base -o dpr-reader-single"):
         DPRReader.from_pretrained("facebook/dpr-reader-single-nq-base")
     with pytest.raises(OSError, match="dpr-export facebook/dpr-reader-single-nq-base -o dpr-reader-single"):
