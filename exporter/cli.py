@@ -17,8 +17,7 @@ from dpr_export.models.golden import ATOL
 from dpr_export.models.manifest import Manifest
 from dpr_export.models.variants import DEFAULT_BACKENDS
 from dpr_export.runtime.commands import run_command
-from dpr_export.runtime.processors import int8_products
-from dpr_export.runtime.selection import SLOW_INT8
+from dpr_export.runtime.processors import SLOW_INT8, int8_products
 from dpr_export.runtime.show import human_size
 from dpr_export.runtime.show_manifest import show_variants
 

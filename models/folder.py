@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
@@ -119,9 +120,12 @@ class ExportedFolder:
     def _size_problem(self, name: str) -> str | None:
         wanted = self.manifest.files[name].bytes
         try:
-            found = (self.path / name).stat().st_size
+            status = (self.path / name).stat()
         except OSError:
             return f"{name} is missing"
+        if not stat.S_ISREG(status.st_mode):  # a pipe or a device would never end
+            return f"{name} is no regular file"
+        found = status.st_size
         return None if found == wanted else f"{name} has {found:,} bytes, and the manifest says {wanted:,}"
 
     def _hash_problem(self, name: str) -> str | None:

@@ -140,7 +140,8 @@ class SpecialTokens:
 
     @additional_special_tokens_ids.setter
     def additional_special_tokens_ids(self, ids: Sequence[int]) -> None:
-        self.additional_special_tokens = [self.backend_tokenizer.id_to_token(number) for number in ids]
+        tokens: list[Any] = [self.backend_tokenizer.id_to_token(number) for number in ids]
+        self.additional_special_tokens = tokens
 
     extra_special_tokens = additional_special_tokens
     extra_special_tokens_ids = additional_special_tokens_ids

@@ -91,6 +91,7 @@ class Vocabulary(SpecialTokens):
 
     def save_pretrained(self, folder: str | Path) -> tuple[str, ...]:
         """Write tokenizer.json and tokenizer_config.json, and return their paths; transformers reads them too."""
+        named: dict[str, Any] = dict(self.special_tokens_map)
         options = replace(
             self._options,
             model_max_length=self.model_max_length,
@@ -98,7 +99,7 @@ class Vocabulary(SpecialTokens):
             truncation_side=self.truncation_side,
             clean_up_tokenization_spaces=self.clean_up_tokenization_spaces,
             additional_special_tokens=tuple(self.additional_special_tokens),
-            **self.special_tokens_map,
+            **named,
         )
         return save(folder, self.backend_tokenizer, options, type(self).__name__)
 

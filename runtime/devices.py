@@ -3,6 +3,22 @@
 KINDS = ("cpu", "cuda")
 
 
+class Device(str):
+    """A device's name, which answers to `type` and `index` too, as torch's own does.
+
+    >>> Device("cuda:1").type, Device("cuda:1").index, Device("cpu") == "cpu"
+    ('cuda', 1, True)
+    """
+
+    @property
+    def type(self) -> str:
+        return self.partition(":")[0]
+
+    @property
+    def index(self) -> int | None:  # type: ignore[override]  # of a string nobody asks where a letter stands
+        return int(number) if (number := self.partition(":")[2]) else None
+
+
 def parse_device(device: object) -> tuple[str, int]:
     """The kind of a device and its number; "cuda" is the first GPU.
 

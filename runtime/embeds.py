@@ -19,7 +19,7 @@ def open_for_embeds(folder: ExportedFolder | None, beside: Session, threads: int
 
     Raises:
         ValueError: the folder has no such graph, or it is not the one that was exported; or the model runs on a GPU.
-        RuntimeError: the model is closed.
+        OSError: it cannot be downloaded.
     """
     if beside.device != "cpu":
         raise ValueError(
@@ -34,7 +34,6 @@ def open_for_embeds(folder: ExportedFolder | None, beside: Session, threads: int
             "--inputs-embeds"
         )
     variant = next((variant for variant in variants if beside.engine.startswith(variant.backend)), variants[0])
-    if problem := folder.problem(EMBEDS_FILE, verify=False):
-        raise ValueError(f"{folder.path} is damaged: {problem}; export it again")
+    folder.need(EMBEDS_FILE)
     graph, record = folder.path / EMBEDS_FILE, folder.manifest.files[EMBEDS_FILE]
     return open_session(variant.backend, graph, threads=threads, cache=record.sha256)

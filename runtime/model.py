@@ -23,12 +23,12 @@ from dpr_export.models.wordpiece import TOKENIZER_FILES
 from dpr_export.runtime.batching import Batch, Rows, run_rows
 from dpr_export.runtime.buckets import corner
 from dpr_export.runtime.calls import OPTIONS, arguments, option_of, wanted_extras
-from dpr_export.runtime.devices import same_device
+from dpr_export.runtime.devices import Device, parse_device, same_device
 from dpr_export.runtime.embeds import open_for_embeds
 from dpr_export.runtime.inputs import checked_feeds
 from dpr_export.runtime.processors import usable_processors
 from dpr_export.runtime.rounding import rounded
-from dpr_export.runtime.selection import Choice, choose
+from dpr_export.runtime.selection import Choice, choose, precision_for
 from dpr_export.runtime.session import DeviceSession, Feeds, Outputs, Session, open_session
 
 
@@ -46,12 +46,17 @@ class DPRModel:
     def __init__(
         self,
         session: Session,
-        config: DPRConfig,
-        tokenizer: BertTokenizer,
+        config: DPRConfig | None = None,
+        tokenizer: BertTokenizer | None = None,
         choice: Choice | None = None,
         folder: ExportedFolder | None = None,
         threads: int = 1,
     ) -> None:
+        if config is None or tokenizer is None:
+            raise TypeError(
+                f"{type(self).__name__} cannot be made of a configuration alone, which has no weights: export a "
+                "checkpoint with dpr-export, and load it with from_pretrained"
+            )
         self.config = config
         self.tokenizer: Any = tokenizer
         self._session = session
@@ -72,6 +77,11 @@ class DPRModel:
         device: str = "auto",
         threads: int | None = None,
         verify: bool = False,
+        dtype: Any = None,
+        torch_dtype: Any = None,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool | None = None,
         revision: str | None = None,
         token: str | bool | None = None,
         cache_dir: str | Path | None = None,
@@ -90,6 +100,10 @@ class DPRModel:
             threads: how many threads of the CPU one call may use; None: as many as this process has processors.
             verify: compare the SHA-256 of every file that the manifest lists, and that is here. Without it, only the
                 sizes of the files that are read are compared; what is downloaded is always compared whole.
+            dtype, torch_dtype: the precision as the original names it: "float32", "float16", "bfloat16"; "auto".
+                Outputs are float32 all the same.
+            output_hidden_states, output_attentions, return_dict: what a call gives where it does not say; None: as the
+                folder's configuration has it.
             revision: the hub's branch, tag or commit; None: the main branch.
             token: the hub's access token; None: the one that is logged in with.
             cache_dir: the folder of the hub's cache; None: the library's own.
@@ -106,11 +120,20 @@ class DPRModel:
         processors = os.cpu_count() or 1
         if threads is not None and not (type(threads) is int and 1 <= threads <= processors):
             raise ValueError(f"threads is {threads!r}, and must be from 1 to the machine's {processors} processors")
+        precision = precision_for(torch_dtype, precision_for(dtype, precision))
         opened = exported_folder(folder, revision, token, cache_dir, local_files_only)
         if verify:
             opened.check(verify=True)
         opened.need(CONFIG_FILE)
         config = DPRConfig.from_pretrained(opened.path)
+        defaults = {
+            "output_hidden_states": output_hidden_states,
+            "output_attentions": output_attentions,
+            "return_dict": return_dict,
+        }
+        for name, value in defaults.items():
+            if value is not None:
+                setattr(config, name, value)
         found = kind_of(config.architectures)
         if opened.manifest.kind != found.name:
             raise ValueError(
@@ -208,8 +231,8 @@ class DPRModel:
         return f"{self.kind.architecture} on {self._session.engine}\n{reason}"
 
     @property
-    def device(self) -> str:
-        return self._session.device
+    def device(self) -> Device:
+        return Device(self._session.device)
 
     @property
     def dtype(self) -> np.dtype[np.float32]:
@@ -224,11 +247,20 @@ class DPRModel:
         """Nothing to do where `device` is the one the model runs on.
 
         Raises:
-            ValueError: another device; load the model there instead.
+            ValueError: another device, where the model must be loaded instead; or no device at all.
         """
+        parse_device(device)
         if not same_device(device, self.device):
             raise ValueError(f'this model runs on {self.device}: load it with from_pretrained(..., device="{device}")')
         return self
+
+    def cpu(self) -> Self:
+        """As `to("cpu")`."""
+        return self.to("cpu")
+
+    def cuda(self, device: int = 0) -> Self:
+        """As `to("cuda:N")`."""
+        return self.to(f"cuda:{device}")
 
     def close(self) -> None:
         """Free the graph's memory; calls after this are a RuntimeError."""

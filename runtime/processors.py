@@ -14,6 +14,10 @@ from pathlib import Path
 # By /proc/cpuinfo's names: x86's VNNI in its three forms, and ARM's dot product and matrix product.
 _INT8_PRODUCTS = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"}
 
+SLOW_INT8 = (
+    "this processor has no instructions for INT8 products (VNNI, or ARM's dot product): INT8 may be slower than fp32"
+)
+
 
 def usable_processors(root: Path = Path("/")) -> int:
     """The least of: the machine's processors, the affinity mask, the control groups' quota (rounded up).

@@ -8,21 +8,20 @@ precision is named; one for GPUs that was judged on a CPU also where the GPU is.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
+from typing import Any
 
 from dpr_export.models.folder import ExportedFolder
 from dpr_export.models.manifest import Variant
 from dpr_export.models.variants import PRECISIONS, RUNTIME_PRECISIONS, VARIANTS, VariantSpec
 from dpr_export.runtime.devices import KINDS, parse_device
 from dpr_export.runtime.nvidia import gpu_problem
-from dpr_export.runtime.processors import int8_products
+from dpr_export.runtime.processors import SLOW_INT8, int8_products
 from dpr_export.runtime.session import ENGINES, SESSION_CLASSES
 
 EXTRAS = {"onnxruntime": "cpu", "openvino": "openvino", "tensorrt": "tensorrt"}
 _MODULES = {"tensorrt": ("tensorrt", "tensorrt_rtx")}
+_DTYPES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 _FIRST = "the first in order of preference that this folder holds and this machine can run"
-SLOW_INT8 = (
-    "this processor has no instructions for INT8 products (VNNI, or ARM's dot product): INT8 may be slower than fp32"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +94,29 @@ def choose(folder: ExportedFolder, *, backend: str = "auto", precision: str = "a
     if missing:
         raise ImportError(f'{missing[-1]} is not installed: pip install "dpr-export[{EXTRAS[missing[-1]]}]"')
     raise ValueError(f"{folder.path} holds no variant that can be run here as asked: {'; '.join(passed_over)}")
+
+
+def precision_for(dtype: Any, precision: str = "auto") -> str:
+    """The precision that a type of numbers stands for, in programs that name it as the original does.
+
+    Args:
+        dtype: None or "auto"; or float32, float16 or bfloat16, as a name or as torch's or NumPy's own.
+        precision: what was asked for besides, which must not be another.
+
+    Raises:
+        ValueError: another type, or both were given and differ.
+
+    >>> precision_for("float16"), precision_for(None, "int8")
+    ('fp16', 'int8')
+    """
+    if dtype is None or dtype == "auto":
+        return precision
+    name = getattr(dtype, "__name__", str(dtype)).removeprefix("torch.")
+    if name not in _DTYPES:
+        raise ValueError(f"dtype is {name!r}, and must be one of: auto, {', '.join(_DTYPES)}")
+    if precision not in ("auto", _DTYPES[name]):
+        raise ValueError(f"dtype is {name!r}, and precision is {precision!r}: give one of them")
+    return _DTYPES[name]
 
 
 def _asked(backend: str, precision: str, device: str) -> _Asked:

@@ -83,3 +83,41 @@ def test_a_file_imports_only_what_its_layer_may(file: str) -> None:
 def test_every_exception_is_still_needed() -> None:
     for file, names in EXCEPTIONS.items():
         assert names <= imported(ROOT / file), f"{file} no longer imports {names}"
+
+
+# What is only of one kind of processor or system may be named here, where tables say what is of which.
+PLATFORM_FILES = {"runtime/processors.py"}
+PLATFORM_WORDS = ("x86", "amd64", "aarch64", "arm64", "avx", "vnni", "neon")
+
+
+def code_strings(path: Path) -> list[str]:
+    """The names, attributes and strings of a file's code, without its docstrings."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    prose = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    found: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in prose:
+            found.append(node.value)
+        elif isinstance(node, ast.Name):
+            found.append(node.id)
+        elif isinstance(node, ast.Attribute):
+            found.append(node.attr)
+    return found
+
+
+@pytest.mark.parametrize("file", [file for file in files() if file not in PLATFORM_FILES])
+def test_nothing_asks_for_a_kind_of_processor_outside_the_tables_that_say_so(file: str) -> None:
+    for text in code_strings(ROOT / file):
+        assert not any(word in text.lower() for word in PLATFORM_WORDS), f"{file}: {text}"
+        assert text != "machine", f"{file} asks which processor it runs on"
+
+
+def test_the_tables_of_processors_do_name_them() -> None:
+    for file in PLATFORM_FILES:
+        assert any(word in text.lower() for text in code_strings(ROOT / file) for word in PLATFORM_WORDS)

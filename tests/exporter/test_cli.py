@@ -49,7 +49,7 @@ def test_an_export_says_what_was_made_and_how_it_was_proved(checkpoint, tmp_path
     assert "in checkpoint-onnx" in done.stdout
     for step in (
         "load checkpoint",
-        "trace with torch.onnx",
+        "trace onnx/model.onnx with torch.onnx",
         "run PyTorch on the grid",
         "prove onnx/model.onnx on onnxruntime",
         "prove onnx/model.onnx on openvino",

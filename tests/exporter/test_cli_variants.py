@@ -20,7 +20,7 @@ from dpr_export.exporter.cli import main, report
 from dpr_export.models.folder import ExportedFolder, file_record
 from dpr_export.models.variants import BOUNDS, MODEL_FILE
 from dpr_export.quantization.texts import CALIBRATION_FILE
-from dpr_export.runtime.selection import SLOW_INT8
+from dpr_export.runtime.processors import SLOW_INT8
 
 COMMAND = Path(sys.executable).with_name("dpr-export")
 ORT_INT8 = "onnx/model_ort_int8.onnx"

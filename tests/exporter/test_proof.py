@@ -267,3 +267,7 @@ def test_the_axes_of_inputs_and_outputs_are_named(tiny) -> None:
         "end_logits": both,
         "relevance_logits": ["batch_size"],
     }
+
+
+def test_a_readers_projection_which_nothing_reads_stops_no_export(checkpoint, tmp_path: Path) -> None:
+    assert export(str(checkpoint("reader", projection_dim=32)), tmp_path / "out").variants

@@ -183,7 +183,11 @@ def test_a_hub_that_cannot_be_reached_is_one_line(
     assert hub.requests == []
 
 
-def test_what_cannot_succeed_is_refused_before_any_work(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_succeed_is_refused_before_any_work(
+    hub: Hub, plain: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ExportError, match="nothing can be pushed to a/b without a token"):
+        push(plain("question"), "a/b")
     with pytest.raises(ExportError, match="nothing can be pushed to a/b without a token: give --token or HF_TOKEN, or"):
         check_push("a/b")
     for name in ("a/b/c", "a--b", "", "no name"):

@@ -270,9 +270,13 @@ def test_special_tokens_in_a_text_are_split_where_that_is_asked_for(both: Both) 
             assert ours.tokenize(text, **options) == theirs.tokenize(text, **options)
             same(ours.encode_plus(text, PAIR, **options), theirs(text, PAIR, **options))
     assert ours.sep_token_id not in ours.encode("[SEP]", add_special_tokens=False, split_special_tokens=True)
-    ours.add_tokens(["[HERE]"], special_tokens=True)
-    assert "[HERE]" in ours.tokenize("who [HERE]")
-    assert "[HERE]" not in ours.tokenize("who [HERE]", split_special_tokens=True)
+    for tokenizer in both:
+        tokenizer.add_tokens(["[HERE]"], special_tokens=True)
+        tokenizer.add_tokens(["playwright"])
+    for split, expected in ((False, ["who", "[HERE]", "playwright"]), (True, ["who", "[UNK]", "playwright"])):
+        found = ours.tokenize("who [HERE] playwright", split_special_tokens=split)
+        assert found == theirs.tokenize("who [HERE] playwright", split_special_tokens=split)
+        assert [found[0], found[1], found[-1]] == expected
 
 
 def test_a_reader_takes_a_questions_options_but_not_with_passages(vocabulary: Path) -> None:

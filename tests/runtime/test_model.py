@@ -17,6 +17,7 @@ from dpr_export.models.kinds import KINDS
 from dpr_export.runtime import DPRContextEncoder, DPRQuestionEncoder, DPRReader
 from dpr_export.runtime import model as model_module
 from dpr_export.runtime.fake import FakeSession
+from dpr_export.runtime.selection import precision_for
 
 CLASSES = {"question": DPRQuestionEncoder, "context": DPRContextEncoder, "reader": DPRReader}
 
@@ -141,8 +142,15 @@ def test_the_drop_in_surface_of_a_model(tiny: dict[str, Path], tmp_path: Path) -
     with DPRQuestionEncoder.from_pretrained(tiny["question"]) as model:
         assert model.eval() is model.to("cpu") is model
         assert (model.device, model.dtype, model.config.hidden_size) == ("cpu", np.float32, 32)
-        with pytest.raises(ValueError, match="this model runs on cpu"):
-            model.to("cuda")
+        assert model.cpu() is model
+        assert (model.device.type, model.device.index) == ("cpu", None)
+        assert torch.zeros(1, device=model.device).to(model.device).device.type == "cpu"
+        for elsewhere in (lambda: model.to("cuda"), lambda: model.cuda(), lambda: model.to(torch.device("cuda:0"))):
+            with pytest.raises(ValueError, match="this model runs on cpu"):
+                elsewhere()
+        for nowhere in ("mps", torch.float16):
+            with pytest.raises(ValueError, match=r"device is .*, and must be one of: cpu, cuda"):
+                model.to(nowhere)
         assert "onnx/model.onnx" in model.warmup().explain()
         model.save_pretrained(tmp_path / "copy")
         with DPRQuestionEncoder.from_pretrained(tmp_path / "copy", verify=True) as copy:
@@ -253,3 +261,32 @@ def test_a_damaged_folder_is_refused(tiny: dict[str, Path], tmp_path: Path) -> N
     graph.unlink()
     with pytest.raises(ValueError, match=r"onnx/model\.onnx is missing"):
         DPRQuestionEncoder.from_pretrained(tmp_path / "damaged")
+
+
+@pytest.mark.parametrize("option", ["dtype", "torch_dtype"])
+def test_the_originals_names_of_precisions_choose_ours(tiny_variants: dict[str, Path], option: str) -> None:
+    for dtype in (torch.float32, "float32", np.float32):
+        with DPRQuestionEncoder.from_pretrained(tiny_variants["question"], **{option: dtype}) as model:
+            assert "precision=fp32," in model.explain()
+    for dtype in ("auto", None):
+        with DPRQuestionEncoder.from_pretrained(tiny_variants["question"], **{option: dtype}) as model:
+            assert "precision=auto," in model.explain()
+    assert precision_for(torch.bfloat16) == "bf16"
+    assert precision_for(np.dtype("float16")) == "fp16"
+    with pytest.raises(ValueError, match="dtype is 'float64', and must be one of: auto, float32, float16, bfloat16"):
+        DPRQuestionEncoder.from_pretrained(tiny_variants["question"], **{option: torch.float64})
+    with pytest.raises(ValueError, match="dtype is 'float32', and precision is 'int8': give one of them"):
+        DPRQuestionEncoder.from_pretrained(tiny_variants["question"], precision="int8", **{option: torch.float32})
+
+
+def test_what_a_call_gives_may_be_decided_when_loading(tiny_whole: dict[str, Path]) -> None:
+    with DPRQuestionEncoder.from_pretrained(tiny_whole["question"], output_attentions=True) as model:
+        assert list(model(batch()["input_ids"])) == ["pooler_output", "attentions"]
+    with DPRReader.from_pretrained(tiny_whole["reader"], return_dict=False, output_hidden_states=True) as reader:
+        assert len(reader(batch()["input_ids"])) == 4
+
+
+@pytest.mark.parametrize("model_class", CLASSES.values())
+def test_a_configuration_alone_makes_no_model(model_class: type) -> None:
+    with pytest.raises(TypeError, match="cannot be made of a configuration alone, which has no weights: export"):
+        model_class(runtime.DPRConfig())

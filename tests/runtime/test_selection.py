@@ -13,7 +13,8 @@ from dpr_export.models.folder import ExportedFolder
 from dpr_export.models.manifest import REQUIRED_FILES, FileRecord, Loss, Manifest, Proof, Source, Variant
 from dpr_export.models.variants import MODEL_FILE, PRECISIONS, VARIANTS, VariantSpec, wanted
 from dpr_export.runtime import DPRQuestionEncoder, selection
-from dpr_export.runtime.selection import SLOW_INT8, choose
+from dpr_export.runtime.processors import SLOW_INT8
+from dpr_export.runtime.selection import choose
 from dpr_export.runtime.session import ENGINES, SESSION_CLASSES
 
 SHAPES = ((1, 1),)

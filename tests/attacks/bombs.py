@@ -1,0 +1,94 @@
+"""Small files that ask for much: nested JSON, archives that unpack to gigabytes, sizes that no machine has."""
+
+import io
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from tests.attacks.victim import LIMIT, edit_json, refusal, run, sign
+
+NESTED = "[" * 200_000 + "]" * 200_000
+HUGE = 10**12
+
+
+def attack(exported: Path, work: Path) -> list[str]:
+    """Nested files, archives, and sizes."""
+    return [*nested(exported, work), *archives(exported, work), *sizes(exported, work)]
+
+
+def nested(exported: Path, work: Path) -> list[str]:
+    """Each file of JSON, too deep to be read by a function that calls itself."""
+    said = []
+    for name in ("manifest.json", "config.json", "tokenizer.json", "tokenizer_config.json"):
+        folder = work / f"nested-{name}"
+        shutil.copytree(exported, folder)
+        (folder / name).write_text(NESTED, encoding="utf-8")
+        if name != "manifest.json":
+            sign(folder, name)
+        said.append(refusal("dpr-runtime", "answer", folder, "--question", "who", "--text", "hamlet"))
+    return said
+
+
+def archives(exported: Path, work: Path) -> list[str]:
+    """golden.npz: an array that is said to have 10**12 numbers, and a gigabyte of zeros packed to a megabyte."""
+    said = []
+    for name, content in (("declared", declared()), ("packed", packed()), ("overlapping", overlapping())):
+        folder = work / f"golden-{name}"
+        shutil.copytree(exported, folder)
+        (folder / "golden.npz").write_bytes(content)
+        sign(folder, "golden.npz")
+        checked = run("dpr-runtime", "verify", folder)
+        assert checked.code == 1
+        assert checked.memory < LIMIT / 2
+        said.append(next(line for line in checked.text.splitlines() if "golden.npz is damaged" in line))
+    return said
+
+
+def header(count: int) -> bytes:
+    """The beginning of an .npy file of so many bytes."""
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": "|i1", "fortran_order": False, "shape": (1, count)})
+    return stream.getvalue()
+
+
+def declared() -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("0/feeds/attention_mask.npy", header(HUGE))
+    return stream.getvalue()
+
+
+def packed() -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        with archive.open("0/feeds/attention_mask.npy", "w", force_zip64=True) as file:
+            file.write(header(1 << 30))
+            for _ in range(1 << 10):
+                file.write(bytes(1 << 20))
+    return stream.getvalue()
+
+
+def overlapping() -> bytes:
+    """An archive whose 200 entries are all the same bytes."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("0/feeds/attention_mask.npy", header(1 << 22) + bytes(1 << 22))
+        (first,) = archive.infolist()
+        for number in range(1, 200):
+            archive.filelist.append(first)
+            archive.NameToInfo[f"{number}"] = first
+    return stream.getvalue()
+
+
+def sizes(exported: Path, work: Path) -> list[str]:
+    """A configuration of a model that fits on no machine, with small weights; and one of a folder that is run."""
+    said = []
+    for name in ("vocab_size", "hidden_size", "num_hidden_layers", "max_position_embeddings", "intermediate_size"):
+        folder = work / f"size-{name}"
+        shutil.copytree(work / "checkpoint", folder)
+        edit_json(folder / "config.json", **{name: HUGE})
+        said.append(refusal("dpr-export", folder, "-o", work / "out"))
+        assert not (work / "out").exists()
+    return said

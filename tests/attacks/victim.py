@@ -1,0 +1,76 @@
+"""The commands, as those who are attacked run them: watched for what they say, what they take, and what they touch."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dpr_export.models.folder import file_record
+
+BIN = Path(sys.executable).parent
+LIMIT = 2000.0  # MB: what a command may take at the most; importing PyTorch takes a quarter of it
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """How a command ended: its exit code, all that it printed, and the most memory that it had, in MB."""
+
+    code: int
+    text: str
+    memory: float
+
+    def refused(self, name: str) -> str:
+        """The one line of an error.
+
+        Raises:
+            AssertionError: the command did not end as it does for bad input, or took too much memory.
+        """
+        lines = [line for line in self.text.splitlines() if line.startswith(f"{name}: ")]
+        assert self.code == 1, self.text
+        assert "Traceback" not in self.text, self.text
+        assert len(lines) == 1, self.text
+        assert self.memory < LIMIT, f"{self.memory:.0f} MB: {self.text}"
+        return lines[0]
+
+
+def run(name: str, *arguments: object, seconds: float = 120.0, expected: Sequence[int] = ()) -> Said:
+    """Run a command to its end; `expected` are codes other than 0 that are none of a crash."""
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    command = [str(BIN / name), *map(str, arguments)]
+    process = subprocess.Popen(
+        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    assert process.stdout is not None
+    end = time.monotonic() + seconds
+    text = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    process.stdout.close()
+    assert time.monotonic() < end, f"{command} took longer than {seconds} s"
+    assert process.returncode in (0, 1, 2, *expected), text.decode(errors="replace")
+    return Said(process.returncode, text.decode(errors="replace"), usage.ru_maxrss / 1000)
+
+
+def refusal(name: str, *arguments: object) -> str:
+    """Run a command that must refuse what it is given, and return its one line."""
+    return run(name, *arguments).refused(name)
+
+
+def edit_json(file: Path, **values: Any) -> None:
+    """Change fields of a file of JSON."""
+    content = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps({**content, **values}), encoding="utf-8")
+
+
+def sign(folder: Path, *names: str) -> None:
+    """Write the sizes and hashes of files into the manifest, as whoever made the folder could."""
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    for name in names:
+        record = file_record(folder / name)
+        manifest["files"][name] = {"bytes": record.bytes, "sha256": record.sha256}
+    edit_json(folder / "manifest.json", files=manifest["files"])
