@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from dpr_export.exporter.errors import ExportError, cause_of
+from dpr_export.models.hub import hub_errors
 from dpr_export.models.kinds import KINDS
 from dpr_export.runtime.progress import Step, silent
 
@@ -160,7 +161,7 @@ def _demo(kind: str, folder: Path, step: Step) -> Checkpoint:
 def _downloaded(name: str, revision: str | None, token: str | None) -> Checkpoint:
     """Download the few files an export reads: the small ones first, then one file of weights."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
 
     where = f"{name}@{revision}" if revision else name
     try:
@@ -169,6 +170,10 @@ def _downloaded(name: str, revision: str | None, token: str | None) -> Checkpoin
             folder = Path(snapshot_download(name, revision=revision, token=token, allow_patterns=patterns))
             if (folder / weights).is_file():
                 break
+    except GatedRepoError:
+        raise ExportError(
+            f"{where} is gated: ask for access on its page on the hub, and give a token (--token)"
+        ) from None
     except RepositoryNotFoundError:
         raise ExportError(
             f"{where} is not on the hub, or needs a token (--token), and there is no such folder here"
@@ -178,6 +183,6 @@ def _downloaded(name: str, revision: str | None, token: str | None) -> Checkpoin
             f"{where} is not in the cache and the hub cannot be reached: check the network and HF_HUB_OFFLINE, "
             "or give the folder of a checkpoint"
         ) from None
-    except (HfHubHTTPError, OSError, ValueError) as error:
+    except hub_errors() as error:
         raise ExportError(f"{where} cannot be downloaded: {cause_of(error)}") from None
     return Checkpoint(folder, name, revision=folder.name)

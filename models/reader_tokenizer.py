@@ -6,7 +6,8 @@ keeps that place, and each text token's characters, from the moment the row is m
 
 Where the original is mended: titles and texts of different length are a ValueError in every class; an unknown
 truncation strategy is one too, and "do_not_truncate" does not cut; return_attention_mask=False leaves the mask out;
-rows of different length asked for as arrays are refused; so are no passages, and a negative max_length.
+rows of different length asked for as arrays are refused; so are no passages, a negative max_length, and beside titles
+and texts an option of the other tokenizers, which the original forgets.
 """
 
 from collections.abc import Sequence

@@ -11,9 +11,9 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from dpr_export.models.config import DPRConfig
-from dpr_export.models.folder import ExportedFolder, file_written_whole
-from dpr_export.models.kinds import CONTEXT, READER, kind_of
+from dpr_export.models.folder import file_written_whole
+from dpr_export.models.kinds import CONTEXT, KINDS, READER
+from dpr_export.models.pretrained import exported_folder
 from dpr_export.runtime.buckets import LENGTHS
 from dpr_export.runtime.commands import run_command, signals_deferred
 from dpr_export.runtime.encoders import DPRContextEncoder, DPRQuestionEncoder
@@ -33,7 +33,10 @@ app = typer.Typer(
     help="Run exported DPR models, without PyTorch.",
 )
 _MARKS = {True: "[green]ok[/]     ", None: "[yellow]skipped[/]", False: "[red]FAILED[/] "}
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The exported folder.", show_default=False)]
+Folder = Annotated[
+    str, typer.Argument(metavar="DIR", help="The exported folder, or its name on the hub.", show_default=False)
+]
+LocalFolder = Annotated[Path, typer.Argument(metavar="DIR", help="The exported folder.", show_default=False)]
 Backend = Annotated[str, typer.Option(help="The engine to run on: openvino, onnxruntime, tensorrt.")]
 Device = Annotated[str, typer.Option(help="Where to run: cpu, cuda, cuda:1; auto prefers a GPU.")]
 Precision = Annotated[str, typer.Option(help="The variant to run: int8, fp32, fp16; bf16 computes fp32's in bfloat16.")]
@@ -107,7 +110,7 @@ def encode(
     threads: Threads = None,
 ) -> None:
     """Turn questions or passages into vectors, with an encoder: float32 (n, dim), in the order given."""
-    kind = kind_of(DPRConfig.from_pretrained(ExportedFolder.open(folder).path).architectures)
+    kind = KINDS[exported_folder(folder).manifest.kind]
     if kind is READER:
         raise ValueError(f"{folder} holds a reader, which gives no vectors: use a question or context encoder")
     console = Console(stderr=True, highlight=False)
@@ -135,7 +138,7 @@ def inspect(
     folder: Folder, json: Annotated[bool, typer.Option("--json", help="Print the manifest as it is.")] = False
 ) -> None:
     """Show what an exported folder holds, and how it was proved."""
-    manifest = ExportedFolder.open(folder).manifest
+    manifest = exported_folder(folder).manifest
     if json:
         print(manifest.to_json(), end="")
     else:
@@ -143,7 +146,7 @@ def inspect(
 
 
 @app.command()
-def verify(folder: Folder, device: Annotated[str, typer.Option(help="Where: cpu, cuda, cuda:1.")] = "cpu") -> None:
+def verify(folder: LocalFolder, device: Annotated[str, typer.Option(help="Where: cpu, cuda, cuda:1.")] = "cpu") -> None:
     """Check a folder on this machine: hashes, and golden outputs. Exit code 1 if anything fails."""
     console = Console(highlight=False)
     failed = 0
@@ -168,17 +171,17 @@ def pack(
     """Copy one variant, and what it needs, into a folder of its own: for devices that run that alone."""
     manifest = pack_variant(folder, output, variant, force)
     (packed,) = manifest.variants
-    sizes = [sum(record.bytes for record in m.files.values()) for m in (manifest, ExportedFolder.read(folder).manifest)]
+    sizes = [sum(record.bytes for record in m.files.values()) for m in (manifest, exported_folder(folder).manifest)]
     Console(highlight=False).print(
         f"{packed.backend} {packed.precision} in [bold]{escape(str(output))}[/]: {human_size(sizes[0])}, of the "
-        f"{human_size(sizes[1])} of {escape(str(folder))}",
+        f"{human_size(sizes[1])} of {escape(folder)}",
         soft_wrap=True,
     )
 
 
 @app.command()
 def build(
-    folder: Folder,
+    folder: LocalFolder,
     precision: Annotated[str, typer.Option(help="The variant to build: fp16, int8, fp32.")] = "auto",
     device: Annotated[str, typer.Option(help="The GPU to build on and for: cuda, cuda:1.")] = "cuda",
     length: Annotated[

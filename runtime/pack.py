@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dpr_export.models.folder import ExportedFolder, written_whole
 from dpr_export.models.manifest import MANIFEST_FILE, REQUIRED_FILES, Manifest, Variant
+from dpr_export.models.pretrained import exported_folder
 from dpr_export.models.variants import VARIANTS
 from dpr_export.runtime.selection import choose
 
@@ -18,7 +19,7 @@ def pack(folder: str | Path, output: str | Path, variant: str = "auto", force: b
     """Write a folder that holds one variant.
 
     Args:
-        folder: the exported folder.
+        folder: the exported folder, or its name on the hub.
         output: the folder to write.
         variant: "BACKEND-PRECISION", as "onnxruntime-int8"; "auto": what `from_pretrained` picks on this machine's CPU.
         force: replace an exported folder that is there already.
@@ -30,12 +31,13 @@ def pack(folder: str | Path, output: str | Path, variant: str = "auto", force: b
         OSError: there is no exported folder, `output` exists, or it cannot be written.
         ValueError: the folder has no such variant, or one of the files that are packed is damaged.
     """
-    opened = ExportedFolder.read(folder)
+    opened = exported_folder(folder)
     chosen = choose(opened, device="cpu").variant if variant == "auto" else _named(opened, variant)
     names = (*REQUIRED_FILES, chosen.file)
+    opened.need(*names)
     for name in names:
         if problem := opened.problem(name):
-            raise ValueError(f"{opened.path} is damaged: {problem}; export it again")
+            raise ValueError(f"{opened.name} is damaged: {problem}; export it again")
     files = {name: record for name, record in opened.manifest.files.items() if name in names}
     manifest = replace(opened.manifest, variants=(chosen,), files=files)
     with written_whole(Path(output), force) as making:
@@ -53,5 +55,5 @@ def _named(folder: ExportedFolder, name: str) -> Variant:
     found = [variant for variant in held if f"{variant.backend}-{variant.precision}" == name]
     if not found:
         there = ", ".join(dict.fromkeys(f"{variant.backend}-{variant.precision}" for variant in held))
-        raise ValueError(f"variant is {name!r}, and {folder.path} holds: {there}")
+        raise ValueError(f"variant is {name!r}, and {folder.name} holds: {there}")
     return min(found, key=lambda variant: places[variant.backend, variant.file])

@@ -73,7 +73,7 @@ def choose(folder: ExportedFolder, *, backend: str = "auto", precision: str = "a
         there = ", ".join(dict.fromkeys(f"{b} {p}" for b, p, _ in held))
         where = f", device={device}" if asked.device_named else ""
         raise ValueError(
-            f"{folder.path} holds no variant with backend={backend}, precision={precision}{where}; it holds {there}"
+            f"{folder.name} holds no variant with backend={backend}, precision={precision}{where}; it holds {there}"
         )
     passed_over: list[str] = []
     no_gpu = gpu_problem(asked.index) if any(kind == "cuda" for _, _, kind in candidates) else None
@@ -93,7 +93,7 @@ def choose(folder: ExportedFolder, *, backend: str = "auto", precision: str = "a
     missing = [spec.backend for spec, _, _ in candidates if not is_installed(spec.backend)]
     if missing:
         raise ImportError(f'{missing[-1]} is not installed: pip install "dpr-export[{EXTRAS[missing[-1]]}]"')
-    raise ValueError(f"{folder.path} holds no variant that can be run here as asked: {'; '.join(passed_over)}")
+    raise ValueError(f"{folder.name} holds no variant that can be run here as asked: {'; '.join(passed_over)}")
 
 
 def precision_for(dtype: Any, precision: str = "auto") -> str:

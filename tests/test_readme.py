@@ -43,11 +43,13 @@ def home(demo: dict[str, Path]) -> Path:
 
 
 def test_the_commands_are_the_ones_that_are_run_here() -> None:
-    assert len(COMMANDS) == 18
+    assert len(COMMANDS) == 20
     assert {command.split()[0] for command in COMMANDS} == {"make", "pip", "dpr-export", "dpr-runtime"}
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("dpr-runtime") and " build " not in c])
+@pytest.mark.parametrize(
+    "command", [c for c in COMMANDS if c.startswith("dpr-runtime") and c.split()[1] not in ("build", "pack")]
+)
 def test_a_runtime_command_runs(home: Path, command: str) -> None:
     assert run(command, home).returncode == 0
 
@@ -82,6 +84,17 @@ def test_a_command_that_adds_variants_runs_and_shows_the_readmes_table(
         assert without_numbers(line).split()[:2] in [without_numbers(each).split()[:2] for each in shown.splitlines()]
     if "tensorrt" in command:
         builds_an_engine(tmp_path)
+    else:
+        packs_a_variant(tmp_path)
+
+
+def packs_a_variant(folder: Path) -> None:
+    """The command for small machines: it prints what the README shows."""
+    (command,) = (c for c in COMMANDS if " pack " in c)
+    (shown,) = run(command, folder).stdout.splitlines()
+    block = next(block for block in CONSOLE if command in block).splitlines()[1:]
+    assert without_numbers(shown) == without_numbers(*block)
+    assert run("dpr-runtime verify question-edge", folder).stdout.endswith("PASSED\n")
 
 
 def builds_an_engine(folder: Path) -> None:

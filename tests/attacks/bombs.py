@@ -1,4 +1,4 @@
-"""Small files that ask for much: nested JSON, archives that unpack to gigabytes, sizes that no machine has."""
+"""Small files that unpack to much: JSON that is nested too deep, and archives of gigabytes."""
 
 import io
 import shutil
@@ -7,15 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.attacks.victim import LIMIT, edit_json, refusal, run, sign
+from tests.attacks.victim import LIMIT, refusal, run, sign
 
 NESTED = "[" * 200_000 + "]" * 200_000
 HUGE = 10**12
+PACKED = 3 << 30
 
 
 def attack(exported: Path, work: Path) -> list[str]:
-    """Nested files, archives, and sizes."""
-    return [*nested(exported, work), *archives(exported, work), *sizes(exported, work)]
+    """Nested files, then archives."""
+    return [*nested(exported, work), *archives(exported, work)]
 
 
 def nested(exported: Path, work: Path) -> list[str]:
@@ -32,7 +33,7 @@ def nested(exported: Path, work: Path) -> list[str]:
 
 
 def archives(exported: Path, work: Path) -> list[str]:
-    """golden.npz: an array that is said to have 10**12 numbers, and a gigabyte of zeros packed to a megabyte."""
+    """golden.npz: an array that is said to have 10**12 numbers, three gigabytes packed, one array 200 times."""
     said = []
     for name, content in (("declared", declared()), ("packed", packed()), ("overlapping", overlapping())):
         folder = work / f"golden-{name}"
@@ -62,11 +63,13 @@ def declared() -> bytes:
 
 def packed() -> bytes:
     stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
-        with archive.open("0/feeds/attention_mask.npy", "w", force_zip64=True) as file:
-            file.write(header(1 << 30))
-            for _ in range(1 << 10):
-                file.write(bytes(1 << 20))
+    with (
+        zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("0/feeds/attention_mask.npy", "w", force_zip64=True) as file,
+    ):
+        file.write(header(PACKED))
+        for _ in range(PACKED >> 20):
+            file.write(bytes(1 << 20))
     return stream.getvalue()
 
 
@@ -80,15 +83,3 @@ def overlapping() -> bytes:
             archive.filelist.append(first)
             archive.NameToInfo[f"{number}"] = first
     return stream.getvalue()
-
-
-def sizes(exported: Path, work: Path) -> list[str]:
-    """A configuration of a model that fits on no machine, with small weights; and one of a folder that is run."""
-    said = []
-    for name in ("vocab_size", "hidden_size", "num_hidden_layers", "max_position_embeddings", "intermediate_size"):
-        folder = work / f"size-{name}"
-        shutil.copytree(work / "checkpoint", folder)
-        edit_json(folder / "config.json", **{name: HUGE})
-        said.append(refusal("dpr-export", folder, "-o", work / "out"))
-        assert not (work / "out").exists()
-    return said

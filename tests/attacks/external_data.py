@@ -1,4 +1,4 @@
-"""A graph whose weights are said to lie in a file outside of the folder, which the engine would read into its outputs."""
+"""A graph whose weights are said to lie in a file outside of its folder, for an engine to read into its outputs."""
 
 import shutil
 from pathlib import Path
@@ -31,8 +31,8 @@ def attack(exported: Path, work: Path) -> list[str]:
             )  # fmt: skip
             assert "cannot load" in line, line
             said.append(line)
-        said.append(refusal("dpr-export", folder, "--precision", "int8", "--allow-loss"))
-        assert sorted(path.name for path in (folder / "onnx").iterdir()) == ["link.bin", "model.onnx"]
+    said.append(refusal("dpr-export", folder, "--precision", "int8", "--allow-loss"))
+    assert sorted(path.name for path in (folder / "onnx").iterdir()) == ["link.bin", "model.onnx"]
     return said
 
 

@@ -387,7 +387,6 @@ def test_a_checkpoint_that_is_not_on_the_hub_is_one_line(hub: Hub) -> None:
     assert hub.downloads() == []
 
 
-@pytest.mark.xfail(strict=True, reason="exporter/source.py lets errors of HTTP through, and takes gated for missing")
 def test_a_checkpoint_that_cannot_be_downloaded_is_one_line(hub: Hub, tiny: dict[str, Path]) -> None:
     hub.add("somebody/reader", tiny["reader"].with_name("reader-checkpoint"))
     hub.cut["model.safetensors"] = [100] + [0] * 20

@@ -87,6 +87,17 @@ def test_embeddings_in_place_of_ids_give_what_the_original_gives(
         assert np.array_equal(again[0], found[0].numpy())
 
 
+@pytest.mark.parametrize("kind", CLASSES)
+def test_a_tuple_has_all_of_them_in_the_order_of_transformers_4(tiny_whole: dict[str, Path], kind: str) -> None:
+    asked = {"output_hidden_states": True, "output_attentions": True, "return_dict": False}
+    with CLASSES[kind].from_pretrained(tiny_whole[kind]) as model:
+        found = model(**batch(), **asked)
+    *arrays, hidden_states, attentions = found
+    assert len(arrays) == len(KINDS[kind].outputs)
+    assert [state.shape for state in hidden_states] == [(3, 11, 32)] * 3
+    assert [weights.shape for weights in attentions] == [(3, 4, 11, 11)] * 2
+
+
 def test_the_configuration_decides_where_a_call_does_not(tiny_whole: dict[str, Path]) -> None:
     with DPRReader.from_pretrained(tiny_whole["reader"]) as model:
         model.config.output_attentions = True

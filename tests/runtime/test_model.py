@@ -89,8 +89,14 @@ def test_neither_ids_nor_embeddings_is_the_originals_error(tiny: dict[str, Path]
     with DPRQuestionEncoder.from_pretrained(tiny["question"]) as model:
         with pytest.raises(ValueError, match="You have to specify either input_ids or inputs_embeds"):
             model()
-        with pytest.raises(TypeError, match="no_such_argument"):
-            model(np.ones((1, 2), int), no_such_argument=1)
+
+
+def test_an_unknown_keyword_is_a_type_error(tiny: dict[str, Path]) -> None:
+    with (
+        DPRQuestionEncoder.from_pretrained(tiny["question"]) as model,
+        pytest.raises(TypeError, match="no_such_argument"),
+    ):
+        model(np.ones((1, 2), int), no_such_argument=1)
 
 
 def test_a_reader_takes_no_token_types(tiny: dict[str, Path]) -> None:

@@ -1,0 +1,214 @@
+"""The README's two tables that are made from what is: what is supported, and what differs from the original.
+
+    python -m tests.supported       # writes them into the README
+
+`test_supported.py` fails where the README says anything else, and where a difference has no test.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dpr_export import runtime
+from dpr_export.exporter.export import DEFAULT_OPSET, OPSETS
+from dpr_export.exporter.source import SMALL_FILES, WEIGHT_FILES
+from dpr_export.models.extras import LENGTH_AXES
+from dpr_export.models.kinds import KINDS
+from dpr_export.models.variants import EMBEDS_FILE, MODEL_FILE, RUNTIME_PRECISIONS, VARIANTS
+from dpr_export.runtime.session import SESSION_CLASSES
+
+README = Path(__file__).parent.parent / "README.md"
+DEVICES = {"cpu": "CPU", "cuda": "NVIDIA GPU"}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Something that is not as in the original, on purpose.
+
+    Attributes:
+        where: what part of the surface it is of.
+        original: what the original does.
+        ours: what dpr-export does.
+        test: the test that shows it.
+    """
+
+    where: str
+    original: str
+    ours: str
+    test: str
+
+
+DIFFERENCES = (
+    Difference(
+        "checkpoints",
+        "transformers 5 ignores `position_embedding_type`, and computes something else",
+        "refused, unless it is `absolute`",
+        "tests/exporter/test_load.py::test_a_configuration_that_cannot_be_exported_is_refused",
+    ),
+    Difference(
+        "checkpoints",
+        "`AutoModel` makes a question encoder with random weights of a context encoder's checkpoint",
+        "the class is the one that `config.json` names",
+        "tests/exporter/test_load.py::test_automodel_would_have_loaded_random_weights",
+    ),
+    Difference(
+        "checkpoints",
+        "a missing weight is a warning",
+        "an error that names it",
+        "tests/exporter/test_load.py::test_a_missing_weight_is_an_error_that_names_it",
+    ),
+    Difference(
+        "calls",
+        "transformers 5 swallows unknown keywords",
+        "a TypeError, as in transformers 4",
+        "tests/runtime/test_model.py::test_an_unknown_keyword_is_a_type_error",
+    ),
+    Difference(
+        "calls",
+        "in transformers 5 `return_dict=False` loses the first of hidden states and attentions",
+        "the tuple of transformers 4",
+        "tests/runtime/test_extras.py::test_a_tuple_has_all_of_them_in_the_order_of_transformers_4",
+    ),
+    Difference(
+        "calls",
+        "ids, masks and lengths out of bounds are whatever the tensor library makes of them",
+        "a ValueError or IndexError that names the argument, the value and the bound",
+        "tests/bad_input/test_calls.py::test_it_is_refused_in_one_line_and_nothing_is_changed",
+    ),
+    Difference(
+        "calls",
+        "`DPRReader(configuration)` is a model with random weights",
+        "a TypeError: a configuration alone has none",
+        "tests/runtime/test_model.py::test_a_configuration_alone_makes_no_model",
+    ),
+    Difference(
+        "calls",
+        "`output_hidden_states`, `output_attentions` and `inputs_embeds` always work",
+        "they are exported (`--output-hidden-states`, ...); elsewhere a ValueError that names the option",
+        "tests/runtime/test_extras.py::test_what_a_folder_does_not_hold_is_answered_with_the_option_that_makes_it",
+    ),
+    Difference(
+        "tokenizers",
+        "transformers 5's lower-case, whatever `do_lower_case` says",
+        "as the checkpoint's configuration says",
+        "tests/models/test_tokenizers.py::test_lower_case_follows_the_checkpoint",
+    ),
+    Difference(
+        "tokenizers",
+        "a lone surrogate is an error of the tokenizers library",
+        "a ValueError with the argument and the position",
+        "tests/models/test_tokenizers.py::test_a_lone_surrogate_is_refused_by_name_and_position",
+    ),
+    Difference(
+        "reader's tokenizer",
+        "the Fast class asserts that there are as many titles as texts",
+        "a ValueError in both classes",
+        "tests/models/test_reader_tokenizer.py::test_titles_and_texts_of_different_length_are_a_value_error",
+    ),
+    Difference(
+        "reader's tokenizer",
+        '`truncation="do_not_truncate"` cuts',
+        "does not cut",
+        "tests/models/test_reader_tokenizer.py::test_do_not_truncate_does_not_cut",
+    ),
+    Difference(
+        "reader's tokenizer",
+        "an unknown strategy of truncation cuts",
+        "a ValueError",
+        "tests/models/test_reader_tokenizer.py::test_an_unknown_strategy_is_refused",
+    ),
+    Difference(
+        "reader's tokenizer",
+        "`return_attention_mask=False` gives the mask",
+        "leaves it out",
+        "tests/models/test_reader_tokenizer.py::test_a_mask_that_is_not_wanted_is_left_out",
+    ),
+    Difference(
+        "reader's tokenizer",
+        'rows of different lengths with `return_tensors="np"` fail within NumPy',
+        "a ValueError that names `padding`",
+        "tests/models/test_reader_tokenizer.py::test_ragged_rows_asked_for_as_arrays_are_refused",
+    ),
+    Difference(
+        "`decode_best_spans`",
+        "NaN logits are sorted somewhere",
+        "a ValueError",
+        "tests/models/test_spans.py::test_a_nan_is_refused_even_where_no_span_is_looked_for",
+    ),
+    Difference(
+        "`decode_best_spans`",
+        "with a bound below 1 everything is returned, or one span is dropped",
+        "a ValueError that names the bound",
+        "tests/models/test_spans.py::test_a_bound_below_one_is_refused",
+    ),
+    Difference(
+        "`decode_best_spans`",
+        "a row that was cut before its second [SEP] fails somewhere",
+        "a ValueError that says so",
+        "tests/models/test_spans.py::test_a_row_cut_before_its_second_sep_cannot_be_decoded",
+    ),
+    Difference(
+        "`DPRReader.answer`",
+        "`decode_best_spans` may answer with a piece of the title",
+        "answers come from the text alone, as it was written",
+        "tests/runtime/test_reader.py::test_an_answers_span_is_the_best_one_of_the_original_within_the_text",
+    ),
+    Difference(
+        "TensorRT",
+        "a row that is masked altogether attends to all of its tokens alike",
+        "finite, and not the original's: it is padded like all others",
+        "tests/runtime/test_buckets.py::test_a_row_that_is_masked_stays_so_and_added_rows_attend",
+    ),
+)
+
+
+def supported() -> list[str]:
+    """What is supported, as the rows of a table."""
+    rows = {
+        "models": _code(kind.architecture for kind in KINDS.values()),
+        "in `dpr_export.runtime`": _code(name for name in runtime.__all__),
+        "weights": f"{_code(WEIGHT_FILES)}, and files of the first DPR code (`--kind`, `--tokenizer`)",
+        "tokenizers": f"{_code(name for name in SMALL_FILES if name != 'config.json')}, whichever there are",
+        "graphs": f"ONNX opset {OPSETS[0]} to {OPSETS[-1]} ({DEFAULT_OPSET} unless asked), any batch and length; "
+        + f"on request {_code(LENGTH_AXES)}, and `{EMBEDS_FILE}` for `inputs_embeds`",
+        "engines": "; ".join(
+            f"{backend} on {DEVICES[device]}" + (" (not yet run on one)" if device == "cuda" else "")
+            for backend, device in SESSION_CLASSES
+        ),
+        "without a file": "; ".join(
+            f"{name}: {backend} computes {precision} so" for name, (backend, precision) in RUNTIME_PRECISIONS.items()
+        ),
+        "not exported": "relative positions, decoders",
+    }
+    lines = ["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows.items())]
+    lines += ["", "| graph | engine | precision | on |", "| --- | --- | --- | --- |"]
+    for spec in sorted(VARIANTS, key=lambda spec: (spec.file != MODEL_FILE, spec.file, spec.backend)):
+        devices = ", ".join(DEVICES[device] for device in spec.devices)
+        lines.append(f"| `{spec.file}` | {spec.backend} | {spec.precision} | {devices} |")
+    return lines
+
+
+def differences() -> list[str]:
+    """What differs, as the rows of a table."""
+    head = ["| | the original | dpr-export |", "| --- | --- | --- |"]
+    return head + [f"| {row.where} | {row.original} | {row.ours} |" for row in DIFFERENCES]
+
+
+def _code(names: object) -> str:
+    return ", ".join(f"`{name}`" for name in names)  # type: ignore[attr-defined]
+
+
+BLOCKS = {"supported": supported, "differences": differences}
+
+
+def written(readme: str) -> str:
+    """The README with both tables as they should be."""
+    for name, lines in BLOCKS.items():
+        start, end = f"<!-- {name}: made by tests/supported.py -->\n", f"<!-- end of {name} -->"
+        before, rest = readme.split(start)
+        _, after = rest.split(end)
+        readme = before + start + "\n" + "\n".join(lines()) + "\n\n" + end + after
+    return readme
+
+
+if __name__ == "__main__":
+    README.write_text(written(README.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,0 +1,26 @@
+"""The README's tables of what is supported and what differs are those of the code, and each difference has a test."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from tests.supported import DIFFERENCES, README, Difference, written
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_readme_says_what_is() -> None:
+    text = README.read_text(encoding="utf-8")
+    assert text == written(text), "run: python -m tests.supported"
+
+
+@pytest.mark.parametrize("difference", DIFFERENCES, ids=lambda difference: difference.test.partition("::")[2])
+def test_a_difference_has_its_test(difference: Difference) -> None:
+    file, _, name = difference.test.partition("::")
+    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+    assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+def test_each_difference_has_a_test_of_its_own() -> None:
+    assert len({difference.test for difference in DIFFERENCES}) == len(DIFFERENCES)
