@@ -32,9 +32,10 @@ from benchmarks.results import about, write
 from benchmarks.team import Say, team
 from benchmarks.workers import ROOT, Call, Prepare, Request, serve
 from dpr_export.exporter.demo.squad import exact_match, f1, read_squad
-from dpr_export.models.folder import ExportedFolder, written_whole
+from dpr_export.models.folder import ExportedFolder
 from dpr_export.models.kinds import CONTEXT, KINDS, QUESTION, READER
 from dpr_export.models.variants import RUNTIME_PRECISIONS
+from dpr_export.models.writing import written_whole
 from dpr_export.runtime.processors import usable_processors
 from dpr_export.runtime.session import SESSION_CLASSES
 

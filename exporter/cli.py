@@ -12,10 +12,11 @@ from dpr_export.exporter.export import DEFAULT_OPSET, DEFAULT_PRECISIONS, OPSETS
 from dpr_export.exporter.export import export as make
 from dpr_export.exporter.progress import steps
 from dpr_export.exporter.push import check_push, push
-from dpr_export.models.folder import ExportedFolder, is_exported
+from dpr_export.models.folder import ExportedFolder
 from dpr_export.models.golden import ATOL
 from dpr_export.models.manifest import Manifest
 from dpr_export.models.variants import DEFAULT_BACKENDS
+from dpr_export.models.writing import is_exported
 from dpr_export.runtime.commands import run_command
 from dpr_export.runtime.processors import SLOW_INT8, int8_products
 from dpr_export.runtime.show import human_size

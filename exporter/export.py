@@ -13,10 +13,11 @@ from dpr_export.exporter.errors import ExportError
 from dpr_export.exporter.source import Checkpoint, Unsaid, found
 from dpr_export.models.config import DPRConfig
 from dpr_export.models.extras import Extras
-from dpr_export.models.folder import file_record, folder_records, is_exported, written_whole
+from dpr_export.models.folder import file_record, folder_records
 from dpr_export.models.golden import ATOL
 from dpr_export.models.manifest import MANIFEST_FILE, Manifest, Source, Variant
 from dpr_export.models.variants import DEFAULT_BACKENDS, wanted
+from dpr_export.models.writing import is_exported, written_whole
 from dpr_export.runtime.progress import Step, silent
 
 if TYPE_CHECKING:

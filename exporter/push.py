@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from dpr_export.exporter.card import LICENCE_FIELDS, model_card
 from dpr_export.exporter.errors import ExportError
-from dpr_export.models.folder import ExportedFolder, is_exported
+from dpr_export.models.folder import ExportedFolder
 from dpr_export.models.hub import Repository, hub_errors, said
 from dpr_export.models.manifest import MANIFEST_FILE, Manifest, Source
+from dpr_export.models.writing import is_exported
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete

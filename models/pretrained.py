@@ -11,9 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from dpr_export.models.command import command_that_makes
-from dpr_export.models.folder import ExportedFolder, is_exported
+from dpr_export.models.folder import ExportedFolder
 from dpr_export.models.hub import NotInCacheError, Repository, repository
 from dpr_export.models.manifest import MANIFEST_FILE
+from dpr_export.models.writing import is_exported
 
 
 def exported_folder(

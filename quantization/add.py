@@ -14,11 +14,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from dpr_export.models.config import DPRConfig
-from dpr_export.models.folder import ExportedFolder, add_files, only_writer
+from dpr_export.models.folder import ExportedFolder, add_files
 from dpr_export.models.golden import ATOL, Example, calls_of, read_golden
 from dpr_export.models.kinds import IDS, KINDS, Kind
 from dpr_export.models.manifest import GOLDEN_FILE, Manifest, Variant
 from dpr_export.models.variants import DEFAULT_BACKENDS, MODEL_FILE, VariantSpec, wanted
+from dpr_export.models.writing import only_writer
 from dpr_export.quantization.errors import QuantizationError
 from dpr_export.quantization.texts import CALIBRATION_FILE, Texts, read_texts
 from dpr_export.quantization.variants import REFERENCE, Maker, opened

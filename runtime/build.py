@@ -12,11 +12,12 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from dpr_export.models.config import DPRConfig
-from dpr_export.models.folder import ExportedFolder, file_written_whole
+from dpr_export.models.folder import ExportedFolder
 from dpr_export.models.golden import calls_of, read_golden
 from dpr_export.models.kinds import IDS
 from dpr_export.models.manifest import GOLDEN_FILE, Variant
 from dpr_export.models.variants import VARIANTS
+from dpr_export.models.writing import file_written_whole
 from dpr_export.runtime.buckets import LENGTHS, buckets_for
 from dpr_export.runtime.cuda import Gpu
 from dpr_export.runtime.devices import parse_device

@@ -11,9 +11,9 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from dpr_export.models.folder import file_written_whole
 from dpr_export.models.kinds import CONTEXT, KINDS, READER
 from dpr_export.models.pretrained import exported_folder
+from dpr_export.models.writing import file_written_whole
 from dpr_export.runtime.buckets import LENGTHS
 from dpr_export.runtime.commands import run_command, signals_deferred
 from dpr_export.runtime.encoders import DPRContextEncoder, DPRQuestionEncoder

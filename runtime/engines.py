@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from dpr_export.models.folder import file_written_whole
+from dpr_export.models.writing import file_written_whole
 from dpr_export.runtime.buckets import Bucket, Shape
 from dpr_export.runtime.cache import cache_home
 

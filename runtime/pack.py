@@ -8,10 +8,11 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from dpr_export.models.folder import ExportedFolder, written_whole
+from dpr_export.models.folder import ExportedFolder
 from dpr_export.models.manifest import MANIFEST_FILE, REQUIRED_FILES, Manifest, Variant
 from dpr_export.models.pretrained import exported_folder
 from dpr_export.models.variants import VARIANTS
+from dpr_export.models.writing import written_whole
 from dpr_export.runtime.selection import choose
 
 

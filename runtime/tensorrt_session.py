@@ -22,7 +22,8 @@ from weakref import finalize
 import numpy as np
 from numpy.typing import NDArray
 
-from dpr_export.models.folder import file_record, file_written_whole
+from dpr_export.models.folder import file_record
+from dpr_export.models.writing import file_written_whole
 from dpr_export.runtime.batching import overlapped
 from dpr_export.runtime.buckets import MOST_TOKENS, Piece, joined, pieces, plan, true_shape
 from dpr_export.runtime.cuda import Address, CudaError, Gpu, Handle, view

@@ -7,7 +7,7 @@ runs, so this is not done within pytest, and nothing but imports happens before 
 
 ACTION is `new`, `force` or `variant`: an export to a new folder, over an old one, a variant more. FOLDER holds `old`
 and `new`, two checkpoints, and maybe `out`, which `old` was exported to; it is written to. `lines` instead kills a
-writer at each line of models/folder.py in turn; then `old` and `new` are exported folders, and `new` is `old` with a
+writer at each line of models/folder.py and writing.py in turn; then `old` and `new` are exported folders, and `new` is `old` with a
 variant more.
 """
 
@@ -24,8 +24,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from dpr_export.models import folder as module
-from dpr_export.models.folder import ExportedFolder, add_files, file_written_whole, only_writer, written_whole
+from dpr_export.models import folder as folders
+from dpr_export.models import writing
+from dpr_export.models.folder import ExportedFolder, add_files
+from dpr_export.models.writing import file_written_whole, only_writer, written_whole
 
 QUICK = {"precisions": ["int8"], "backends": ["onnxruntime"], "allow_loss": True}
 
@@ -133,12 +135,12 @@ def reset(out: Path, kept: Path) -> None:
 
 
 def dies_at(line: int, work: Callable[[], object]) -> Callable[[], object]:
-    """The work, killed as it comes to its so-manieth line of models/folder.py."""
+    """The work, killed as it comes to its so-manieth line of models/folder.py or models/writing.py."""
     reached = 0
 
     def trace(frame: FrameType, event: str, _: object) -> Any:
         nonlocal reached
-        if frame.f_code.co_filename != module.__file__:
+        if frame.f_code.co_filename not in (folders.__file__, writing.__file__):
             return None
         reached += event == "line"
         if reached == line:

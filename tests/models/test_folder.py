@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dpr_export.models import folder as folder_module
-from dpr_export.models.folder import ExportedFolder, file_written_whole, written_whole
+from dpr_export.models import writing
+from dpr_export.models.folder import ExportedFolder
 from dpr_export.models.golden import Example, allowed_error, largest_error, read_golden, write_golden
 from dpr_export.models.manifest import MANIFEST_FILE
+from dpr_export.models.writing import file_written_whole, written_whole
 
 
 def fill(folder: Path, content: str) -> None:
@@ -32,7 +33,7 @@ def test_a_folder_appears_when_it_is_whole(tmp_path: Path) -> None:
         assert not output.exists()
     assert (output / "content").read_text() == "new"
     assert names(tmp_path / "deep") == ["out"]
-    assert output.stat().st_mode & 0o777 == 0o777 & ~folder_module.umask()
+    assert output.stat().st_mode & 0o777 == 0o777 & ~writing.umask()
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
@@ -52,7 +53,7 @@ def test_an_exported_folder_is_replaced_only_with_force(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, can_exchange: bool
 ) -> None:
     if not can_exchange:
-        monkeypatch.setattr(folder_module.ctypes, "CDLL", lambda _: object())
+        monkeypatch.setattr(writing.ctypes, "CDLL", lambda _: object())
     output = tmp_path / "out"
     with written_whole(output) as making:
         fill(making, "old")
@@ -153,7 +154,7 @@ def test_a_name_with_an_accent_may_be_replaced(tmp_path: Path) -> None:
 REPLACE = """
 import sys
 from pathlib import Path
-from dpr_export.models.folder import written_whole
+from dpr_export.models.writing import written_whole
 print("ready", flush=True)
 while True:
     with written_whole(Path(sys.argv[1]), force=True) as making:

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from dpr_export.models.folder import ExportedFolder, file_record, only_writer, written_whole
+from dpr_export.models.folder import ExportedFolder, file_record
 from dpr_export.models.golden import read_golden
 from dpr_export.models.kinds import KINDS
 from dpr_export.models.manifest import MANIFEST_FILE, Manifest
 from dpr_export.models.variants import MODEL_FILE, VARIANTS
+from dpr_export.models.writing import only_writer, written_whole
 from dpr_export.quantization import QuantizationError, add_variants, read_texts
 from dpr_export.quantization.recipes import RECIPES, Made
 from dpr_export.quantization.variants import Maker

@@ -86,9 +86,11 @@ def test_one_changed_import_line_runs_the_originals_example(tiny: dict[str, Path
 
 
 def test_neither_ids_nor_embeddings_is_the_originals_error(tiny: dict[str, Path]) -> None:
-    with DPRQuestionEncoder.from_pretrained(tiny["question"]) as model:
-        with pytest.raises(ValueError, match="You have to specify either input_ids or inputs_embeds"):
-            model()
+    with (
+        DPRQuestionEncoder.from_pretrained(tiny["question"]) as model,
+        pytest.raises(ValueError, match="You have to specify either input_ids or inputs_embeds"),
+    ):
+        model()
 
 
 def test_an_unknown_keyword_is_a_type_error(tiny: dict[str, Path]) -> None:
