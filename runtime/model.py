@@ -117,37 +117,26 @@ class DPRModel:
             RuntimeError: the engine cannot have the device, or has no engine file for it; the message says what is
                 missing.
         """
-        processors = os.cpu_count() or 1
-        if threads is not None and not (type(threads) is int and 1 <= threads <= processors):
-            raise ValueError(f"threads is {threads!r}, and must be from 1 to the machine's {processors} processors")
+        if threads is not None and not (type(threads) is int and 1 <= threads <= (os.cpu_count() or 1)):
+            raise ValueError(f"threads is {threads!r}, and must be from 1 to the machine's {os.cpu_count()} processors")
         precision = precision_for(torch_dtype, precision_for(dtype, precision))
         opened = exported_folder(folder, revision, token, cache_dir, local_files_only)
         if verify:
             opened.check(verify=True)
-        opened.need(CONFIG_FILE)
-        config = DPRConfig.from_pretrained(opened.path)
-        defaults = {
-            "output_hidden_states": output_hidden_states,
-            "output_attentions": output_attentions,
-            "return_dict": return_dict,
-        }
-        for name, value in defaults.items():
+        config = cls._config(opened)
+        for name, value in (
+            ("output_hidden_states", output_hidden_states),
+            ("output_attentions", output_attentions),
+            ("return_dict", return_dict),
+        ):
             if value is not None:
                 setattr(config, name, value)
-        found = kind_of(config.architectures)
-        if opened.manifest.kind != found.name:
-            raise ValueError(
-                f"{folder} is damaged: config.json is a {found.name}'s, the manifest a {opened.manifest.kind}'s"
-            )
-        if found is not cls.kind:
-            raise ValueError(f"{folder} holds a {found.architecture}, not a {cls.kind.architecture}")
         choice = choose(opened, backend=backend, precision=precision, device=device)
         opened.need(*(file for file in TOKENIZER_FILES if file in opened.manifest.files), choice.variant.file)
         tokenizer = cls.kind.tokenizer_class.from_pretrained(opened.path)
-        graph = opened.path / choice.variant.file
         session = open_session(
             choice.variant.backend,
-            graph,
+            opened.path / choice.variant.file,
             device=choice.device,
             threads=threads or usable_processors(),
             precision=choice.precision,
@@ -155,6 +144,20 @@ class DPRModel:
             longest=config.max_position_embeddings,
         )
         return cls(session, config, tokenizer, choice, opened, threads or usable_processors())
+
+    @classmethod
+    def _config(cls, opened: ExportedFolder) -> DPRConfig:
+        """The folder's configuration, which must be of this kind of model."""
+        opened.need(CONFIG_FILE)
+        config = DPRConfig.from_pretrained(opened.path)
+        found = kind_of(config.architectures)
+        if opened.manifest.kind != found.name:
+            raise ValueError(
+                f"{opened.name} is damaged: config.json is a {found.name}'s, the manifest a {opened.manifest.kind}'s"
+            )
+        if found is not cls.kind:
+            raise ValueError(f"{opened.name} holds a {found.architecture}, not a {cls.kind.architecture}")
+        return config
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Copy the exported folder that this model was loaded from into a folder, which may exist."""

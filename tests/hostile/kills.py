@@ -7,8 +7,8 @@ runs, so this is not done within pytest, and nothing but imports happens before 
 
 ACTION is `new`, `force` or `variant`: an export to a new folder, over an old one, a variant more. FOLDER holds `old`
 and `new`, two checkpoints, and maybe `out`, which `old` was exported to; it is written to. `lines` instead kills a
-writer at each line of models/folder.py and writing.py in turn; then `old` and `new` are exported folders, and `new` is `old` with a
-variant more.
+writer at each line of models/folder.py and models/writing.py in turn; then `old` and `new` are exported folders, and
+`new` is `old` with a variant more.
 """
 
 import argparse
