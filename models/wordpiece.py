@@ -181,8 +181,8 @@ def _read_json(path: Path) -> dict[str, Any]:
         return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not JSON: {error}") from None
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}, but must hold an object")
     return content
@@ -198,15 +198,21 @@ def _options(config: dict[str, Any]) -> TokenizerOptions:
         else:
             known[name] = _added_token(known[name]).content
     longest = config.get("model_max_length", config.get("max_len"))
+    if longest is None:
+        longest = UNBOUNDED
+    if isinstance(longest, bool) or not isinstance(longest, int | float) or not 0 <= longest < float("inf"):
+        raise ValueError(f"model_max_length is {longest!r}, but must be a number from 0")
     return TokenizerOptions(
         **known,
-        model_max_length=UNBOUNDED if longest is None else int(longest),
+        model_max_length=int(longest),
         additional_special_tokens=tuple(_added_token(token).content for token in _extra(config)),
     )
 
 
 def _extra(config: dict[str, Any]) -> list[Any]:
     extra = config.get("additional_special_tokens") or config.get("extra_special_tokens") or []
+    if not isinstance(extra, list | tuple | dict):
+        raise ValueError(f"additional_special_tokens is {extra!r}, but must be a list of tokens")
     return list(extra.values()) if isinstance(extra, dict) else list(extra)
 
 
@@ -216,7 +222,11 @@ def _listed(folder: Path, config: dict[str, Any], options: TokenizerOptions) -> 
     listed = config.get("added_tokens_decoder")
     if listed is None:
         ids = _read_json(folder / "added_tokens.json")
+        if not all(type(number) is int for number in ids.values()):
+            raise ValueError(f"{folder / 'added_tokens.json'} holds an id that is no whole number")
         return [_added_token(token, token in special) for token in sorted(ids, key=ids.__getitem__)]
+    if not isinstance(listed, dict):
+        raise ValueError(f"added_tokens_decoder is of type {type(listed).__name__}, but must map ids to tokens")
     tokens = [listed[number] for number in sorted(listed, key=int)]
     return [_added_token(token, isinstance(token, dict) and token.get("content") in special) for token in tokens]
 
@@ -229,9 +239,13 @@ def _special(options: TokenizerOptions, as_written: dict[str, Any]) -> list[Adde
 
 def _added_token(token: Any, special: bool = True) -> AddedToken:
     """Read a token that is a string, or an object such as {"content": "[CLS]", "lstrip": false}."""
-    if isinstance(token, str):
-        return AddedToken(token, special=special, normalized=not special)
-    if not isinstance(token, dict) or not isinstance(token.get("content"), str):
+    written = {"content": token} if isinstance(token, str) else token
+    if not isinstance(written, dict) or not isinstance(written.get("content"), str) or not written["content"]:
         raise ValueError(f"the tokenizer's files name the token {token!r}, but a token is a string or has a content")
-    flags = {name: token[name] for name in ("single_word", "lstrip", "rstrip", "normalized") if name in token}
-    return AddedToken(token["content"], **flags, special=bool(token.get("special", special)) or special)
+    flags = {name: written[name] for name in ("single_word", "lstrip", "rstrip", "normalized") if name in written}
+    for name, value in flags.items():
+        if not isinstance(value, bool):
+            raise ValueError(f"{name} of the token {written['content']!r} is {value!r}, but must be true or false")
+    if token is written["content"]:
+        flags["normalized"] = not special
+    return AddedToken(written["content"], **flags, special=bool(written.get("special", special)) or special)

@@ -42,6 +42,10 @@ def run_command(app: typer.Typer, name: str) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except _EXPECTED as error:
+        if any(
+            isinstance(cause, KeyboardInterrupt) for cause in _causes(error)
+        ):  # libraries in C make it an ImportError
+            _fail(name, "interrupted", _INTERRUPTED)
         _fail(name, _full_disk(error) or str(error) or type(error).__name__, 1)
     sys.exit(code if isinstance(code, int) else 0)
 
@@ -72,14 +76,20 @@ def _end(number: int, _: object) -> NoReturn:
     sys.exit(128 + number)
 
 
-def _full_disk(error: BaseException | None) -> str | None:
+def _full_disk(error: BaseException) -> str | None:
     """Plain words for a disk that is full, or a quota that is used up, whatever error of a library that became."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in _FULL:
-            where = f" with {error.filename}" if error.filename else ""
-            return f"the disk is full{where} ({error.strerror}): free some space, or write elsewhere"
-        error = error.__cause__ or error.__context__
+    for cause in _causes(error):
+        if isinstance(cause, OSError) and cause.errno in _FULL:
+            where = f" with {cause.filename}" if cause.filename else ""
+            return f"the disk is full{where} ({cause.strerror}): free some space, or write elsewhere"
     return None
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and what led to it."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _fail(name: str, message: str, code: int) -> NoReturn:

@@ -117,6 +117,8 @@ def _check_length(name: str, array: NDArray[Any], config: DPRConfig) -> None:
 
 def _zeros_and_ones(value: Any) -> NDArray[np.int64]:
     array = _array("attention_mask", value)
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"attention_mask has type {array.dtype}, and must hold numbers")
     wrong = (array != 0) & (array != 1)
     if wrong.any():
         row, column = np.argwhere(wrong)[0]

@@ -150,15 +150,14 @@ def test_an_export_that_is_interrupted_leaves_nothing(
     checkpoint, tmp_path: Path, request_to_end: signal.Signals, code: int
 ) -> None:
     checkpoint("reader")
-    before = signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # a job in the background inherits that it is ignored
+    # A job in the background, or under nohup, inherits that a signal is ignored.
+    before = signal.signal(request_to_end, signal.default_int_handler)
     try:
         process = subprocess.Popen(
             [COMMAND, "checkpoint", "-o", "out"], cwd=tmp_path, env=OFFLINE, stderr=subprocess.PIPE
         )
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(request_to_end, before)
     assert process.stderr is not None
     for line in process.stderr:
         if line.startswith(b"trace"):
