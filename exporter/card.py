@@ -6,6 +6,7 @@ and where nobody states one the card says so.
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from dpr_export.runtime.show_manifest import LABELS
 
 LICENCE_FIELDS = ("license", "license_name", "license_link")
 _TASKS = {"question": "feature-extraction", "context": "feature-extraction", "reader": "question-answering"}
+_MARKUP = re.compile(r"[^\w\s.,:;/@+%()=*'’…&~^$-]")
 _CALLS = {
     "question": """\
 with DPRQuestionEncoder.from_pretrained({repository}) as model:
@@ -74,27 +76,29 @@ def _front_matter(manifest: Manifest, licence: Mapping[str, Any]) -> str:
     fields |= {"library_name": "dpr-export", "pipeline_tag": _TASKS[manifest.kind], "tags": ["dpr", "onnx"]}
     if manifest.source.revision:
         fields["base_model"] = manifest.source.name
-    lines = [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in fields.items()]
+    # YAML takes no DEL, which JSON leaves as it is; all else that it does not take, JSON escapes.
+    lines = [f"{name}: {json.dumps(value)}".replace("\x7f", "?") for name, value in fields.items()]
     return "\n".join(["---", *lines, "---"])
 
 
 def _origin(manifest: Manifest) -> str:
     source, architecture = manifest.source, KINDS[manifest.kind].architecture
     if source.revision:
-        where = f"[{source.name}](https://huggingface.co/{source.name}), commit `{source.revision}`"
+        name = _plain(source.name)
+        where = f"[{name}](https://huggingface.co/{name}), commit `{_plain(source.revision)}`"
     else:
-        where = f"`{_cell(source.name.rstrip('/').split('/')[-1])}`"  # a path says more of a machine than of a model
+        where = f"`{_plain(source.name.rstrip('/').split('/')[-1])}`"  # a path says more of a machine than of a model
     versions = ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
     return (
         f"A `{architecture}` of Dense Passage Retrieval as ONNX graphs (opset {manifest.opset}), exported with "
         f"dpr-export from {where}.\nIt runs without PyTorch.\n\n"
-        f"SHA-256 of the weights that it was made from: `{source.sha256}`.\nMade by {_cell(versions)}."
+        f"SHA-256 of the weights that it was made from: `{_plain(source.sha256)}`.\nMade by {_plain(versions)}."
     )
 
 
 def _usage(manifest: Manifest, repository: str) -> str:
     held = {variant.backend for variant in manifest.variants}
-    extra = next(EXTRAS[backend] for backend in ("openvino", *EXTRAS) if backend in held)
+    extra = next((EXTRAS[backend] for backend in ("openvino", *EXTRAS) if backend in held), "cpu")
     architecture = KINDS[manifest.kind].architecture
     call = _CALLS[manifest.kind].format(repository=json.dumps(repository))
     return (
@@ -109,9 +113,10 @@ def _proofs(manifest: Manifest) -> str:
     for variant in manifest.variants:
         if proof := variant.proof:
             sizes = ", ".join(f"{batch}x{length}" for batch, length in proof.shapes)
-            engine = proof.engine if variant.proved else f"{proof.engine}; not compared on {variant.backend} yet"
+            engine = _plain(proof.engine)
+            engine += "" if variant.proved else f"; not compared on {_plain(variant.backend)} yet"
             error, share = f"{proof.largest_error:.1e}", f"{proof.share_of_bound:.1%}"
-            rows.append([f"`{variant.file}`", engine, sizes, error, share])
+            rows.append([f"`{_plain(variant.file)}`", engine, sizes, error, share])
     if not rows:
         return ""
     return (
@@ -128,15 +133,17 @@ def _losses(lossy: Sequence[tuple[Variant, Loss]]) -> str:
     names = list(dict.fromkeys(name for _, loss in lossy for name in loss.figures))
     rows = [
         [
-            f"`{variant.file}`",
-            f"{variant.backend} {variant.precision}",
+            f"`{_plain(variant.file)}`",
+            _plain(f"{variant.backend} {variant.precision}"),
             *(_figure(loss, name) for name in names),
             f"{variant.speedup:.2f}x" if variant.speedup else "-",
         ]
         for variant, loss in lossy
     ]
     rows.append(["at least", "", *(f"{BOUNDS[name]:.2f}" if name in BOUNDS else "-" for name in names), ""])
-    settings = "\n".join(f"- `{v.file}`: {_cell(loss.settings)}; measured by {_cell(loss.engine)}" for v, loss in lossy)
+    settings = "\n".join(
+        f"- `{_plain(v.file)}`: {_plain(loss.settings)}; measured by {_plain(loss.engine)}" for v, loss in lossy
+    )
     return (
         "## What the faster variants lose\n\n"
         "What is kept of the fp32 graph, on texts that were not calibrated with (1 is no loss); figures in bold are "
@@ -155,7 +162,10 @@ def _figure(loss: Loss, name: str) -> str:
 
 
 def _files(manifest: Manifest) -> str:
-    rows = [[f"`{name}`", f"{record.bytes:,}", f"`{record.sha256}`"] for name, record in manifest.files.items()]
+    rows = [
+        [f"`{_plain(name)}`", f"{record.bytes:,}", f"`{_plain(record.sha256)}`"]
+        for name, record in manifest.files.items()
+    ]
     return "## Files\n\n" + _table(["file", "bytes", "SHA-256"], rows)
 
 
@@ -163,7 +173,7 @@ def _licence(licence: Mapping[str, Any]) -> str:
     if not licence:
         return "## Licence\n\nUnknown: the source has no model card that states one. Ask whoever published it."
     stated = "; ".join(str(value) if isinstance(value, str) else ", ".join(value) for value in licence.values())
-    return f"## Licence\n\nThat of the source, as its model card states it: {_cell(stated)}."
+    return f"## Licence\n\nThat of the source, as its model card states it: {_plain(stated)}."
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -173,4 +183,9 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _cell(text: str) -> str:
     """Text on one line, which ends no cell of a table."""
-    return " ".join(text.split()).replace("|", "\\|")
+    return " ".join(text.split()).replace("|", "?")
+
+
+def _plain(text: str) -> str:
+    """A manifest's text, on one line and without what Markdown or HTML would read: it may be a stranger's."""
+    return _MARKUP.sub("?", " ".join(text.split()))

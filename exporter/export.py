@@ -140,6 +140,9 @@ def export(
             )
         unsaid = Unsaid(kind, tokenizer, heads)
         specs, texts = wanted(precisions, backends), calibration_texts(calibration)
+        for name, given in (("calibration", calibration is not None), ("allow_loss", allow_loss)):
+            if given and not any(spec.lossy for spec in specs):
+                raise ValueError(f"{name} is given, and only fp32 is made, which loses nothing: give a precision too")
         folder = Path(output) if output is not None else default_output(source, kind)
         with written_whole(folder, force) as making, found(source, revision, token, step, unsaid) as checkpoint:
             asked = {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions}

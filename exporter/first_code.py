@@ -135,9 +135,17 @@ def _unpickled(name: str, first_code: FirstCode) -> dict[str, Any]:
     if not isinstance(model, Mapping):
         raise ExportError(f"{name} holds no model_dict, so it is no checkpoint of the first DPR code")
     for key, weight in model.items():
-        if not (isinstance(key, str) and isinstance(weight, torch.Tensor) and weight.layout is torch.strided):
+        if not (isinstance(key, str) and isinstance(weight, torch.Tensor) and _is_whole(weight)):
             raise ExportError(f"{name} is damaged: {key!r} in its model_dict is no weight")
     return dict(state)
+
+
+def _is_whole(weight: torch.Tensor) -> bool:
+    """Whether a tensor is of plain numbers, each of which is in the file: one may be a view that repeats a few."""
+    plain = weight.layout is torch.strided and weight.device.type == "cpu" and not weight.is_nested
+    if not plain or weight.is_complex() or weight.is_quantized:
+        return False
+    return weight.numel() * weight.element_size() <= weight.untyped_storage().nbytes()
 
 
 def _check_case(checkpoint: Checkpoint, state: Mapping[str, Any], tokenizer: BertTokenizer) -> None:
@@ -184,6 +192,8 @@ def _config(name: str, kind: Kind, weights: Weights, heads: int | None) -> DPRCo
         sizes[size] = weights[bert + weight].shape[dimension]
     layers = {match.group(1) for key in weights if (match := re.search(r"\.encoder\.layer\.(\d+)\.", key))}
     projection = weights.get(f"{here}encode_proj.weight")
+    if projection is not None and projection.ndim != 2:
+        raise ExportError(f"{name} has encode_proj.weight in another shape than a matrix: {list(projection.shape)}")
     return DPRConfig.from_dict(
         {
             **sizes,

@@ -85,6 +85,7 @@ def _failing_in_one_line(folder: str | Path, repository: str) -> Iterator[None]:
 def _pushed(opened: ExportedFolder, repository: str, private: bool, token: str | None) -> str:
     from huggingface_hub import HfApi
 
+    model_card(opened.manifest, repository)  # what no card can be made of is found out before anything is there
     api = HfApi(token=token)
     name = str(api.create_repo(repository, private=private or None, exist_ok=True).repo_id)
     found = api.model_info(name)

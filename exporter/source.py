@@ -5,13 +5,13 @@ A file is a checkpoint of the first DPR code, which does not say all there is to
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from dpr_export.exporter.errors import ExportError, cause_of
-from dpr_export.models.hub import hub_errors
+from dpr_export.exporter.errors import ExportError
+from dpr_export.models.hub import NotInCacheError, Repository
 from dpr_export.models.kinds import KINDS
 from dpr_export.runtime.progress import Step, silent
 
@@ -159,30 +159,26 @@ def _demo(kind: str, folder: Path, step: Step) -> Checkpoint:
 
 
 def _downloaded(name: str, revision: str | None, token: str | None) -> Checkpoint:
-    """Download the few files an export reads: the small ones first, then one file of weights."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
-
-    where = f"{name}@{revision}" if revision else name
+    """Download the few files an export reads, one after another and all of one commit: the first that is there of the
+    files of weights, after the small ones."""
+    asked = Repository(name, revision, token, for_export=True)
     try:
-        for weights in WEIGHT_FILES:
-            patterns = [*SMALL_FILES, weights]
-            folder = Path(snapshot_download(name, revision=revision, token=token, allow_patterns=patterns))
-            if (folder / weights).is_file():
-                break
-    except GatedRepoError:
+        config = asked.download(SMALL_FILES[0])
+        if config is None:
+            raise ExportError(f"{asked.where} on the hub has no {SMALL_FILES[0]}, so it is no checkpoint")
+        asked = replace(asked, revision=config.parent.name)
+        for file in SMALL_FILES[1:]:
+            with suppress(NotInCacheError):
+                asked.download(file)
+        for file in WEIGHT_FILES:
+            with suppress(NotInCacheError):
+                if asked.download(file):
+                    break
+    except NotInCacheError:
         raise ExportError(
-            f"{where} is gated: ask for access on its page on the hub, and give a token (--token)"
-        ) from None
-    except RepositoryNotFoundError:
-        raise ExportError(
-            f"{where} is not on the hub, or needs a token (--token), and there is no such folder here"
-        ) from None
-    except LocalEntryNotFoundError:
-        raise ExportError(
-            f"{where} is not in the cache and the hub cannot be reached: check the network and HF_HUB_OFFLINE, "
+            f"{asked.where} is not in the cache and the hub cannot be reached: check the network and HF_HUB_OFFLINE, "
             "or give the folder of a checkpoint"
         ) from None
-    except hub_errors() as error:
-        raise ExportError(f"{where} cannot be downloaded: {cause_of(error)}") from None
-    return Checkpoint(folder, name, revision=folder.name)
+    except OSError as error:
+        raise ExportError(str(error)) from None
+    return Checkpoint(config.parent, name, revision=config.parent.name)

@@ -56,6 +56,10 @@ def read_weights(path: Path, name: str) -> dict[str, torch.Tensor]:
     weights = {}
     try:
         for tensorflow_name, array in arrays(path):
+            if array.dtype.kind != "f":
+                raise ValueError(f"{tensorflow_name} is of type {array.dtype}, and no weight")
+            if pytorch_name(tensorflow_name) in weights:
+                raise ValueError(f"{tensorflow_name} is there twice")
             matrix = array.T if tensorflow_name.split("/")[-1].startswith("kernel") else array
             weights[pytorch_name(tensorflow_name)] = torch.from_numpy(matrix)
     except ModuleNotFoundError:
@@ -82,15 +86,27 @@ def pytorch_name(name: str) -> str:
 
 
 def _in_hdf5(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Each dataset with its path in the file, as Keras lays them out: layer/weight's name, which has slashes too."""
+    """Each dataset with its path in the file, as Keras lays them out: layer/weight's name, which has slashes too.
+
+    A dataset may name another file of this machine to take its numbers from, or declare more than there are: neither is
+    read.
+    """
     import h5py
+
+    size = path.stat().st_size
 
     with h5py.File(path, "r") as file:
         names: list[str] = []
         file.visit(names.append)
         for name in names:
-            if isinstance(file[name], h5py.Dataset):
-                yield name, file[name][()]
+            found = file[name]
+            if not isinstance(found, h5py.Dataset):
+                continue
+            if found.external or found.is_virtual:
+                raise ValueError(f"{name} takes its numbers from another file")
+            if found.nbytes > size:
+                raise ValueError(f"{name} has {found.nbytes:,} bytes, and the file has {size:,}")
+            yield name, found[()]
 
 
 def _in_safetensors(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:

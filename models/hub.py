@@ -38,6 +38,7 @@ class Repository:
         token: the access token; None: the one that is logged in with; False: none.
         cache_dir: the folder of the cache; None: the library's own.
         local_files_only: take files from the cache alone.
+        for_export: it is a checkpoint that is asked for, so no error says which command exports it.
     """
 
     name: str
@@ -45,6 +46,12 @@ class Repository:
     token: str | bool | None = None
     cache_dir: str | Path | None = None
     local_files_only: bool = False
+    for_export: bool = False
+
+    @property
+    def remedy(self) -> str:
+        """The command that makes an exported folder of the checkpoint of that name, for messages."""
+        return "" if self.for_export else _command(self.name)
 
     @property
     def where(self) -> str:
@@ -85,7 +92,7 @@ class Repository:
             why = f"the hub answers {status}: try again later"
         else:
             why = "the hub cannot be reached: check the network and HF_HUB_OFFLINE"
-        return f"{file} of {self.where} is not in the cache, and {why}{_command(self.name)}"
+        return f"{file} of {self.where} is not in the cache, and {why}; nor is there such a folder here{self.remedy}"
 
 
 def repository(
@@ -114,14 +121,15 @@ def hub_errors() -> tuple[type[Exception], ...]:
     from huggingface_hub.errors import HfHubHTTPError
 
     http_error: type[Exception] = HfHubHTTPError.__mro__[1]  # of requests, httpx or httpx2, as the release has it
-    return http_error, OSError, ValueError, RuntimeError
+    # The last three: it reads what a hub answers as if that could not be wrong.
+    return http_error, OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError
 
 
 def meaning(error: BaseException, asked: Repository, failed: str) -> str:
     """What an error of the hub's library means, in one line; `failed` is what to begin with where it says all."""
     for kind in type(error).__mro__:
         if words := _MEANINGS.get(kind.__name__):
-            return words.format(name=asked.name, revision=asked.revision or "main", command=_command(asked.name))
+            return words.format(name=asked.name, revision=asked.revision or "main", command=asked.remedy)
     return said(error, failed)
 
 

@@ -189,14 +189,19 @@ def _read(kind: Any, value: Any, where: str) -> Any:
         return {name: _read(arguments[1], item, f"{where}{name}.") for name, item in value.items()}
     if origin is UnionType:
         return None if value is None else _read(arguments[0], value, where)
-    if kind is float and type(value) in (int, float):
+    if kind is float and type(value) in (int, float) and abs(value) < 1e300:
         return float(value)
-    if type(value) is kind:
+    if type(value) is kind and not (kind is str and _surrogates(value)):
         return value
     raise ValueError(f"{MANIFEST_FILE}: {where.rstrip('.') or 'the whole'} is {value!r}, of the wrong type")
 
 
+def _surrogates(text: str) -> bool:
+    """Whether a text holds half a surrogate pair, which JSON can write and no file can hold."""
+    return any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
 def _check_path(name: str) -> None:
     path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\\" in name or not path.parts:
+    if path.is_absolute() or ".." in path.parts or not path.parts or set(name) & set("\\:") or not name.isprintable():
         raise ValueError(f"{MANIFEST_FILE} names {name!r}, which is not a path within the folder")

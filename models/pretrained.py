@@ -40,7 +40,8 @@ def exported_folder(
     asked = repository(name, revision, token, cache_dir, local_files_only)
     if asked is None:
         if not (Path(name) / MANIFEST_FILE).is_file():
-            raise OSError(f"{name} is not an exported folder. This command makes one: {command_that_makes(name)}")
+            what = f"{name} is not an exported folder" if Path(name).exists() else f"there is no folder {name}"
+            raise OSError(f"{what}. This command makes one: {command_that_makes(name)}")
         return ExportedFolder.read(name)
     manifest = asked.download(MANIFEST_FILE)
     if manifest is None or not is_exported(manifest.parent):

@@ -117,7 +117,10 @@ def pad_columns(columns: Mapping[str, Sequence[Any]], length: int, pad_token_id:
     values: dict[str, Any] = {**PADDING, "input_ids": pad_token_id}
     padded = {}
     for name, rows in columns.items():
-        fill = [[values.get(name)] * (length - len(row)) if name in values else [] for row in rows]
+        if name not in values:
+            padded[name] = list(rows)
+            continue
+        fill = [[values[name]] * (length - len(row)) for row in rows]
         pairs = zip(rows, fill, strict=True)
         padded[name] = [row + extra if side == "right" else extra + row for row, extra in pairs]
     return padded

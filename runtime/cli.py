@@ -32,6 +32,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Run exported DPR models, without PyTorch.",
 )
+TABLES = (".tsv", ".csv", ".parquet")  # of which each line is not a text
 _MARKS = {True: "[green]ok[/]     ", None: "[yellow]skipped[/]", False: "[red]FAILED[/] "}
 Folder = Annotated[
     str, typer.Argument(metavar="DIR", help="The exported folder, or its name on the hub.", show_default=False)
@@ -113,6 +114,8 @@ def encode(
     kind = KINDS[exported_folder(folder).manifest.kind]
     if kind is READER:
         raise ValueError(f"{folder} holds a reader, which gives no vectors: use a question or context encoder")
+    if file.endswith(TABLES):
+        raise ValueError(f"{file} is a table: give one text a line, or JSON lines (.jsonl) with title and text")
     console = Console(stderr=True, highlight=False)
     with file_written_whole(output) as written, opened(file) as lines:
         if jsonl or file.endswith(".jsonl"):
@@ -138,7 +141,9 @@ def inspect(
     folder: Folder, json: Annotated[bool, typer.Option("--json", help="Print the manifest as it is.")] = False
 ) -> None:
     """Show what an exported folder holds, and how it was proved."""
-    manifest = exported_folder(folder).manifest
+    opened = exported_folder(folder)
+    opened.check()
+    manifest = opened.manifest
     if json:
         print(manifest.to_json(), end="")
     else:
@@ -168,7 +173,10 @@ def pack(
     ] = "auto",
     force: Annotated[bool, typer.Option("--force", help="Replace an exported folder that exists.")] = False,
 ) -> None:
-    """Copy one variant, and what it needs, into a folder of its own: for devices that run that alone."""
+    """Copy one variant, and what it needs, into a folder of its own: for devices that run that alone.
+
+    The graph that takes embeddings in place of ids is left out.
+    """
     manifest = pack_variant(folder, output, variant, force)
     (packed,) = manifest.variants
     sizes = [sum(record.bytes for record in m.files.values()) for m in (manifest, exported_folder(folder).manifest)]

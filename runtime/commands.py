@@ -35,16 +35,15 @@ def run_command(app: typer.Typer, name: str) -> NoReturn:
             raise KeyboardInterrupt
     except _USAGE_ERROR as error:
         message = error.format_message() if hasattr(error, "format_message") else str(error)
-        _fail(name, f"{message or 'arguments are missing'} (see {name} --help)", 2)
+        where = getattr(getattr(error, "ctx", None), "command_path", None) or name
+        _fail(name, f"{message or 'arguments are missing'} (see {where} --help)", 2)
     except (KeyboardInterrupt, typer.Abort):
         _fail(name, "interrupted", _INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except _EXPECTED as error:
-        if any(
-            isinstance(cause, KeyboardInterrupt) for cause in _causes(error)
-        ):  # libraries in C make it an ImportError
+        if any(isinstance(cause, KeyboardInterrupt) for cause in _causes(error)):  # libraries turn it into others
             _fail(name, "interrupted", _INTERRUPTED)
         _fail(name, _full_disk(error) or str(error) or type(error).__name__, 1)
     sys.exit(code if isinstance(code, int) else 0)
@@ -93,6 +92,6 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _fail(name: str, message: str, code: int) -> NoReturn:
-    line = " ".join(message.split())
+    line = "".join(letter if letter.isprintable() else "?" for letter in " ".join(message.split()))
     print(f"{name}: {line}", file=sys.stderr)
     sys.exit(code)

@@ -70,8 +70,8 @@ def checked_feeds(
 def _array(name: str, value: Any, axes: tuple[str, ...] = ("batch", "sequence")) -> NDArray[Any]:
     try:
         array = to_numpy(value)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{name} is no array: {error}") from None
+    except (ValueError, TypeError, RuntimeError, AttributeError, BufferError) as error:
+        raise ValueError(f"{name} is no array: {' '.join(str(error).split())}") from None
     if array.dtype == object:
         raise ValueError(f"{name} has rows of different lengths, or holds no numbers: pad it (padding=True)")
     if array.ndim != len(axes):
@@ -103,7 +103,8 @@ def _embeddings(value: Any, config: DPRConfig) -> NDArray[np.float32]:
     if array.shape[2] != config.hidden_size:
         raise ValueError(f"{EMBEDS} has shape {array.shape}, and the model's hidden_size is {config.hidden_size}")
     _check_length(EMBEDS, array, config)
-    return np.ascontiguousarray(array, dtype=np.float32)
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite there, as in the original
+        return np.ascontiguousarray(array, dtype=np.float32)
 
 
 def _check_length(name: str, array: NDArray[Any], config: DPRConfig) -> None:

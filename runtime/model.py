@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from threading import Lock
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NoReturn, Self
 
 import numpy as np
 
@@ -264,6 +264,12 @@ class DPRModel:
     def cuda(self, device: int = 0) -> Self:
         """As `to("cuda:N")`."""
         return self.to(f"cuda:{device}")
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"a {type(self).__name__} runs on an engine, which can be neither pickled nor copied: call from_pretrained "
+            "where another is needed"
+        )
 
     def close(self) -> None:
         """Free the graph's memory; calls after this are a RuntimeError."""

@@ -1,7 +1,8 @@
 """Pack one variant of an exported folder into a folder of its own: what a device needs that runs that alone.
 
 The packed folder is an exported folder as any other: it loads, and `dpr-runtime verify` checks it against the
-original's outputs. What it lacks is `model.onnx`, of which further variants would be made.
+original's outputs. What it lacks is `model.onnx`, of which further variants would be made, and the graph that takes
+embeddings in place of ids.
 """
 
 import shutil

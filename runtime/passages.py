@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
@@ -64,10 +64,11 @@ def opened(file: str) -> Iterator[TextIO]:
         ValueError: it is not UTF-8; the message names it.
     """
     try:
-        if file == "-":
-            yield sys.stdin
-        else:
-            with Path(file).open(encoding="utf-8-sig") as lines:
-                yield lines
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file} is not UTF-8 text: {error}") from None
+        stream = nullcontext(sys.stdin) if file == "-" else Path(file).open(encoding="utf-8-sig")  # noqa: SIM115
+    except OSError as error:
+        raise OSError(f"{file} cannot be read: {error.strerror}") from None
+    with stream as lines:
+        try:
+            yield lines
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{file} is not UTF-8 text: {error}") from None

@@ -74,6 +74,7 @@ def choose(folder: ExportedFolder, *, backend: str = "auto", precision: str = "a
         where = f", device={device}" if asked.device_named else ""
         raise ValueError(
             f"{folder.name} holds no variant with backend={backend}, precision={precision}{where}; it holds {there}"
+            + _made_by(folder, asked)
         )
     passed_over: list[str] = []
     no_gpu = gpu_problem(asked.index) if any(kind == "cuda" for _, _, kind in candidates) else None
@@ -94,6 +95,18 @@ def choose(folder: ExportedFolder, *, backend: str = "auto", precision: str = "a
     if missing:
         raise ImportError(f'{missing[-1]} is not installed: pip install "dpr-export[{EXTRAS[missing[-1]]}]"')
     raise ValueError(f"{folder.name} holds no variant that can be run here as asked: {'; '.join(passed_over)}")
+
+
+def _made_by(folder: ExportedFolder, asked: _Asked) -> str:
+    """The command that makes what was asked for; nothing where none does."""
+    backends = [
+        spec.backend for spec in VARIANTS if spec.precision == asked.stored and asked.engine in ("auto", spec.backend)
+    ]
+    if folder.repository or not backends:
+        return ""
+    backend = asked.engine if asked.engine != "auto" else backends[0] if asked.stored == "fp16" else ""
+    option = f" --backend {backend}" if backend else ""
+    return f": dpr-export {folder.path} --precision {asked.stored}{option} makes it"
 
 
 def precision_for(dtype: Any, precision: str = "auto") -> str:

@@ -82,7 +82,7 @@ DIFFERENCES = (
     ),
     Difference(
         "calls",
-        "`output_hidden_states`, `output_attentions` and `inputs_embeds` always work",
+        "`output_hidden_states`, `output_attentions` and `inputs_embeds` work at any call",
         "they are exported (`--output-hidden-states`, ...); elsewhere a ValueError that names the option",
         "tests/runtime/test_extras.py::test_what_a_folder_does_not_hold_is_answered_with_the_option_that_makes_it",
     ),

@@ -48,7 +48,6 @@ EXCEPTIONS = {
     "exporter/cli.py": {"typer", "rich"},
     "exporter/progress.py": {"rich"},
     "exporter/push.py": {"huggingface_hub"},
-    "exporter/source.py": {"huggingface_hub"},
     "exporter/tensorflow.py": {"h5py", "safetensors"},
     "exporter/trace.py": {"onnx_ir"},
     "exporter/weights.py": {"onnx"},

@@ -95,6 +95,7 @@ def test_a_command_that_is_used_wrongly_ends_in_one_clear_line(
     (here / "bytes.txt").write_bytes(b"who\xff\n")
     before = sorted(tmp_path.rglob("*"))
     folders = {"READER": tiny["reader"], "QUESTION": tiny["question"]}
+    folders["QUESTION-CHECKPOINT"] = tiny["question"].with_name("question-checkpoint")
     found, out, err = command(main, *(folders.get(argument, argument) for argument in arguments))
     assert found == code, out + err
     (line,) = err.splitlines()

@@ -240,6 +240,9 @@ def test_a_file_that_is_cut_short_is_refused(checkpoint, tmp_path: Path, share: 
         ({"model_dict": {"question_model.x": 5}}, r"'question_model\.x' in its model_dict is no weight"),
         ({"model_dict": {5: torch.ones(1)}}, "5 in its model_dict is no weight"),
         ({"model_dict": {"question_model.x": torch.ones(1).to_sparse()}}, "is no weight"),
+        ({"model_dict": {"question_model.x": torch.ones(1).expand(10**9)}}, "is no weight"),
+        ({"model_dict": {"question_model.x": torch.ones(1, dtype=torch.complex64)}}, "is no weight"),
+        ({"model_dict": {"question_model.x": torch.ones(1, device="meta")}}, "is no weight"),
         (
             {"model_dict": {"a.b": torch.ones(1)}},
             r"kind is 'question', and .* none of the first DPR code's .*, but a\.b",

@@ -206,3 +206,46 @@ def test_without_h5py_one_line_says_what_to_install(checkpoint, monkeypatch: pyt
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(ExportError, match=r'tf_model\.h5 of x is read with h5py: pip install "dpr-export\[export\]"'):
         loaded(folder)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("external", "takes its numbers from another file"),
+        ("virtual", "takes its numbers from another file"),
+        ("large", r"has [\d,]+ bytes, and the file has"),
+        ("whole numbers", "is of type uint8, and no weight"),
+        ("twice", "is there twice"),
+    ],
+)
+def test_a_file_that_takes_numbers_from_elsewhere_is_refused(
+    checkpoint, tmp_path: Path, how: str, message: str
+) -> None:
+    """Otherwise a checkpoint from the hub could put any file of this machine into the graph that is pushed."""
+    folder = checkpoint("question")
+    write_h5(folder, weights_of(folder))
+    (tmp_path / "secret").write_bytes(bytes(range(1, 129)) * 120)
+    with h5py.File(folder / "tf_model.h5", "r+") as file:
+        place = next(name for name in _datasets(file) if name.endswith("word_embeddings/weight:0"))
+        if how == "twice":
+            file[place.replace("tfdpr_model_1", "other")] = file[place][()]
+        else:
+            del file[place]
+        if how == "external":
+            file.create_dataset(place, (120, 32), "f4", external=[(str(tmp_path / "secret"), 0, 120 * 32 * 4)])
+        elif how == "virtual":
+            layout = h5py.VirtualLayout((120, 32), "f4")
+            layout[:] = h5py.VirtualSource(str(tmp_path / "other.h5"), "x", (120, 32))
+            file.create_virtual_dataset(place, layout)
+        elif how == "large":
+            file.create_dataset(place, (1 << 20, 1 << 12), "f4", chunks=(1, 1 << 12))
+        elif how == "whole numbers":
+            file[place] = np.ones((120, 32), np.uint8)
+    with pytest.raises(ExportError, match=message):
+        loaded(folder)
+
+
+def _datasets(file: h5py.File) -> list[str]:
+    names: list[str] = []
+    file.visit(names.append)
+    return names

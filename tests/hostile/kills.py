@@ -46,10 +46,14 @@ def in_child(work: Callable[[], object], after: float | None = None) -> bool:
             os.write(2, f"{type(error).__name__}: {error}\n".encode())
             os._exit(1)
         os._exit(0)
-    if after is not None:
-        time.sleep(after)
+    end, found, status = time.monotonic() + (after or 0), 0, 0
+    while after is not None and not found and time.monotonic() < end:
+        time.sleep(0.002)
+        found, status = os.waitpid(child, os.WNOHANG)
+    if after is not None and not found:
         os.kill(child, signal.SIGKILL)
-    _, status = os.waitpid(child, 0)
+    if not found:
+        _, status = os.waitpid(child, 0)
     if os.WIFEXITED(status) and os.WEXITSTATUS(status):
         raise RuntimeError("the work failed")
     return os.WIFSIGNALED(status)

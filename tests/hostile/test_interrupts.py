@@ -10,7 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
+import typer
 
+from dpr_export.runtime.commands import run_command
 from tests.conftest import write_checkpoint
 
 BIN = Path(sys.executable).parent
@@ -107,6 +109,27 @@ def test_a_command_that_is_interrupted_while_it_is_imported_ends_in_one_line(
     process = start(BIN / name, "--help", cwd=tmp_path, PYTHONPATH=str(tmp_path), INTERRUPT_AT=module)
     said, _ = process.communicate(timeout=120)
     assert (process.returncode, said) == (130, f"{name}: interrupted\n")
+
+
+def test_an_interrupt_that_a_library_made_an_error_of_is_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that comes while a library in C is imported becomes an ImportError."""
+    app = typer.Typer()
+
+    @app.command()
+    def load() -> None:
+        try:
+            raise ImportError("initialization failed") from KeyboardInterrupt()
+        except ImportError as error:
+            raise ImportError("the engine is not installed") from error
+
+    monkeypatch.setattr(sys, "argv", ["dpr-runtime"])
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    with pytest.raises(SystemExit) as exited:
+        run_command(app, "dpr-runtime")
+    assert exited.value.code == 130
+    assert capsys.readouterr().err == "dpr-runtime: interrupted\n"
 
 
 def test_adding_a_variant_that_is_interrupted_leaves_the_folder_as_it_was(

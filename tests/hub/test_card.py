@@ -125,8 +125,19 @@ def test_what_a_manifest_holds_breaks_no_table_and_adds_no_line(manifest: Manife
     lossy = next(variant for variant in manifest.variants if variant.loss)
     odd = replace(lossy, loss=replace(lossy.loss, settings="a | b\n# Title"))
     card = model_card(replace(manifest, variants=(odd,)), NAME)
-    assert "a \\| b # Title" in card
+    assert "a ? b ? Title" in card
     assert "\n# Title" not in card
+
+
+def test_a_strangers_manifest_puts_no_markup_into_the_card(manifest: Manifest) -> None:
+    evil = "x](http://evil)\n\n# EVIL <script>`"
+    hostile = replace(manifest, source=replace(manifest.source, name=evil, revision=evil, sha256=evil))
+    lossy = tuple(replace(variant, backend="no such engine") for variant in manifest.variants)
+    for card in (model_card(hostile, NAME), model_card(replace(hostile, variants=lossy), NAME)):
+        body = card.split("---\n", 2)[2]
+        assert "<script>" not in body
+        assert "\n# EVIL" not in body
+        assert "](http://evil)" not in body
 
 
 def test_the_card_is_a_function_of_the_manifest_alone(manifest: Manifest) -> None:

@@ -186,7 +186,8 @@ def test_what_is_no_exported_folder_is_not_opened(tmp_path: Path) -> None:
 
 
 def test_golden_examples_read_back_and_damaged_ones_are_refused(tmp_path: Path) -> None:
-    example = Example({"input_ids": np.array([[1, 2]])}, {"pooler_output": np.array([[0.5]], np.float32)})
+    feeds = {"input_ids": np.array([[1, 2]]), "attention_mask": np.array([[1, 1]])}
+    example = Example(feeds, {"pooler_output": np.array([[0.5]], np.float32)})
     write_golden(tmp_path / "golden.npz", [example, example])
     (first, second) = read_golden(tmp_path / "golden.npz")
     assert first.shape == second.shape == (1, 2)

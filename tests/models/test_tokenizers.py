@@ -535,3 +535,19 @@ def test_tokenizing_brings_neither_torch_nor_transformers(folders: dict[str, Pat
 
 def test_fast_is_another_name_for_the_same_class() -> None:
     assert DPRContextEncoderTokenizerFast is DPRContextEncoderTokenizer
+
+
+def test_columns_that_are_no_rows_are_left_as_they_are_by_padding(folders: dict[str, Path]) -> None:
+    ours = DPRQuestionEncoderTokenizer.from_pretrained(folders["uncased"])
+    theirs = transformers.DPRQuestionEncoderTokenizerFast.from_pretrained(folders["uncased"])
+    for kind in (None, "np", "pt"):
+        padded = []
+        for tokenizer in (ours, theirs):
+            rows = [{**tokenizer(text), "label": label} for text, label in (("who", 1), ("who wrote it", 0))]
+            padded.append(tokenizer.pad(rows, return_tensors=kind))
+        assert [np.asarray(padded[0][name]).tolist() for name in padded[0]] == [
+            np.asarray(padded[1][name]).tolist() for name in padded[0]
+        ]
+        assert set(padded[0]) == set(padded[1])
+    collated = transformers.DataCollatorWithPadding(ours)([{**ours("who"), "label": 1}, {**ours("it is"), "label": 0}])
+    assert collated["labels"].tolist() == [1, 0]

@@ -1,5 +1,7 @@
 """The original's call: same outputs, same defaults, same errors; and loading, closing, threads."""
 
+import copy
+import pickle
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -298,3 +300,10 @@ def test_what_a_call_gives_may_be_decided_when_loading(tiny_whole: dict[str, Pat
 def test_a_configuration_alone_makes_no_model(model_class: type) -> None:
     with pytest.raises(TypeError, match="cannot be made of a configuration alone, which has no weights: export"):
         model_class(runtime.DPRConfig())
+
+
+def test_a_model_is_neither_pickled_nor_copied(tiny: dict[str, Path]) -> None:
+    with DPRReader.from_pretrained(tiny["reader"]) as model:
+        for attempt in (pickle.dumps, copy.deepcopy, copy.copy):
+            with pytest.raises(TypeError, match="runs on an engine, which can be neither pickled nor copied"):
+                attempt(model)
