@@ -22,6 +22,7 @@ _LEAST = {
     "type_vocab_size": 1,
     "projection_dim": 0,
 }
+_MOST_LAYERS = 1000  # a model is built layer by layer, so that a larger number would seem to hang
 
 
 @dataclass(kw_only=True)
@@ -86,6 +87,12 @@ class DPRConfig:
             value = values.get(name, least)
             if type(value) is not int or value < least:
                 raise ValueError(f"{name} in {CONFIG_FILE} is {value!r}, and must be a whole number from {least}")
+        if values.get("num_hidden_layers", 1) > _MOST_LAYERS:
+            layers = values["num_hidden_layers"]
+            raise ValueError(f"num_hidden_layers in {CONFIG_FILE} is {layers}, and must be at most {_MOST_LAYERS}")
+        padding = values.get("pad_token_id")
+        if padding is not None and type(padding) is not int:
+            raise ValueError(f"pad_token_id in {CONFIG_FILE} is {padding!r}, and must be a whole number or null")
         architectures = values.get("architectures")
         if architectures is not None and not isinstance(architectures, list):
             raise ValueError(f"architectures in {CONFIG_FILE} is {architectures!r}, and must be a list")

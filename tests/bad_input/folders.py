@@ -44,6 +44,8 @@ FOLDERS = [
     Broken("an unknown architecture", json_with("config.json", architectures=["BertModel"]), "names not exactly one of"),
     Broken("another model's configuration", json_with("config.json", model_type="bert"), "model_type is 'bert', not 'dpr'"),
     Broken("a configuration with a negative size", json_with("config.json", vocab_size=-1), "vocab_size in config.json is -1"),
+    Broken("more layers than could be built", json_with("config.json", num_hidden_layers=10**12), "num_hidden_layers in config.json is 1000000000000, and must be at most 1000"),
+    Broken("a pad token that is a word", json_with("config.json", pad_token_id="x"), "pad_token_id in config.json is 'x', and must be a whole number"),
     Broken("a configuration with a size in words", json_with("config.json", hidden_size="wide"), "hidden_size in config.json is 'wide'"),
     Broken("a configuration that is no JSON", bytes_with("config.json", lambda b: b[1:], recorded=True), "is not JSON"),
     Broken("a lost configuration", lost("config.json"), "config.json is missing|no config.json"),

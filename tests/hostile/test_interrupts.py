@@ -99,7 +99,6 @@ def test_encoding_that_is_interrupted_leaves_no_file(tiny: dict[str, Path], tmp_
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.xfail(strict=True, reason="the entry points import everything before they handle Ctrl-C")
 @pytest.mark.parametrize("name", ["dpr-export", "dpr-runtime"])
 @pytest.mark.parametrize("module", ["numpy", "typer", "tokenizers", "rich.console"])
 def test_a_command_that_is_interrupted_while_it_is_imported_ends_in_one_line(
