@@ -6,7 +6,10 @@ huggingface_hub is imported when a name is looked for there: who has a folder ne
 Left out: which files are needed, and what they must contain; models/folder.py knows that.
 """
 
+import logging
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,14 +71,15 @@ class Repository:
         from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
         try:
-            path = hf_hub_download(
-                self.name,
-                file,
-                revision=self.revision,
-                token=self.token,
-                cache_dir=self.cache_dir,
-                local_files_only=self.local_files_only,
-            )
+            with _quietly():
+                path = hf_hub_download(
+                    self.name,
+                    file,
+                    revision=self.revision,
+                    token=self.token,
+                    cache_dir=self.cache_dir,
+                    local_files_only=self.local_files_only,
+                )
         except LocalEntryNotFoundError as error:
             raise NotInCacheError(self._not_in_cache(file, error)) from None
         except EntryNotFoundError:
@@ -93,6 +97,18 @@ class Repository:
         else:
             why = "the hub cannot be reached: check the network and HF_HUB_OFFLINE"
         return f"{file} of {self.where} is not in the cache, and {why}; nor is there such a folder here{self.remedy}"
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without what the library says of each of its tries: in the end there is a file, or one line."""
+    log = logging.getLogger("huggingface_hub")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def repository(

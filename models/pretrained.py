@@ -27,7 +27,7 @@ def exported_folder(
     """Open the exported folder that a name means; from the hub, its manifest alone is downloaded.
 
     Args:
-        name: a folder, or a name on the hub.
+        name: a folder, or a name on the hub, "org/name".
         revision: the hub's branch, tag or commit; None: the main branch.
         token: the hub's access token; None: the one that is logged in with.
         cache_dir: the folder of the hub's cache; None: the library's own.
@@ -37,7 +37,8 @@ def exported_folder(
         OSError: there is no such folder, no such repository, or it cannot be had; the message says why.
         ValueError: its manifest is wrong, or newer.
     """
-    asked = repository(name, revision, token, cache_dir, local_files_only)
+    of_somebody = isinstance(name, str) and "/" in name  # as all are that were pushed; else it is a folder's, mistyped
+    asked = repository(name, revision, token, cache_dir, local_files_only) if of_somebody else None
     if asked is None:
         if not (Path(name) / MANIFEST_FILE).is_file():
             what = f"{name} is not an exported folder" if Path(name).exists() else f"there is no folder {name}"

@@ -14,6 +14,7 @@ Compiled models are kept in the user's cache folder, which makes the second star
 cache that cannot be written is done without, and of an old one the models that were longest unused go.
 """
 
+import sys
 from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import chain, islice
@@ -27,12 +28,19 @@ from dpr_export.runtime.batching import overlapped
 from dpr_export.runtime.cache import kept_folder
 from dpr_export.runtime.session import LONGEST, Feeds, Outputs
 
+# OpenVINO's package tells its makers of every import, over the network and from a thread of its own, unless the package
+# that does so is missing; so it is missing for as long as that import takes.
+_TELEMETRY = "openvino_telemetry"
+_telemetry = sys.modules.setdefault(_TELEMETRY, None)  # type: ignore[arg-type]
 try:
     import openvino as ov
     from openvino import properties
     from openvino.properties import hint
 except ImportError as error:
     raise ImportError('openvino is not installed: pip install "dpr-export[openvino]"') from error
+finally:
+    if _telemetry is None:
+        del sys.modules[_TELEMETRY]
 
 _BATCH_TOKENS = 512
 _MANY = 8  # batches, one a thread at least, from which on a second compiled model is worth its memory

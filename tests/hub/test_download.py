@@ -206,7 +206,7 @@ def test_a_repository_that_is_missing_or_private_is_one_line_and_a_token_opens_i
     hub.repos[NAME].private = True
     with pytest.raises(OSError, match=f"^there is no folder {NAME}, and no such repository on the hub, or a private"):
         vectors(NAME)
-    with pytest.raises(OSError, match=r"^there is no folder reader-onnx, .*: dpr-export CHECKPOINT -o reader-onnx$"):
+    with pytest.raises(OSError, match=r"^there is no folder reader-onnx. .*: dpr-export CHECKPOINT -o reader-onnx$"):
         DPRReader.from_pretrained("reader-onnx")
     with pytest.raises(OSError, match="cannot be downloaded: the hub refuses the token, or needs one"):
         vectors(NAME, token="hf_wrong")
@@ -219,7 +219,7 @@ def test_a_gated_repository_says_where_to_ask(hub: Hub, pushed: Path) -> None:  
         vectors(NAME, token=READ_ONLY)
 
 
-@pytest.mark.parametrize("name", ["a--b", "x" * 97, "no..name"])
+@pytest.mark.parametrize("name", ["o/a--b", "o/" + "x" * 97, "o/no..name"])
 def test_a_name_that_no_repository_can_have_is_answered_at_once(hub: Hub, name: str) -> None:
     with pytest.raises(OSError, match=r"there is no folder .*, and it can be no repository's name on the hub. This"):
         DPRReader.from_pretrained(name)

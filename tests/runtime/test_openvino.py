@@ -3,6 +3,8 @@
 import gc
 import os
 import shutil
+import subprocess
+import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -211,3 +213,15 @@ def test_errors_are_one_line(tiny: dict[str, Path], tmp_path: Path) -> None:
     session.close()
     with pytest.raises(RuntimeError, match="this session is closed"):
         session.run(feeds("question"))
+
+
+def test_importing_the_engine_tells_nobody(tmp_path: Path) -> None:
+    code = (
+        "import sys, threading, dpr_export.runtime.openvino\n"
+        "print('openvino_telemetry' in sys.modules, threading.active_count())\n"
+        "import openvino_telemetry\n"
+    )
+    env = {**os.environ, "HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout == "False 1\n"
+    assert list(tmp_path.iterdir()) == []
