@@ -5,9 +5,8 @@ are called as they stand in the output dataclass, with the layer's number: `hidd
 runtime reads from those names what a graph can give, and gathers them into the dataclass's tuples.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 LENGTH_AXES = {"hidden_states": (1,), "attentions": (2, 3)}  # which of an output's axes are the sequence's length
 
@@ -74,8 +73,3 @@ def own_shape(name: str, shape: Sequence[int], length: int, token_outputs: Seque
     """
     axes = (1,) if name in token_outputs else LENGTH_AXES.get(name.partition(".")[0], ())
     return tuple(length if axis in axes else size for axis, size in enumerate(shape))
-
-
-def gathered(results: Mapping[str, Any], wanted: Mapping[str, Sequence[str]]) -> dict[str, tuple[Any, ...]]:
-    """The tuples of the output dataclass's fields."""
-    return {field: tuple(results[name] for name in names) for field, names in wanted.items()}
