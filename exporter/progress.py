@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.markup import escape
 
+from dpr_export.runtime.commands import end_if_asked
 from dpr_export.runtime.progress import Step
 
 
@@ -14,7 +15,7 @@ def steps(console: Console) -> Step:
     """Return a function that opens a step of work, and prints its name and duration when it is done.
 
     Where the console is a terminal, a spinner turns meanwhile; where it is a file or a pipe, the name is printed first
-    too, so that a long step is seen to have begun.
+    too, so that a long step is seen to have begun. A request to end that was lost within a step is heard after it.
     """
 
     @contextmanager
@@ -27,6 +28,7 @@ def steps(console: Console) -> Step:
         else:
             console.print(f"{shown} ...", highlight=False, soft_wrap=True)
             yield
+        end_if_asked()
         mark = "[green]✓[/]" if console.is_terminal else "done:"
         console.print(f"{mark} {shown} [dim]{time.perf_counter() - start:.1f} s[/]", highlight=False, soft_wrap=True)
 

@@ -160,18 +160,25 @@ def _demo(kind: str, folder: Path, step: Step) -> Checkpoint:
 
 def _downloaded(name: str, revision: str | None, token: str | None) -> Checkpoint:
     """Download the few files an export reads, one after another and all of one commit: the first that is there of the
-    files of weights, after the small ones."""
+    files of weights, after the small ones.
+
+    Offline, what is not in the cache is taken not to exist. Else only the hub can say that: a tokenizer's configuration
+    that was lost on the way would make another tokenizer.
+    """
+    from huggingface_hub import constants
+
     asked = Repository(name, revision, token, for_export=True)
+    absent = (NotInCacheError,) if constants.HF_HUB_OFFLINE else ()
     try:
         config = asked.download(SMALL_FILES[0])
         if config is None:
             raise ExportError(f"{asked.where} on the hub has no {SMALL_FILES[0]}, so it is no checkpoint")
         asked = replace(asked, revision=config.parent.name)
         for file in SMALL_FILES[1:]:
-            with suppress(NotInCacheError):
+            with suppress(*absent):
                 asked.download(file)
         for file in WEIGHT_FILES:
-            with suppress(NotInCacheError):
+            with suppress(*absent):
                 if asked.download(file):
                     break
     except NotInCacheError:

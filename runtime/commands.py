@@ -18,16 +18,18 @@ import typer
 _USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
 _INTERRUPTED = 130
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
+_REQUESTS: list[int] = []  # signals that asked the running command to end
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _EXPECTED = (OSError, ValueError, IndexError, TypeError, ImportError, RuntimeError)
 
 
 def run_command(app: typer.Typer, name: str) -> NoReturn:
     """Run `app` on the process's arguments, and exit."""
-    for name_of_signal in _SIGNALS[1:]:
+    _REQUESTS.clear()
+    for name_of_signal in _SIGNALS:
         number = getattr(signal, name_of_signal, None)
         if number and signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
-            signal.signal(number, _end)
+            signal.signal(number, _note_and_end)
     try:
         code = app(standalone_mode=False)
         sys.stdout.flush()
@@ -69,9 +71,27 @@ def signals_deferred() -> Iterator[Callable[[], bool]]:
             signal.raise_signal(seen[0])
 
 
-def _end(number: int, _: object) -> NoReturn:
-    """Exit as a shell reports a signal, once: a second one must not interrupt the clean-up."""
-    signal.signal(number, signal.SIG_IGN)
+def end_if_asked() -> None:
+    """End the command if a signal asked for that, and what it raised was lost.
+
+    Python drops what is raised within a finalizer or a callback of the garbage collector, and libraries run many.
+    Called between the steps of long work.
+    """
+    if _REQUESTS:
+        _end(_REQUESTS[0])
+
+
+def _note_and_end(number: int, _: object) -> None:
+    """Answer a signal, once: a second one must not interrupt the clean-up, but that of Ctrl-C is meant to."""
+    if number == signal.SIGINT or not _REQUESTS:
+        _REQUESTS.append(number)
+        _end(number)
+
+
+def _end(number: int) -> NoReturn:
+    """Exit as a shell reports a signal."""
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
     sys.exit(128 + number)
 
 

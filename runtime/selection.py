@@ -104,7 +104,7 @@ def _made_by(folder: ExportedFolder, asked: _Asked) -> str:
     ]
     if folder.repository or not backends:
         return ""
-    backend = asked.engine if asked.engine != "auto" else backends[0] if asked.stored == "fp16" else ""
+    backend = asked.engine if asked.engine != "auto" else backends[-1] if asked.stored == "fp16" else ""
     option = f" --backend {backend}" if backend else ""
     return f": dpr-export {folder.path} --precision {asked.stored}{option} makes it"
 

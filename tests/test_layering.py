@@ -49,6 +49,7 @@ EXCEPTIONS = {
     "exporter/progress.py": {"rich"},
     "exporter/push.py": {"huggingface_hub"},
     "exporter/tensorflow.py": {"h5py", "safetensors"},
+    "exporter/source.py": {"huggingface_hub"},
     "exporter/trace.py": {"onnx_ir"},
     "exporter/weights.py": {"onnx"},
 }

@@ -2,17 +2,23 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Timer
 from typing import Any
 
 from dpr_export.models.folder import file_record
 
 BIN = Path(sys.executable).parent
 LIMIT = 2000.0  # MB: what a command may take at the most; importing PyTorch takes a quarter of it
+# The peak memory of a process counts what its parent had when it was forked: this stands between pytest and a command.
+WATCHER = """
+import resource, subprocess, sys
+code = subprocess.call(sys.argv[1:])
+print(f"\\n{code} {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss}")
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +48,22 @@ def run(name: str, *arguments: object, seconds: float = 120.0) -> Said:
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     command = [str(BIN / name), *map(str, arguments)]
     process = subprocess.Popen(
-        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        [sys.executable, "-I", "-c", WATCHER, *command],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
     )
-    assert process.stdout is not None
-    alarm = Timer(seconds, process.kill)
-    alarm.start()
-    text = process.stdout.read().decode(errors="replace")
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    alarm.cancel()
-    process.stdout.close()
-    assert process.returncode in (0, 1, 2), f"{command} ended with {process.returncode}, or not in {seconds} s: {text}"
-    return Said(process.returncode, text, usage.ru_maxrss / 1000)
+    try:
+        said, _ = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
+    text, _, last = said.decode(errors="replace").rstrip("\n").rpartition("\n")
+    code, kilobytes = map(int, last.split())
+    assert code in (0, 1, 2), f"{command} ended with {code}: {text}"
+    return Said(code, text, kilobytes / 1000)
 
 
 def refusal(name: str, *arguments: object) -> str:

@@ -31,8 +31,9 @@ sys.meta_path.insert(0, Finder())
 
 
 def start(*command: object, cwd: Path, **environment: str) -> subprocess.Popen[str]:
-    """Start a command that Ctrl-C reaches: a job in the background inherits that it is ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Start a command that Ctrl-C and SIGHUP reach: a job in the background, or under nohup, inherits that they are
+    ignored."""
+    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGHUP)}
     try:
         return subprocess.Popen(
             list(map(str, command)),
@@ -43,7 +44,8 @@ def start(*command: object, cwd: Path, **environment: str) -> subprocess.Popen[s
             text=True,
         )
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def interrupted(process: subprocess.Popen[str], name: str) -> None:
@@ -129,6 +131,40 @@ def test_an_interrupt_that_a_library_made_an_error_of_is_one(
         run_command(app, "dpr-runtime")
     assert exited.value.code == 130
     assert capsys.readouterr().err == "dpr-runtime: interrupted\n"
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+def test_a_request_to_end_that_was_lost_within_a_step_is_heard_after_it(tmp_path: Path, name: str, code: int) -> None:
+    """What a signal raises within a finalizer is dropped."""
+    script = f"""
+import signal, sys, typer
+from rich.console import Console
+from dpr_export.exporter.progress import steps
+from dpr_export.runtime.commands import run_command
+
+class Finalized:
+    def __del__(self):
+        signal.raise_signal(signal.{name})
+
+app = typer.Typer()
+
+@app.command()
+def work() -> None:
+    sys.unraisablehook = lambda lost: print("lost")
+    with steps(Console(stderr=True))("one"):
+        Finalized()
+        print("went on")
+    print("went on too far")
+
+run_command(app, "dpr-export")
+"""
+    process = start(sys.executable, "-c", script, cwd=tmp_path)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "lost" in said
+    assert "went on\n" in said
+    assert "too far" not in said
+    assert "Traceback" not in said
 
 
 def test_adding_a_variant_that_is_interrupted_leaves_the_folder_as_it_was(

@@ -16,7 +16,7 @@ from huggingface_hub import constants
 from dpr_export.exporter import ExportError
 from dpr_export.exporter.source import found
 from dpr_export.models.config import DPRConfig
-from dpr_export.models.hub import Repository
+from dpr_export.models.hub import NotInCacheError, Repository
 from dpr_export.models.manifest import MANIFEST_FILE
 from dpr_export.models.variants import EMBEDS_FILE
 from dpr_export.runtime import (
@@ -400,6 +400,24 @@ def test_a_checkpoint_that_cannot_be_downloaded_is_one_line(hub: Hub, tiny: dict
         pass
     hub.repos["somebody/reader"].gated = True
     with pytest.raises(ExportError, match="gated"), found("somebody/reader"):
+        pass
+
+
+@pytest.mark.parametrize("lost", ["tokenizer_config.json", "model.safetensors"])
+def test_a_file_of_a_checkpoint_that_is_lost_on_the_way_is_not_done_without(
+    hub: Hub, tiny: dict[str, Path], monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    """A tokenizer without its configuration would be another tokenizer, and the weights might be another file's."""
+    hub.add("somebody/reader", tiny["reader"].with_name("reader-checkpoint"))
+    download = Repository.download
+
+    def breaking_off(asked: Repository, file: str) -> Path | None:
+        if file == lost:
+            raise NotInCacheError(f"{file} is not in the cache")
+        return download(asked, file)
+
+    monkeypatch.setattr(Repository, "download", breaking_off)
+    with pytest.raises(ExportError, match="cannot be reached"), found("somebody/reader"):
         pass
 
 
