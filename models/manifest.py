@@ -4,13 +4,11 @@ A manifest is a frozen dataclass written as JSON. Reading one trusts nothing: ev
 no file it names may lie outside the folder.
 """
 
-import json
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
 
 from dpr_export.models.kinds import KINDS
+from dpr_export.models.records import read_record, written_record
 
 MANIFEST_FILE = "manifest.json"
 SCHEMA = 2  # 1 had no lossy variants
@@ -132,7 +130,7 @@ class Manifest:
 
     def to_json(self) -> str:
         """The manifest as `manifest.json` holds it."""
-        return json.dumps(asdict(self), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        return written_record(self)
 
     @classmethod
     def from_json(cls, text: str) -> "Manifest":
@@ -141,17 +139,7 @@ class Manifest:
         Raises:
             ValueError: not JSON, a newer schema, a field missing or of the wrong type, or a path outside the folder.
         """
-        try:
-            values = json.loads(text, parse_constant=_refuse_constant)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"{MANIFEST_FILE} is not JSON: {error}") from None
-        schema = values.get("schema") if isinstance(values, dict) else None
-        if isinstance(schema, int) and schema > SCHEMA:
-            raise ValueError(
-                f"{MANIFEST_FILE} has schema {schema}, and this dpr-export reads up to {SCHEMA}: "
-                "pip install --upgrade dpr-export"
-            )
-        manifest: Manifest = _read(cls, values, "")
+        manifest = read_record(cls, text, MANIFEST_FILE, SCHEMA)
         if manifest.kind not in KINDS:
             raise ValueError(f"{MANIFEST_FILE}: kind is {manifest.kind!r}, and must be one of: {', '.join(KINDS)}")
         if not manifest.variants:
@@ -166,39 +154,6 @@ class Manifest:
         if missing := [name for name in REQUIRED_FILES if name not in manifest.files]:
             raise ValueError(f"{MANIFEST_FILE} does not list {missing[0]}")
         return manifest
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number that can be compared")
-
-
-def _read(kind: Any, value: Any, where: str) -> Any:
-    """`value`, from JSON, as the annotated type `kind`; whatever does not fit is a ValueError that says where."""
-    origin, arguments = get_origin(kind), get_args(kind)
-    if isinstance(kind, type) and is_dataclass(kind) and isinstance(value, dict):
-        hints = get_type_hints(kind)
-        optional = {f.name for f in fields(kind) if f.default is not MISSING or f.default_factory is not MISSING}
-        if missing := hints.keys() - value.keys() - optional:
-            raise ValueError(f"{MANIFEST_FILE} lacks {where}{min(missing)}")
-        return kind(**{n: _read(hint, value[n], f"{where}{n}.") for n, hint in hints.items() if n in value})
-    if origin is tuple and isinstance(value, list):
-        each = [arguments[0]] * len(value) if arguments[-1] is ... else arguments
-        if len(each) == len(value):
-            return tuple(_read(hint, item, where) for hint, item in zip(each, value, strict=True))
-    if origin is dict and isinstance(value, dict):
-        return {name: _read(arguments[1], item, f"{where}{name}.") for name, item in value.items()}
-    if origin is UnionType:
-        return None if value is None else _read(arguments[0], value, where)
-    if kind is float and type(value) in (int, float) and abs(value) < 1e300:
-        return float(value)
-    if type(value) is kind and not (kind is str and _surrogates(value)):
-        return value
-    raise ValueError(f"{MANIFEST_FILE}: {where.rstrip('.') or 'the whole'} is {value!r}, of the wrong type")
-
-
-def _surrogates(text: str) -> bool:
-    """Whether a text holds half a surrogate pair, which JSON can write and no file can hold."""
-    return any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _check_path(name: str) -> None:

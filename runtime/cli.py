@@ -1,22 +1,22 @@
-"""The command `dpr-runtime`: answer, encode, inspect, verify, pack and build with an exported folder."""
+"""The command `dpr-runtime`: what exported folders are run, looked at, checked, packed and built with.
+
+The commands for corpora stand in corpus/cli.py.
+"""
 
 import json as jsonlib
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from dpr_export.models.kinds import CONTEXT, KINDS, READER
 from dpr_export.models.pretrained import exported_folder
-from dpr_export.models.writing import file_written_whole
 from dpr_export.runtime.buckets import LENGTHS
 from dpr_export.runtime.commands import run_command, signals_deferred
-from dpr_export.runtime.encoders import DPRContextEncoder, DPRQuestionEncoder
+from dpr_export.runtime.corpus.cli import COMMANDS
+from dpr_export.runtime.options import Backend, Device, Folder, LocalFolder, Precision, Threads
 from dpr_export.runtime.pack import pack as pack_variant
 from dpr_export.runtime.passages import Passage, opened, read_passages
 from dpr_export.runtime.reader import DPRReader
@@ -32,18 +32,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Run exported DPR models, without PyTorch.",
 )
-TABLES = (".tsv", ".csv", ".parquet")  # of which each line is not a text
 _MARKS = {True: "[green]ok[/]     ", None: "[yellow]skipped[/]", False: "[red]FAILED[/] "}
-Folder = Annotated[
-    str, typer.Argument(metavar="DIR", help="The exported folder, or its name on the hub.", show_default=False)
-]
-LocalFolder = Annotated[Path, typer.Argument(metavar="DIR", help="The exported folder.", show_default=False)]
-Backend = Annotated[str, typer.Option(help="The engine to run on: openvino, onnxruntime, tensorrt.")]
-Device = Annotated[str, typer.Option(help="Where to run: cpu, cuda, cuda:1; auto prefers a GPU.")]
-Precision = Annotated[str, typer.Option(help="The variant to run: int8, fp32, fp16; bf16 computes fp32's in bfloat16.")]
-Threads = Annotated[
-    int | None, typer.Option(min=1, help="Threads of the CPU to use.", show_default="as many as there are processors")
-]
 
 
 @app.command()
@@ -95,45 +84,6 @@ def _passages(file: str | None, titles: list[str], texts: list[str]) -> list[Pas
     if not titles:
         return [Passage(None, text) for text in texts]
     return [Passage(title, text) for title, text in zip(titles, texts, strict=True)]
-
-
-@app.command()
-def encode(
-    folder: Folder,
-    output: Annotated[Path, typer.Option("-o", "--output", help="The .npy file to write.", show_default=False)],
-    file: Annotated[
-        str, typer.Argument(help="One text a line, or JSON lines (.jsonl) with title and text; - is standard input.")
-    ] = "-",
-    jsonl: Annotated[bool, typer.Option("--jsonl", help="Read JSON lines, whatever the file is called.")] = False,
-    backend: Backend = "auto",
-    precision: Precision = "auto",
-    device: Device = "auto",
-    threads: Threads = None,
-) -> None:
-    """Turn questions or passages into vectors, with an encoder: float32 (n, dim), in the order given."""
-    kind = KINDS[exported_folder(folder).manifest.kind]
-    if kind is READER:
-        raise ValueError(f"{folder} holds a reader, which gives no vectors: use a question or context encoder")
-    if file.endswith(TABLES):
-        raise ValueError(f"{file} is a table: give one text a line, or JSON lines (.jsonl) with title and text")
-    console = Console(stderr=True, highlight=False)
-    with file_written_whole(output) as written, opened(file) as lines:
-        if jsonl or file.endswith(".jsonl"):
-            read = read_passages(lines, file)
-        else:
-            read = [Passage(None, line.rstrip("\r\n")) for line in lines]
-        titles, texts = [passage.title for passage in read], [passage.text for passage in read]
-        how: Any = {"backend": backend, "precision": precision, "device": device, "threads": threads}
-        start = time.perf_counter()
-        if kind is CONTEXT:
-            with DPRContextEncoder.from_pretrained(folder, **how) as context:
-                vectors = context.encode(texts, titles, show_progress=console.is_terminal)
-        else:
-            with DPRQuestionEncoder.from_pretrained(folder, **how) as question:
-                vectors = question.encode(texts, show_progress=console.is_terminal)
-        np.save(written, vectors, allow_pickle=False)
-    rate = len(texts) / (time.perf_counter() - start)
-    console.print(f"{len(texts):,} texts to {escape(str(output))}: float32 {vectors.shape}, {rate:,.0f} texts/s")
 
 
 @app.command()
@@ -221,6 +171,10 @@ def build(
             watch=bars,
         )
     show_engine(Console(highlight=False), engine)
+
+
+for command in COMMANDS:
+    app.command()(command)
 
 
 def main() -> None:

@@ -6,7 +6,8 @@
 A text's vector does not depend on the texts beside it: batches only save padding.
 """
 
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -73,7 +74,7 @@ class _Encoder(DPRModel):
     ) -> Vectors:
         """The vector of each row, which is one string or a pair of them."""
         vectors = np.empty((len(rows), self.config.dim), dtype=np.float32)
-        chunks = (self._tokenized(first, rows[first : first + CHUNK], segments) for first in range(0, len(rows), CHUNK))
+        chunks = (self.tokenized(first, rows[first : first + CHUNK], segments) for first in range(0, len(rows), CHUNK))
         batches = self._run_rows(chunks, batch_tokens)
         with progress(len(rows), "encode", show_progress) as done:
             for batch, outputs in batches:
@@ -81,7 +82,45 @@ class _Encoder(DPRModel):
                 done(len(batch.positions))
         return vectors
 
-    def _tokenized(self, first: int, rows: Sequence[tuple[str, ...]], segments: str) -> Rows:
+    def vectors_of(self, windows: Iterable[Rows], batch_tokens: int | None = None) -> Iterator[Vectors]:
+        """Yield the vectors of tokenized rows, window by window; the next windows are drawn meanwhile.
+
+        For work that is too large for `encode`. Only the rows of one window are sorted and run together.
+
+        Args:
+            windows: what `tokenized` gave, of rows that follow each other; none is empty.
+            batch_tokens: how many tokens, padding included, one batch may have; None: as many as suit the engine.
+
+        Yields:
+            float32 (rows, dim) for each window, in order.
+        """
+        sizes: deque[int] = deque()
+
+        def counted() -> Iterator[Rows]:
+            for window in windows:
+                sizes.append(len(window.input_ids))
+                yield window
+
+        first = left = 0
+        vectors = np.empty((0, self.config.dim), np.float32)
+        for batch, outputs in self._run_rows(counted(), batch_tokens):
+            if not left:
+                first += len(vectors)
+                left = sizes.popleft()
+                vectors = np.empty((left, self.config.dim), np.float32)
+            vectors[batch.positions - first] = outputs["pooler_output"]
+            left -= len(batch.positions)
+            if not left:
+                yield vectors
+
+    def tokenized(self, first: int, rows: Sequence[tuple[str, ...]], segments: str = "hf") -> Rows:
+        """Tokenize rows for `vectors_of`: each is a text, or a title and a text.
+
+        Args:
+            first: how many rows came before these.
+            rows: the rows.
+            segments: as `DPRContextEncoder.encode` has it.
+        """
         limit = min(self.config.max_position_embeddings, self.tokenizer.model_max_length)
         ids: list[list[int]] = [[]] * len(rows)
         types: list[list[int]] = [[]] * len(rows)

@@ -214,7 +214,7 @@ class DPRModel:
 
     def _run_rows(self, chunks: Iterable[Rows], batch_tokens: int | None) -> Iterator[tuple[Batch, Outputs]]:
         """Run tokenized rows in batches of `batch_tokens`; None: of as many as suit the engine."""
-        budget = self._session.batch_tokens if batch_tokens is None else batch_tokens
+        budget = self.batch_tokens if batch_tokens is None else batch_tokens
         return run_rows(self._run_all, chunks, pad_token_id=self.tokenizer.pad_token_id, batch_tokens=budget)
 
     def _rounded(self, feeds: Feeds, session: Session) -> Feeds:
@@ -231,7 +231,27 @@ class DPRModel:
     def explain(self) -> str:
         """What runs this model, and why that was chosen, in a few lines."""
         reason = self._choice.reason if self._choice else "the session was given"
-        return f"{self.kind.architecture} on {self._session.engine}\n{reason}"
+        return f"{self.kind.architecture} on {self.engine}\n{reason}"
+
+    @property
+    def folder(self) -> ExportedFolder | None:
+        """The exported folder that the model was loaded from; None where the session was given."""
+        return self._folder
+
+    @property
+    def choice(self) -> Choice | None:
+        """The variant that runs, at which precision, and why; None where the session was given."""
+        return self._choice
+
+    @property
+    def engine(self) -> str:
+        """The engine that runs the model, with its version."""
+        return self._session.engine
+
+    @property
+    def batch_tokens(self) -> int:
+        """How many tokens, padding included, a batch best has on this engine."""
+        return self._session.batch_tokens
 
     @property
     def device(self) -> Device:

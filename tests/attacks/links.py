@@ -19,7 +19,7 @@ def attack(exported: Path, work: Path) -> list[str]:
             said.append(refusal("dpr-export", work / "checkpoint", "-o", work / link, *force))
             assert "exists" in said[-1]
         assert (work / link).is_symlink()
-    said.append(refusal("dpr-runtime", "encode", exported, "-o", work / "to-own"))
+    said.append(refusal("dpr-runtime", "encode", exported, "-", work / "to-own"))
     assert [path.name for path in own.iterdir()] == ["letter.txt"]
     assert (own / "letter.txt").read_text(encoding="utf-8") == "dear"
     assert not (work / "nothing").exists()

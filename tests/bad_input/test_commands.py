@@ -93,6 +93,7 @@ def test_a_command_that_is_used_wrongly_ends_in_one_clear_line(
     (here / "a.txt").write_text("no json\n")
     (here / "empty.jsonl").write_text("")
     (here / "bytes.txt").write_bytes(b"who\xff\n")
+    (here / "passages.tsv").write_text("hamlet\n")
     before = sorted(tmp_path.rglob("*"))
     folders = {"READER": tiny["reader"], "QUESTION": tiny["question"]}
     folders["QUESTION-CHECKPOINT"] = tiny["question"].with_name("question-checkpoint")

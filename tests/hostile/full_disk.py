@@ -53,7 +53,7 @@ def commands(root: Path, disk: Path) -> dict[str, tuple[Callable[[], object], li
         "add": (export, ["dpr-export", str(disk / "out"), *int8]),
         "encode": (
             runtime,
-            ["dpr-runtime", "encode", str(root / "exported"), str(root / "questions.txt"), "-o", str(disk / "out.npy")],
+            ["dpr-runtime", "encode", str(root / "exported"), str(root / "questions.txt"), str(disk / "out.npy")],
         ),
     }
 

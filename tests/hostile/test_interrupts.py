@@ -91,7 +91,7 @@ def test_an_export_may_be_interrupted_in_every_step(folder: Path, step: str, see
 
 
 def test_encoding_that_is_interrupted_leaves_no_file(tiny: dict[str, Path], tmp_path: Path) -> None:
-    process = start(BIN / "dpr-runtime", "encode", tiny["question"], "-", "-o", "out.npy", cwd=tmp_path)
+    process = start(BIN / "dpr-runtime", "encode", tiny["question"], "-", "out.npy", cwd=tmp_path)
     for _ in range(1200):  # it has begun, and waits for standard input
         if list(tmp_path.iterdir()):
             break

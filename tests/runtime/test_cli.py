@@ -72,8 +72,8 @@ def test_passages_may_be_given_one_by_one(tiny: dict[str, Path]) -> None:
 def test_questions_are_encoded_from_standard_input_and_from_a_file(tiny: dict[str, Path], tmp_path: Path) -> None:
     lines = ["who wrote hamlet ?", "", "what is paris ?"]
     (tmp_path / "questions.txt").write_text("\n".join(lines) + "\n")
-    run("encode", tiny["question"], "-o", tmp_path / "a.npy", stdin="\n".join(lines) + "\n")
-    done = run("encode", tiny["question"], tmp_path / "questions.txt", "-o", tmp_path / "b.npy")
+    run("encode", tiny["question"], "-", tmp_path / "a.npy", stdin="\n".join(lines) + "\n")
+    done = run("encode", tiny["question"], tmp_path / "questions.txt", tmp_path / "b.npy")
     assert "3 texts to" in done.stderr
     with DPRQuestionEncoder.from_pretrained(tiny["question"]) as model:
         expected = model.encode(lines)
@@ -82,7 +82,7 @@ def test_questions_are_encoded_from_standard_input_and_from_a_file(tiny: dict[st
 
 
 def test_passages_are_encoded_with_their_titles(tiny: dict[str, Path], passages: Path, tmp_path: Path) -> None:
-    run("encode", tiny["context"], passages, "-o", tmp_path / "v.npy")
+    run("encode", tiny["context"], passages, tmp_path / "v.npy")
     rows = [json.loads(line) for line in passages.read_text().splitlines() if line]
     with DPRContextEncoder.from_pretrained(tiny["context"]) as model:
         expected = model.encode([row["text"] for row in rows], [row.get("title") for row in rows])
@@ -93,15 +93,15 @@ def test_an_untitled_passage_gets_the_same_vector_whatever_stands_beside_it(
     tiny: dict[str, Path], passages: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "alone.jsonl").write_text(passages.read_text().splitlines()[1] + "\n")
-    run("encode", tiny["context"], passages, "-o", tmp_path / "both.npy")
-    run("encode", tiny["context"], tmp_path / "alone.jsonl", "-o", tmp_path / "alone.npy")
+    run("encode", tiny["context"], passages, tmp_path / "both.npy")
+    run("encode", tiny["context"], tmp_path / "alone.jsonl", tmp_path / "alone.npy")
     np.testing.assert_allclose(np.load(tmp_path / "both.npy")[1], np.load(tmp_path / "alone.npy")[0], atol=1e-6)
-    run("encode", tiny["context"], "--jsonl", "-o", tmp_path / "piped.npy", stdin=passages.read_text())
+    run("encode", tiny["context"], "-", "--format", "jsonl", tmp_path / "piped.npy", stdin=passages.read_text())
     assert np.array_equal(np.load(tmp_path / "piped.npy"), np.load(tmp_path / "both.npy"))
 
 
 def test_no_texts_make_an_empty_file_of_vectors(tiny: dict[str, Path], tmp_path: Path) -> None:
-    run("encode", tiny["question"], "-o", tmp_path / "v.npy", stdin="")
+    run("encode", tiny["question"], "-", tmp_path / "v.npy", stdin="")
     assert np.load(tmp_path / "v.npy").shape == (0, 32)
 
 
@@ -187,13 +187,11 @@ def test_every_error_is_one_line(tiny: dict[str, Path], tmp_path: Path) -> None:
     )
     assert "--top-k" in error_of(*ask, "--text", "a", "--top-k", "0", code=2)
     assert "No such option" in error_of(*ask, "--no-such", code=2)
-    assert "which gives no vectors" in error_of("encode", reader, "-o", tmp_path / "v.npy", stdin="x")
-    assert "there is no folder" in error_of("encode", question, "-o", tmp_path / "none" / "v.npy", stdin="x")
-    assert "is a folder" in error_of("encode", question, "-o", tmp_path, stdin="x")
+    assert "which gives no vectors" in error_of("encode", reader, "-", tmp_path / "v.npy", stdin="x")
+    assert "there is no folder" in error_of("encode", question, "-", tmp_path / "none" / "v.npy", stdin="x")
+    assert "take a context encoder" in error_of("encode", question, "-", tmp_path, stdin="x")
     (tmp_path / "latin1.txt").write_bytes("caf\xe9".encode("latin-1"))
-    assert "latin1.txt is not UTF-8 text" in error_of(
-        "encode", question, tmp_path / "latin1.txt", "-o", tmp_path / "v.npy"
-    )
+    assert "latin1.txt is not UTF-8 text" in error_of("encode", question, tmp_path / "latin1.txt", tmp_path / "v.npy")
     (tmp_path / "latin1.txt").unlink()
     assert "is not an exported folder" in error_of("inspect", tmp_path)
     assert "is not an exported folder" in error_of("verify", tmp_path)

@@ -63,9 +63,11 @@ def test_a_variant_that_is_not_there_is_answered_with_those_that_are(tiny: dict[
 
 def test_a_damaged_file_is_not_packed_and_one_that_is_not_needed_may_be_lost(plain, tmp_path: Path) -> None:
     folder = plain("question", "copy")
-    (folder / "onnx" / "model.onnx").write_bytes(b"short")
-    with pytest.raises(ValueError, match=r"is damaged: onnx/model\.onnx has 5 bytes"):
-        pack(folder, tmp_path / "packed")
+    graph = folder / "onnx" / "model.onnx"
+    for content, problem in ((b"short", "has 5 bytes"), (bytes(graph.stat().st_size), "has SHA-256")):
+        graph.write_bytes(content)
+        with pytest.raises(ValueError, match=rf"is damaged: onnx/model\.onnx {problem}"):
+            pack(folder, tmp_path / "packed")
     assert not (tmp_path / "packed").exists()
 
 

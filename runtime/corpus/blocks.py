@@ -1,0 +1,113 @@
+"""A corpus cut into blocks, one for each shard, and each block into windows, which are sorted by length.
+
+Both are functions of the input alone: whoever computes a block, whenever, runs the same batches.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dpr_export.runtime.batching import Rows
+from dpr_export.runtime.corpus.read import Progress, Row
+from dpr_export.runtime.corpus.shards import Vectors
+from dpr_export.runtime.encoders import DPRContextEncoder
+
+WINDOW = 2048  # passages that are sorted together: more hardly save padding, and all of them are held
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The passages of one shard.
+
+    Attributes:
+        number: the shard's.
+        rows: the passages; empty where somebody else has this shard.
+        skipped: how many rows of the input that were no passages came before its last one.
+    """
+
+    number: int
+    rows: Sequence[Row]
+    skipped: int
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Some passages of a block, tokenized."""
+
+    block: Block
+    rows: Rows
+    last: bool
+
+
+@dataclass(slots=True)
+class Wanted:
+    """Which blocks are to be computed: those of a slice, but for those that are there.
+
+    Attributes:
+        index, count: every `count`-th block from the `index`-th, counted from 1.
+        done: the numbers of those that are there.
+    """
+
+    index: int
+    count: int
+    done: frozenset[int]
+
+    def __contains__(self, number: int) -> bool:
+        return number % self.count == self.index - 1 and number not in self.done
+
+
+def blocks_of(rows: Iterable[Row], size: int, wanted: Wanted, read: Progress) -> Iterator[Block]:
+    """Cut a corpus into blocks of `size` passages, the last may have fewer, and yield those that are wanted.
+
+    Args:
+        rows: the passages.
+        size: how many a block has.
+        wanted: which blocks.
+        read: how far `rows` was read.
+    """
+    number, block = 0, []
+    for row in rows:
+        block.append(row)
+        if len(block) == size:
+            if number in wanted:
+                yield Block(number, block, read.skipped)
+            number, block = number + 1, []
+    if block and number in wanted:
+        yield Block(number, block, read.skipped)
+
+
+def windows_of(model: DPRContextEncoder, blocks: Iterable[Block], segments: str) -> Iterator[Window]:
+    """Tokenize blocks, a window at a time."""
+    done = 0
+    for block in blocks:
+        for start in range(0, len(block.rows), WINDOW):
+            few = block.rows[start : start + WINDOW]
+            texts = [(row.text,) if row.title is None else (row.title, row.text) for row in few]
+            yield Window(block, model.tokenized(done, texts, segments), start + WINDOW >= len(block.rows))
+            done += len(few)
+
+
+def encoded(
+    model: DPRContextEncoder,
+    windows: Iterable[Window],
+    batch_tokens: int,
+    watch: Callable[[int], None] = lambda _: None,
+) -> Iterator[tuple[Block, Vectors]]:
+    """Yield each block with its vectors, float32 (rows, dim), in order; `watch` is told how many passages are done."""
+    waiting: deque[Window] = deque()
+
+    def tokens() -> Iterator[Rows]:
+        for window in windows:
+            waiting.append(window)
+            yield window.rows
+
+    parts: list[Vectors] = []
+    for vectors in model.vectors_of(tokens(), batch_tokens):
+        window = waiting.popleft()
+        parts.append(vectors)
+        watch(len(vectors))
+        if window.last:
+            yield window.block, np.concatenate(parts)
+            parts.clear()

@@ -1,0 +1,54 @@
+"""Corpora that the tests make: passages of many lengths, of the words that the tiny models know and of others."""
+
+import csv
+import json
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from dpr_export.runtime.corpus.read import Row
+from tests.conftest import WORDS
+
+WriteCorpus = Callable[..., Path]
+STRANGE = ("naïve", "東京", "\u00a0", "tab\there", 'a "quoted" word', "é", "😀", "[SEP]", "line\u2028break")
+
+
+def passages(count: int, seed: int = 0) -> list[Row]:
+    """Passages from one word to more than the model takes, some without a title."""
+    draw = random.Random(seed)
+    words = (*WORDS[:40], *STRANGE)
+    return [
+        Row(
+            f"p{number}",
+            draw.choice((None, " ".join(draw.choices(words, k=draw.randint(1, 5))))),
+            " ".join(draw.choices(words, k=min(600, 1 + int(draw.expovariate(1 / 40))))),
+        )
+        for number in range(count)
+    ]
+
+
+def write_tsv(path: Path, rows: Sequence[Row]) -> Path:
+    """A table as the first code's: a header, tabs, and quotes where they are needed."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+        writer.writerows([("id", "text", "title"), *((row.id, row.text, row.title or "") for row in rows)])
+    return path
+
+
+def write_jsonl(path: Path, rows: Sequence[Row]) -> Path:
+    """One object a line."""
+    path.write_text("".join(json.dumps(row._asdict()) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table of 100 passages."""
+    return write_tsv(tmp_path_factory.mktemp("corpus") / "passages.tsv", passages(100))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file of a folder."""
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}

@@ -1,0 +1,296 @@
+"""A corpus's shards hold what transformers computes, in order, whatever interrupted the job or shared it out."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+from dpr_export.exporter import export
+from dpr_export.runtime import DPRContextEncoder
+from dpr_export.runtime.corpus import blocks
+from dpr_export.runtime.corpus.encode import encode_corpus
+from dpr_export.runtime.corpus.job import read_job
+from dpr_export.runtime.corpus.read import Row, read_corpus
+from dpr_export.runtime.corpus.shards import read_shard, shard_numbers, shard_rows, shard_vectors
+from tests.corpus.conftest import contents, passages, write_jsonl, write_tsv
+
+COMMAND = Path(sys.executable).with_name("dpr-runtime")
+SMALL = {"shard_size": 16, "backend": "onnxruntime", "threads": 1}
+
+
+def vectors_of(folder: Path) -> np.ndarray:
+    return np.concatenate([shard_vectors(folder, number) for number in shard_numbers(folder)])
+
+
+def rows_of(folder: Path) -> list[Row]:
+    return [row for number in shard_numbers(folder) for row in shard_rows(folder, number)]
+
+
+@pytest.fixture
+def whole(tiny: dict[str, Path], corpus: Path, tmp_path: Path) -> Path:
+    """A folder of 100 passages in seven shards."""
+    encode_corpus(tiny["context"], str(corpus), tmp_path / "whole", **SMALL)
+    return tmp_path / "whole"
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("window", [5, 2048])
+def test_vectors_are_those_of_transformers(
+    tiny: dict[str, Path], corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str, window: int
+) -> None:
+    monkeypatch.setattr(blocks, "WINDOW", window)
+    done = encode_corpus(tiny["context"], str(corpus), tmp_path / "out", backend=backend, shard_size=40)
+    assert (done.passages, done.shards, done.there, done.skipped) == (100, 3, 0, 0)
+    rows = list(read_corpus(str(corpus)))
+    assert rows_of(tmp_path / "out") == rows
+    checkpoint = tiny["context"].with_name("context-checkpoint")
+    tokenizer = transformers.DPRContextEncoderTokenizer.from_pretrained(checkpoint)
+    model = transformers.DPRContextEncoder.from_pretrained(checkpoint).eval()
+    expected = []
+    for row in rows:
+        texts = (row.text,) if row.title is None else (row.title, row.text)
+        with torch.no_grad():
+            expected.append(
+                model(**tokenizer(*texts, truncation=True, max_length=512, return_tensors="pt"))[0][0].numpy()
+            )
+    np.testing.assert_allclose(vectors_of(tmp_path / "out"), expected, atol=1e-5)
+
+
+def test_a_folder_says_what_made_it(tiny: dict[str, Path], corpus: Path, whole: Path) -> None:
+    job = read_job(whole)
+    assert (job.shards, job.passages, job.skipped) == (7, 100, 0)
+    assert job.input.name == str(corpus)
+    assert (job.encoder.backend, job.encoder.precision, job.encoder.dim) == ("onnxruntime", "fp32", 32)
+    assert [read_shard(whole, number).rows for number in range(7)] == [16] * 6 + [4]
+    with DPRContextEncoder.from_pretrained(tiny["context"], backend="onnxruntime") as model:
+        assert job.encoder.graph_sha256 == model.folder.manifest.files[model.choice.variant.file].sha256
+
+
+def test_parts_of_a_corpus_together_are_the_whole(
+    tiny: dict[str, Path], corpus: Path, whole: Path, tmp_path: Path
+) -> None:
+    for index in (2, 3, 1):
+        encode_corpus(tiny["context"], str(corpus), tmp_path / "parts", part=(index, 3), **SMALL)
+    assert contents(tmp_path / "parts") == contents(whole)
+
+
+def test_other_formats_hold_the_same(tiny: dict[str, Path], corpus: Path, whole: Path, tmp_path: Path) -> None:
+    for stored, dtype in (("parquet", "fp32"), ("parquet", "fp16"), ("npy", "fp16")):
+        out = tmp_path / f"{stored}-{dtype}"
+        encode_corpus(tiny["context"], str(corpus), out, stored=stored, dtype=dtype, **SMALL)
+        assert rows_of(out) == rows_of(whole)
+        assert vectors_of(out).dtype == {"fp32": np.float32, "fp16": np.float16}[dtype]
+        np.testing.assert_array_equal(vectors_of(out), vectors_of(whole).astype(vectors_of(out).dtype))
+
+
+def test_the_first_codes_token_types_are_those_of_encode(tiny: dict[str, Path], corpus: Path, tmp_path: Path) -> None:
+    encode_corpus(tiny["context"], str(corpus), tmp_path / "dpr", segments="dpr", **SMALL)
+    rows = list(read_corpus(str(corpus)))
+    with DPRContextEncoder.from_pretrained(tiny["context"], backend="onnxruntime", threads=1) as model:
+        for segments, same in (("dpr", True), ("hf", False)):
+            expected = model.encode([row.text for row in rows], [row.title for row in rows], segments=segments)
+            assert np.allclose(vectors_of(tmp_path / "dpr"), expected, atol=1e-5) is same
+
+
+def test_a_finished_job_that_is_gone_on_with_does_nothing(tiny: dict[str, Path], corpus: Path, whole: Path) -> None:
+    before = contents(whole)
+    done = encode_corpus(tiny["context"], str(corpus), whole, resume=True, **SMALL)
+    assert (done.passages, done.shards, done.there) == (0, 0, 7)
+    assert contents(whole) == before
+
+
+def test_a_shard_that_was_damaged_or_lost_is_made_again(tiny: dict[str, Path], corpus: Path, whole: Path) -> None:
+    before = contents(whole)
+    (whole / "000001.npy").write_bytes(b"short")
+    (whole / "000002.jsonl").unlink()
+    (whole / "000004.json").unlink()
+    (whole / ".000004.npy.abcd").write_bytes(b"left by a run that was killed")
+    done = encode_corpus(tiny["context"], str(corpus), whole, resume=True, **SMALL)
+    assert (done.shards, done.there) == (3, 4)
+    assert contents(whole) == before
+
+
+def command(model: Path, corpus: Path, out: Path, *more: str) -> list[str]:
+    options = ["--shard-size", "8", "--backend", "onnxruntime", "--threads", "1", *more]
+    return [str(COMMAND), "encode", str(model), str(corpus), str(out), *options]
+
+
+@pytest.mark.parametrize("store", ["npy", "parquet"])
+def test_a_job_that_is_killed_again_and_again_gives_the_same_folder(
+    tiny: dict[str, Path], tmp_path: Path, store: str
+) -> None:
+    file = write_tsv(tmp_path / "many.tsv", passages(1200))
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    run = command(tiny["context"], file, whole, "--store", store)
+    subprocess.run(run, check=True, env=environment, capture_output=True)
+    draw, kills, shards = random.Random(store), 0, set()
+    while True:
+        more = ("--store", store, *(("--resume",) if killed.exists() else ()))
+        process = subprocess.Popen(
+            command(tiny["context"], file, killed, *more), env=environment, stderr=subprocess.PIPE
+        )
+        before = len(shard_numbers(killed)) if killed.exists() else 0
+        if kills < 5:
+            while process.poll() is None and (not killed.exists() or len(shard_numbers(killed)) <= before):
+                time.sleep(0.005)
+            time.sleep(draw.uniform(0, 0.05))
+            process.send_signal(signal.SIGKILL)
+        _, said = process.communicate(timeout=120)
+        if process.returncode == 0:
+            break
+        assert process.returncode == -signal.SIGKILL, said
+        kills += 1
+        shards.add(len(shard_numbers(killed)))
+    assert kills >= 3
+    assert len(shards) >= 3
+    assert contents(killed) == contents(whole)
+
+
+def test_ctrl_c_ends_a_job_in_one_line_and_keeps_what_is_whole(tiny: dict[str, Path], tmp_path: Path) -> None:
+    file = write_tsv(tmp_path / "many.tsv", passages(3000))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(command(tiny["context"], file, tmp_path / "out"), stderr=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    while len(list((tmp_path / "out").glob("*.json"))) < 3:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert said.splitlines()[-1] == "dpr-runtime: interrupted"
+    assert "Traceback" not in said
+    assert "--resume goes on" in said
+    assert not list((tmp_path / "out").glob(".0*"))
+    assert all(read_shard(tmp_path / "out", number) for number in shard_numbers(tmp_path / "out"))
+
+
+def refused(match: str, error: type[Exception], *arguments: Any, **options: Any) -> None:
+    with pytest.raises(error, match=match):
+        encode_corpus(*arguments, **{**SMALL, **options})
+
+
+def test_shards_of_two_jobs_never_lie_in_one_folder(
+    tiny: dict[str, Path], corpus: Path, whole: Path, tmp_path: Path
+) -> None:
+    model, before = tiny["context"], contents(whole)
+    refused("is not empty: --resume goes on with it", FileExistsError, model, str(corpus), whole)
+    other = write_tsv(tmp_path / "other.tsv", passages(100, seed=1))
+    for match, file, options in (
+        ("begun with the input's sha256 .*…, and this is", other, {}),
+        ("begun with the encoder's backend onnxruntime, and this is openvino", corpus, {"backend": "openvino"}),
+        ("begun with shard size 16, and this is 17", corpus, {"shard_size": 17}),
+        ("begun with stored npy, and this is parquet", corpus, {"stored": "parquet"}),
+        ("begun with dtype fp32, and this is fp16", corpus, {"dtype": "fp16"}),
+        ("begun with segments hf, and this is dpr", corpus, {"segments": "dpr"}),
+        ("begun with batch tokens", corpus, {"batch_tokens": 77}),
+        ("begun with on error stop, and this is skip", corpus, {"on_error": "skip"}),
+    ):
+        refused(match, ValueError, model, str(file), whole, resume=True, **options)
+        refused(match, ValueError, model, str(file), whole, part=(1, 2), **options)
+    assert contents(whole) == before
+
+
+def test_another_model_does_not_go_on_with_a_job(corpus: Path, whole: Path, checkpoint: Any, tmp_path: Path) -> None:
+    export(str(checkpoint("context", seed=1)), tmp_path / "other")
+    refused("begun with the encoder's graph sha256", ValueError, tmp_path / "other", str(corpus), whole, resume=True)
+
+
+def test_bad_arguments_are_named(tiny: dict[str, Path], corpus: Path, tmp_path: Path) -> None:
+    model, file, out = tiny["context"], str(corpus), tmp_path / "out"
+    refused("stored is 'csv', and must be one of: npy, parquet", ValueError, model, file, out, stored="csv")
+    refused("dtype is 'int8', and must be one of: fp32, fp16", ValueError, model, file, out, dtype="int8")
+    refused("on_error is 'go', and must be one of: stop, skip", ValueError, model, file, out, on_error="go")
+    refused("shard_size is 0, and must be at least 1", ValueError, model, file, out, shard_size=0)
+    refused("part is 4/3, and must be from 1/3 to 3/3", ValueError, model, file, out, part=(4, 3))
+    refused("standard input cannot be gone on with", ValueError, model, "-", out, resume=True, format="tsv")
+    refused("holds a reader model", ValueError, tiny["reader"], file, out)
+    refused("none.tsv cannot be read: No such file", OSError, model, str(tmp_path / "none.tsv"), out)
+    refused(f"output {corpus} is a file", OSError, model, file, corpus)
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "a.txt").write_text("dear")
+    refused("is not empty", OSError, model, file, tmp_path / "letters")
+    refused("is not empty, and is no encoded corpus", OSError, model, file, tmp_path / "letters", resume=True)
+    assert not out.exists()
+
+
+def test_a_bad_row_stops_a_job_or_is_left_out(tiny: dict[str, Path], tmp_path: Path) -> None:
+    rows = passages(40)
+    file = write_jsonl(tmp_path / "a.jsonl", rows)
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join([*lines[:20], "{}", *lines[20:]]) + "\n")
+    refused(r'a\.jsonl, line 21: "text" is missing', ValueError, tiny["context"], str(file), tmp_path / "stop")
+    assert read_job(tmp_path / "stop").shards is None
+    said: list[str] = []
+    out = tmp_path / "skip"
+    done = encode_corpus(tiny["context"], str(file), out, on_error="skip", tell=said.append, **SMALL)
+    assert done.skipped == 1
+    assert len(said) == 1
+    assert rows_of(out) == rows
+    assert [read_shard(out, number).skipped for number in range(3)] == [0, 1, 1]
+
+
+def test_an_error_while_writing_ends_the_job(
+    tiny: dict[str, Path], corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("dpr_export.runtime.corpus.encode.write_shard", full)
+    refused("No space left", OSError, tiny["context"], str(corpus), tmp_path / "out")
+    monkeypatch.undo()
+    encode_corpus(tiny["context"], str(corpus), tmp_path / "out", resume=True, **SMALL)
+    assert len(rows_of(tmp_path / "out")) == 100
+
+
+def test_a_part_of_a_job_has_one_writer(tiny: dict[str, Path], corpus: Path, whole: Path) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    descriptor = os.open(whole, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        refused(
+            "is being changed by another process", BlockingIOError, tiny["context"], str(corpus), whole, resume=True
+        )
+    finally:
+        os.close(descriptor)
+
+
+def test_an_empty_corpus_is_no_shards(tiny: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text("")
+    done = encode_corpus(tiny["context"], str(tmp_path / "a.jsonl"), tmp_path / "out", **SMALL)
+    assert (done.passages, done.shards) == (0, 0)
+    assert read_job(tmp_path / "out").passages == 0
+
+
+def test_the_command_says_what_it_did(tiny: dict[str, Path], corpus: Path, tmp_path: Path) -> None:
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    run = [
+        COMMAND,
+        "encode",
+        tiny["context"],
+        "-",
+        tmp_path / "out",
+        "--format",
+        "tsv",
+        "--shard",
+        "1/2",
+        "--shard-size",
+        "30",
+    ]
+    done = subprocess.run(run, input=corpus.read_bytes(), env=environment, capture_output=True, check=True)
+    first, second = done.stderr.decode().splitlines()
+    assert first.startswith(f"60 passages to 2 shards in {tmp_path / 'out'}: ")
+    assert second.startswith("at work, of ")
+    assert all(f"{stage} " in second for stage in ("reading", "tokenizing", "computing", "writing"))
+    assert json.loads((tmp_path / "out" / "corpus.json").read_text())["passages"] == 100
