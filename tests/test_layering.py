@@ -45,6 +45,7 @@ EXCEPTIONS = {
     "runtime/corpus/cli.py": {"typer", "rich"},
     "runtime/corpus/read.py": {"pyarrow"},
     "runtime/corpus/shards.py": {"pyarrow"},
+    "runtime/corpus/show.py": {"rich"},
     "runtime/options.py": {"typer"},
     "runtime/progress.py": {"rich"},
     "runtime/show.py": {"rich"},

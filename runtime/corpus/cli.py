@@ -1,8 +1,10 @@
-"""The commands for corpora: encode."""
+"""The commands for corpora: encode, index, search, ask."""
 
+import json as jsonlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,12 +16,20 @@ from rich.markup import escape
 from dpr_export.models.kinds import CONTEXT, KINDS, READER
 from dpr_export.models.pretrained import exported_folder
 from dpr_export.models.writing import file_written_whole
+from dpr_export.runtime.corpus.ask import READ
+from dpr_export.runtime.corpus.ask import ask as ask_index
 from dpr_export.runtime.corpus.bar import passages_bar
 from dpr_export.runtime.corpus.encode import SHARD_SIZE, Encoded, encode_corpus
+from dpr_export.runtime.corpus.index import PassageIndex, build_index
+from dpr_export.runtime.corpus.questions import Question, read_questions, write_found
 from dpr_export.runtime.corpus.read import Row, format_of, read_corpus
+from dpr_export.runtime.corpus.search import search as search_index
+from dpr_export.runtime.corpus.show import show_found
 from dpr_export.runtime.encoders import DPRContextEncoder, DPRQuestionEncoder
 from dpr_export.runtime.options import Backend, Device, Folder, Precision, Threads
-from dpr_export.runtime.passages import opened
+from dpr_export.runtime.passages import Passage, opened
+from dpr_export.runtime.reader import DPRReader
+from dpr_export.runtime.show import human_size, show_answers
 
 TEXT = "text"
 _NO_TEXTS = (".csv", ".json")  # of which a line is no text
@@ -164,4 +174,118 @@ def _part(text: str) -> tuple[int, int]:
     return int(index), int(count)
 
 
-COMMANDS: tuple[Callable[..., None], ...] = (encode,)
+Index = Annotated[Path, typer.Option(help="The index, as dpr-runtime index writes it.", show_default=False)]
+QuestionEncoder = Annotated[str, typer.Option(help="The exported question encoder.", show_default=False)]
+Parameters = Annotated[str, typer.Option(help="How FAISS searches an index that is not exact: nprobe=16, efSearch=64.")]
+
+
+def index(
+    corpus: Annotated[Path, typer.Argument(metavar="CORPUS", help="The folder of shards.", show_default=False)],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The folder to write.", show_default="CORPUS/index")
+    ] = None,
+    factory: Annotated[str, typer.Option(help="FAISS's index: Flat is exact; IVF4096,Flat; HNSW32; SQfp16.")] = "Flat",
+) -> None:
+    """Build a FAISS index of inner products over an encoded corpus, with its passages."""
+    start = time.perf_counter()
+    record = build_index(corpus, output, factory=factory)
+    where = output or corpus / "index"
+    size = human_size(sum(path.stat().st_size for path in where.iterdir()))
+    Console(highlight=False).print(
+        f"{escape(record.factory)} index of {record.passages:,} passages in [bold]{escape(str(where))}[/]: {size}, "
+        f"{time.perf_counter() - start:,.1f} s",
+        soft_wrap=True,
+    )
+
+
+def search(
+    index: Annotated[Path, typer.Argument(metavar="INDEX", help="The index.", show_default=False)],
+    question_encoder: QuestionEncoder,
+    question: Annotated[str | None, typer.Option(help="The question.", show_default=False)] = None,
+    questions: Annotated[
+        str | None,
+        typer.Option(help="A file of questions: .tsv (question, answers), .json, .jsonl, or one a line; - is stdin."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="A file for what is found, as the first code's retriever writes it."),
+    ] = None,
+    top_k: Annotated[int, typer.Option(min=1, help="Passages a question.", show_default="10; 100 with -o")] = 0,
+    parameters: Parameters = "",
+    backend: Backend = "auto",
+    precision: Precision = "auto",
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Find the passages of an index that answer questions best."""
+    if (question is None) == (questions is None):
+        raise typer.BadParameter("give --question, or --questions FILE" + ("" if question is None else ", not both"))
+    asked = (Question(question),) if question is not None else read_questions(questions or "-").questions
+    top_k = top_k or (100 if output else 10)
+    how: dict[str, Any] = {"backend": backend, "precision": precision, "device": device, "threads": threads}
+    with (
+        PassageIndex.open(index, parameters) as opened_index,
+        DPRQuestionEncoder.from_pretrained(question_encoder, **how) as encoder,
+    ):
+        start = time.perf_counter()
+        found = search_index(asked, encoder, opened_index, top_k)
+        seconds = time.perf_counter() - start
+    console = Console(highlight=False)
+    if output is None:
+        show_found(console, found)
+        return
+    write_found(output, found)
+    console.print(
+        f"{len(found):,} questions, {top_k} passages each, in {escape(str(output))}: "
+        f"{1000 * seconds / len(found):,.1f} ms a question",
+        soft_wrap=True,
+    )
+
+
+def ask(
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help="The question.", show_default=False)],
+    question_encoder: QuestionEncoder,
+    index: Index,
+    reader: Annotated[str, typer.Option(help="The exported reader.", show_default=False)],
+    passages: Annotated[int, typer.Option(min=1, help="How many passages to read.")] = READ,
+    top_k: Annotated[int, typer.Option(min=1, help="How many answers to give at most.")] = 5,
+    max_answer_length: Annotated[int, typer.Option(min=1, help="The longest answer, in tokens.")] = 10,
+    parameters: Parameters = "",
+    backend: Backend = "auto",
+    precision: Precision = "auto",
+    device: Device = "auto",
+    threads: Threads = None,
+    json: Annotated[bool, typer.Option("--json", help="Print answers, passages and times as JSON.")] = False,
+) -> None:
+    """Answer a question from an index: encode it, search, read the best passages, answer."""
+    how: dict[str, Any] = {"backend": backend, "precision": precision, "device": device, "threads": threads}
+    start = time.perf_counter()
+    with (
+        PassageIndex.open(index, parameters) as opened_index,
+        DPRQuestionEncoder.from_pretrained(question_encoder, **how) as encoder,
+        DPRReader.from_pretrained(reader, **how) as opened_reader,
+    ):
+        loading = time.perf_counter() - start
+        reply = ask_index(
+            question,
+            encoder,
+            opened_index,
+            opened_reader,
+            passages=passages,
+            top_k=top_k,
+            max_answer_length=max_answer_length,
+        )
+    seconds = {"load": loading, **reply.seconds}
+    if json:
+        answers = [{**asdict(each), "span": each.span._asdict()} for each in reply.answers]
+        found = [each._asdict() for each in reply.found]
+        value = {"question": question, "answers": answers, "passages": found, "seconds": seconds}
+        print(jsonlib.dumps(value, ensure_ascii=False, indent=2))
+        return
+    console = Console(highlight=False)
+    show_answers(console, question, reply.answers, [Passage(each.title, each.text) for each in reply.found])
+    times = ", ".join(f"{stage} {1000 * each:,.0f} ms" for stage, each in seconds.items())
+    console.print(f"\n{len(reply.found)} passages of {opened_index.record.passages:,} read: {times}", style="dim")
+
+
+COMMANDS: tuple[Callable[..., None], ...] = (encode, index, search, ask)
