@@ -52,6 +52,7 @@ EXCEPTIONS = {
     "runtime/show_build.py": {"rich"},
     "runtime/show_manifest.py": {"rich"},
     "exporter/cli.py": {"typer", "rich"},
+    "exporter/optimum.py": {"optimum"},
     "exporter/progress.py": {"rich"},
     "exporter/push.py": {"huggingface_hub"},
     "exporter/tensorflow.py": {"h5py", "safetensors"},
