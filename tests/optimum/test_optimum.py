@@ -25,6 +25,7 @@ from dpr_export.exporter.export import DEFAULT_OPSET
 from dpr_export.exporter.load import load
 from dpr_export.exporter.prove import examples
 from dpr_export.exporter.source import found
+from dpr_export.exporter.trace import AXES
 from dpr_export.models.golden import ATOL, Arrays
 from dpr_export.runtime.progress import silent
 from tests.conftest import write_checkpoint
@@ -137,6 +138,13 @@ def test_the_graph_has_our_names_types_axes_and_opset(exports: Exports, name: st
     assert ours[0] == ("input_ids", onnx.TensorProto.INT64, ["batch_size", "sequence_length"])
 
 
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_the_configuration_names_the_axes_of_our_graph_that_have_any_size(exports: Exports, name: str) -> None:
+    *values, _opset = signature(exports.ours / name / "onnx" / "model.onnx")
+    dynamic = {value: {str(i): axis for i, axis in enumerate(axes) if axis in AXES} for value, _, axes in values}
+    assert exports.said[f"axes {name}"] == dynamic
+
+
 @pytest.mark.parametrize("way", ["alone", "by_name", "registered"])
 @pytest.mark.parametrize("name", CHECKPOINTS)
 def test_every_way_that_optimum_has_writes_the_same_graph(exports: Exports, name: str, way: str) -> None:
@@ -155,16 +163,16 @@ def test_the_random_weights_that_automodel_makes_are_refused(exports: Exports, c
     assert exports.said[f"{call} question"] is None
     for name, architecture in {"context": "DPRContextEncoder", "reader": "DPRReader"}.items():
         assert exports.said[f"{call} {name}"] == (
-            f"the model is a DPRQuestionEncoder, and its configuration a {architecture}'s, so its weights are random: "
-            f"give onnx_export_from_model what transformers.{architecture}.from_pretrained loads"
+            f"ValueError: the model is a DPRQuestionEncoder, and its configuration a {architecture}'s, so its weights "
+            f"are random: give onnx_export_from_model what transformers.{architecture}.from_pretrained loads"
         )
         assert not (exports.optimums / "automodel" / name / "model.onnx").exists()
 
 
 def test_another_model_is_refused(exports: Exports) -> None:
     assert exports.said["onnx_configs BertModel"] == (
-        "architectures in config.json is ['BertModel'], which names not exactly one of DPRQuestionEncoder, "
-        "DPRContextEncoder, DPRReader"
+        "ValueError: architectures in config.json is ['BertModel'], which names not exactly one of "
+        "DPRQuestionEncoder, DPRContextEncoder, DPRReader"
     )
 
 
