@@ -86,6 +86,7 @@ class OpenVinoSession:
             hint.inference_precision(): _TYPES[precision],
             properties.inference_num_threads(): threads,
             "CPU_RUNTIME_CACHE_CAPACITY": _KERNELS,
+            hint.enable_cpu_pinning(): False,  # pinned, the threads of two processes share the first processors
         }
         if folder := kept_folder("openvino", cache) if cache else None:
             self._options[properties.cache_dir()] = str(folder)

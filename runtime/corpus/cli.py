@@ -62,6 +62,12 @@ def encode(
         str, typer.Option(help="Token types: hf, as transformers; dpr, as the first code and the published indexes.")
     ] = "hf",
     on_error: Annotated[str, typer.Option(help="What a row that is no passage does: stop, or skip.")] = "stop",
+    ray: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Compute on a Ray cluster; local starts one here.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Workers on Ray.", show_default="as many as there are processors for")
+    ] = None,
     backend: Backend = "auto",
     precision: Precision = "auto",
     device: Device = "auto",
@@ -89,6 +95,8 @@ def encode(
             dtype=dtype,
             on_error=on_error,
             resume=resume,
+            ray=ray,
+            workers=workers,
             tell=_teller(console),
             watch=watch,
             **how,

@@ -7,82 +7,25 @@ same folder as one that ran through.
 """
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from contextlib import closing
 from functools import partial
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from dpr_export.models.kinds import CONTEXT
 from dpr_export.models.pretrained import exported_folder
-from dpr_export.runtime.corpus.blocks import Block, Wanted, blocks_of, encoded, windows_of
-from dpr_export.runtime.corpus.job import Job, begun, finished, job_of, write_job
+from dpr_export.runtime.corpus.blocks import encoded, windows_of
+from dpr_export.runtime.corpus.job import job_of
+from dpr_export.runtime.corpus.on_ray import encode_on_ray
 from dpr_export.runtime.corpus.pipeline import Behind, Clock, ahead
-from dpr_export.runtime.corpus.read import ON_ERROR, Progress, read_corpus
-from dpr_export.runtime.corpus.shards import DTYPES, STORED, Vectors, read_shard, shard_numbers, sweep, write_shard
+from dpr_export.runtime.corpus.plan import STAGES, Encoded, Plan, Tell, Watch, planned
+from dpr_export.runtime.corpus.read import ON_ERROR, Progress
+from dpr_export.runtime.corpus.shards import DTYPES, STORED
 from dpr_export.runtime.encoders import SEGMENTS, DPRContextEncoder
+from dpr_export.runtime.processors import usable_processors
 
 SHARD_SIZE = 8192
-STAGES = ("reading", "tokenizing", "computing", "writing")
-
-
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """What a job did.
-
-    Attributes:
-        passages: how many passages it encoded, without those that were there.
-        skipped: how many rows it left out.
-        shards: how many shards it wrote.
-        there: how many of its shards had been there already.
-        seconds: how long it took, without loading the model.
-        busy: how many seconds each of STAGES was at work; they overlap.
-    """
-
-    passages: int
-    skipped: int
-    shards: int
-    there: int
-    seconds: float
-    busy: dict[str, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """A job, and the part of it that this process does: every `count`-th shard from the `index`-th, counted from 1."""
-
-    job: Job
-    folder: Path
-    part: tuple[int, int]
-    wanted: Wanted
-    tell: Callable[[str], None]
-
-    def blocks(self, read: Progress) -> Iterator[Block]:
-        """The blocks that are to be computed."""
-        source = self.job.input
-        rows = read_corpus(source.name, source.format, on_error=self.job.on_error, tell=self.tell, progress=read)
-        return blocks_of(rows, self.job.shard_size, self.wanted, read)
-
-    def write(self, block: Block, vectors: Vectors) -> None:
-        """Write a block's shard.
-
-        Raises:
-            ValueError: a number is not finite in the type that is stored.
-        """
-        with np.errstate(over="ignore"):
-            stored = vectors.astype(DTYPES[self.job.dtype])
-        if not np.isfinite(stored).all():
-            raise ValueError(
-                f"a vector of shard {block.number} is not finite in {self.job.dtype}: store fp32 (--dtype)"
-            )
-        write_shard(self.folder, block.number, block.rows, stored, block.skipped, self.job.stored)
-
-    def finish(self, read: Progress) -> None:
-        """Note how much the whole corpus is, once its end was read."""
-        shards = -(-read.rows // self.job.shard_size)
-        write_job(self.folder, finished(self.job, shards, read.rows, read.skipped))
+_RAY_THREADS = 4
 
 
 def encode_corpus(
@@ -103,8 +46,10 @@ def encode_corpus(
     precision: str = "auto",
     device: str = "auto",
     threads: int | None = None,
-    tell: Callable[[str], None] = lambda _: None,
-    watch: Callable[[int, Progress], None] = lambda _done, _read: None,
+    ray: str | None = None,
+    workers: int | None = None,
+    tell: Tell = lambda _: None,
+    watch: Watch = lambda _done, _read: None,
 ) -> Encoded:
     """Encode the passages of a file into a folder of shards.
 
@@ -123,36 +68,36 @@ def encode_corpus(
         resume: go on with a job that was interrupted.
         batch_tokens: how many tokens, padding included, one batch may have; None: as many as suit the engine.
         backend, precision, device, threads: as `from_pretrained` has them.
+        ray: None computes here; else the address of a Ray cluster that does, "local" for one that is started here.
+            `threads` is then what each worker computes with; None: 4, or all processors where there are fewer.
+        workers: how many workers of the cluster hold the model; None: as many as there are processors for.
         tell: is given a line for each row that is left out.
         watch: is given how many more passages are done, and how far the file was read, every now and then.
 
     Raises:
         OSError: a file cannot be read or written, or `output` is in use.
         ValueError: an argument; a row that is no passage; or `output` holds another job.
+        ImportError: a library that this needs is not installed.
     """
     _check(shard_size, part, stored, dtype, segments, on_error, resume, file)
+    if file == "-" and ray is not None:
+        raise ValueError("standard input cannot be read on Ray: give a file")
     if (kind := exported_folder(folder).manifest.kind) != CONTEXT.name:
         raise ValueError(f"{folder} holds a {kind} model, and shards in a folder take a context encoder: {output}")
     cut = {"segments": segments, "shard_size": shard_size, "stored": stored, "dtype": dtype, "on_error": on_error}
-    how = {"backend": backend, "precision": precision, "device": device}
-    with DPRContextEncoder.from_pretrained(folder, threads=threads, **how) as model:
+    if ray is not None:
+        threads = threads or min(_RAY_THREADS, usable_processors())
+    how: dict[str, Any] = {"backend": backend, "precision": precision, "device": device, "threads": threads}
+    with DPRContextEncoder.from_pretrained(folder, **how) as model:
         job = job_of(model, file, format, batch_tokens, **cut)
-        with planned(job, Path(output), part, resume, tell) as plan:
-            return _encode(model, plan, watch)
+        if ray is None:
+            with planned(job, Path(output), part, resume, tell) as plan:
+                return _encode(model, plan, watch)
+    with planned(job, Path(output), part, resume, tell) as plan:
+        return encode_on_ray(plan, ray, workers, {"folder": folder, **how}, watch)
 
 
-@contextmanager
-def planned(job: Job, output: Path, part: tuple[int, int], resume: bool, tell: Callable[[str], None]) -> Iterator[Plan]:
-    """Begin a job, or go on with it: what is left to do."""
-    with begun(output, job, resume, part):
-        index, count = part
-        mine = [number for number in shard_numbers(output) if number % count == index - 1]
-        done = frozenset(number for number in mine if read_shard(output, number))
-        sweep(output, part)
-        yield Plan(job, output, part, Wanted(index, count, done), tell)
-
-
-def _encode(model: DPRContextEncoder, plan: Plan, watch: Callable[[int, Progress], None]) -> Encoded:
+def _encode(model: DPRContextEncoder, plan: Plan, watch: Watch) -> Encoded:
     clock, read, behind = Clock(), Progress(), Behind()
     start = time.perf_counter()
     passages = shards = 0

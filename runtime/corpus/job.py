@@ -26,10 +26,10 @@ class Encoder:
     """The context encoder: the hashes of its graph and tokenizer, and how it was run."""
 
     name: str
-    graph_sha256: str
-    tokenizer_sha256: str
     backend: str
     precision: str
+    graph_sha256: str
+    tokenizer_sha256: str
     engine: str
     dim: int
 
@@ -90,10 +90,10 @@ def job_of(model: DPRContextEncoder, file: str, format: str, batch_tokens: int |
     records = folder.manifest.files
     encoder = Encoder(
         folder.name,
-        records[choice.variant.file].sha256,
-        records["tokenizer.json"].sha256,
         choice.variant.backend,
         choice.precision,
+        records[choice.variant.file].sha256,
+        records["tokenizer.json"].sha256,
         model.engine,
         model.config.dim,
     )

@@ -247,7 +247,7 @@ def test_an_error_while_writing_ends_the_job(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("dpr_export.runtime.corpus.encode.write_shard", full)
+    monkeypatch.setattr("dpr_export.runtime.corpus.plan.write_shard", full)
     refused("No space left", OSError, tiny["context"], str(corpus), tmp_path / "out")
     monkeypatch.undo()
     encode_corpus(tiny["context"], str(corpus), tmp_path / "out", resume=True, **SMALL)

@@ -18,7 +18,7 @@ from onnx import numpy_helper
 from dpr_export.models.folder import file_record
 from dpr_export.models.kinds import KINDS
 from dpr_export.models.variants import MODEL_FILE
-from dpr_export.runtime import openvino
+from dpr_export.runtime import DPRQuestionEncoder, openvino
 from dpr_export.runtime.batching import overlapped
 from dpr_export.runtime.openvino import OpenVinoSession
 from dpr_export.runtime.session import Feeds, Outputs, open_session
@@ -225,3 +225,15 @@ def test_importing_the_engine_tells_nobody(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
     assert done.stdout == "False 1\n"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are listed on Linux alone")
+def test_threads_are_not_pinned_to_processors_that_other_processes_use_too(tiny: dict[str, Path]) -> None:
+    """Pinned, each of two processes with one thread took twice as long: both were on the first processor."""
+    own = os.sched_getaffinity(0)
+    if len(own) == 1:
+        pytest.skip("there is one processor here")
+    with DPRQuestionEncoder.from_pretrained(tiny["question"], backend="openvino", threads=1) as model:
+        model.encode(["who wrote hamlet ?"] * 50)
+        for task in Path("/proc/self/task").iterdir():
+            assert os.sched_getaffinity(int(task.name)) == own
