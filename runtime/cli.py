@@ -16,6 +16,7 @@ from dpr_export.models.pretrained import exported_folder
 from dpr_export.runtime.buckets import LENGTHS
 from dpr_export.runtime.commands import run_command, signals_deferred
 from dpr_export.runtime.corpus.cli import COMMANDS
+from dpr_export.runtime.corpus.evaluate_cli import evaluate
 from dpr_export.runtime.options import Backend, Device, Folder, LocalFolder, Precision, Threads
 from dpr_export.runtime.pack import pack as pack_variant
 from dpr_export.runtime.passages import Passage, opened, read_passages
@@ -173,7 +174,7 @@ def build(
     show_engine(Console(highlight=False), engine)
 
 
-for command in COMMANDS:
+for command in (*COMMANDS, evaluate):
     app.command()(command)
 
 

@@ -43,6 +43,8 @@ EXCEPTIONS = {
     "runtime/commands.py": {"typer"},
     "runtime/corpus/bar.py": {"rich"},
     "runtime/corpus/cli.py": {"typer", "rich"},
+    "runtime/corpus/evaluate_cli.py": {"typer", "rich"},
+    "runtime/corpus/on_ray.py": {"pyarrow", "ray"},
     "runtime/corpus/read.py": {"pyarrow"},
     "runtime/corpus/shards.py": {"pyarrow"},
     "runtime/corpus/show.py": {"rich"},

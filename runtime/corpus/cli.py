@@ -19,8 +19,9 @@ from dpr_export.models.writing import file_written_whole
 from dpr_export.runtime.corpus.ask import READ
 from dpr_export.runtime.corpus.ask import ask as ask_index
 from dpr_export.runtime.corpus.bar import passages_bar
-from dpr_export.runtime.corpus.encode import SHARD_SIZE, Encoded, encode_corpus
+from dpr_export.runtime.corpus.encode import SHARD_SIZE, encode_corpus
 from dpr_export.runtime.corpus.index import PassageIndex, build_index
+from dpr_export.runtime.corpus.plan import Encoded
 from dpr_export.runtime.corpus.questions import Question, read_questions, write_found
 from dpr_export.runtime.corpus.read import Row, format_of, read_corpus
 from dpr_export.runtime.corpus.search import search as search_index

@@ -131,7 +131,8 @@ def _source(plan: Plan) -> Any:
             """One task, since the blocks follow from each other."""
             return [ReadTask(read, BlockMetadata(num_rows=None, size_bytes=None, input_files=None, exec_stats=None))]
 
-    return Blocks()
+    source: Any = Blocks
+    return source()
 
 
 def _timed(blocks: Iterator[Block]) -> Iterator[tuple[Block | None, float, str]]:

@@ -5,7 +5,7 @@ tokenizing, computing and writing overlap and none of them holds more than a few
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from queue import Empty, Full, Queue
@@ -46,7 +46,7 @@ class Clock:
             yield item
 
 
-def ahead(items: Iterable[_Item], depth: int) -> Iterator[_Item]:
+def ahead(items: Iterable[_Item], depth: int) -> Generator[_Item, None, None]:
     """Yield items in order, drawn on a thread at most `depth` before they are asked for.
 
     An error of the items is raised where they are asked for. Closing the generator ends the thread.

@@ -114,7 +114,7 @@ def read_corpus(
 
 def _tsv(file: str, progress: Progress) -> Parsed:
     """The rows of a table. Quotes that are left around a text are taken off, as the first code does."""
-    columns = COLUMNS
+    columns: tuple[str, ...] = COLUMNS
     with _opened(file, progress) as stream:
         reader = csv.reader(_lines(stream, file), delimiter="\t")
         while True:

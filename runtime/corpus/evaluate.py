@@ -1,0 +1,245 @@
+"""How good exported models are on one's own data, each variant beside the others.
+
+A retriever is judged by top-k accuracy: the share of questions that have a passage with a right answer among the first
+k, by the first DPR code's matching. A reader is judged by exact match and F1, by SQuAD's official rules: what it
+answers is the best span of the passage that it finds most relevant.
+
+What is read depends on what there is: passages that a retriever found before, if the file has them; else those that
+the encoders find; else, without encoders, each question's own paragraph.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dpr_export.models.pretrained import exported_folder
+from dpr_export.runtime.corpus.index import PassageIndex
+from dpr_export.runtime.corpus.matching import matching_tokens
+from dpr_export.runtime.corpus.official import best, exact_match, f1
+from dpr_export.runtime.corpus.questions import Asked, Found, Question, read_questions
+from dpr_export.runtime.corpus.read import Row, read_corpus
+from dpr_export.runtime.corpus.search import found_by
+from dpr_export.runtime.encoders import DPRContextEncoder, DPRQuestionEncoder
+from dpr_export.runtime.reader import DPRReader
+
+TOP = (1, 5, 20, 100)
+READ = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How good one variant is.
+
+    Attributes:
+        variant: the variant, as "openvino-int8".
+        questions: how many questions it was asked.
+        top_k: the share of them with a right answer among the first k passages, by k; empty without a retriever.
+        exact_match: the share that the reader answers exactly right; None without a reader.
+        f1: the mean F1 of its answers; None without a reader.
+        milliseconds: how long each stage took for a question: "encode", "search", "read".
+        answers: the reader's answers, in the order of the questions.
+    """
+
+    variant: str
+    questions: int
+    top_k: dict[int, float]
+    exact_match: float | None
+    f1: float | None
+    milliseconds: dict[str, float]
+    answers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """The folders of the models that are judged, or None for those that are not."""
+
+    question_encoder: str | None = None
+    context_encoder: str | None = None
+    reader: str | None = None
+
+    @property
+    def folders(self) -> list[str]:
+        """Those that there are."""
+        return [folder for folder in (self.question_encoder, self.context_encoder, self.reader) if folder]
+
+
+def evaluate(
+    data: str,
+    models: Models,
+    *,
+    passages: str | None = None,
+    index: str | Path | None = None,
+    variants: Sequence[str] = (),
+    read: int = READ,
+    max_answer_length: int = 10,
+    threads: int | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Iterator[Score]:
+    """Yield the score of each variant.
+
+    Args:
+        data: questions with their answers: SQuAD's .json, a retriever's .json, or the first code's .tsv.
+        models: what is judged.
+        passages: the passages to search, as `read_corpus` reads them; None: the file's own paragraphs.
+        index: an index to search in place of passages; its vectors stay the same for every variant.
+        variants: which, as "openvino-int8"; empty: every one that all folders hold and this machine can run.
+        read: how many of the passages that were found the reader reads.
+        max_answer_length: the longest answer, in tokens.
+        threads: how many threads of the CPU to use.
+        tell: is given a line for each variant that cannot be run here.
+
+    Raises:
+        OSError: a file or folder cannot be read.
+        ValueError: the file has no answers, or what is needed for it is not given.
+        ImportError: a library that this needs is not installed.
+    """
+    asked = read_questions(data)
+    _check(data, asked, models, passages, index)
+    named = tuple(variants) or _shared_variants(models.folders)
+    rows = list(read_corpus(passages)) if passages else list(asked.passages)
+    with PassageIndex.open(index) if index else nullcontext() as opened:
+        for variant in named:
+            try:
+                yield _score(variant, asked, models, rows, opened, read, max_answer_length, threads)
+            except (ImportError, RuntimeError, ValueError) as error:
+                if variants:
+                    raise
+                tell(f"{variant} is left out: {error}")
+
+
+def _score(
+    variant: str,
+    asked: Asked,
+    models: Models,
+    rows: Sequence[Row],
+    index: PassageIndex | None,
+    read: int,
+    max_answer_length: int,
+    threads: int | None,
+) -> Score:
+    backend, _, precision = variant.partition("-")
+    how: dict[str, Any] = {"backend": backend, "precision": precision, "threads": threads}
+    questions, seconds = list(asked.questions), dict[str, float]()
+    if models.question_encoder:
+        questions = _retrieved(questions, models, rows, index, how, seconds)
+    top_k = _top_k(questions) if questions[0].found is not None else {}
+    answers: list[str] = []
+    if models.reader:
+        with DPRReader.from_pretrained(models.reader, **how) as reader, _timed("read", seconds):
+            answers = [_answer(reader, asked, place, q, read, max_answer_length) for place, q in enumerate(questions)]
+    pairs = list(zip(answers, questions, strict=False))
+    return Score(
+        variant,
+        len(questions),
+        top_k,
+        float(np.mean([best(exact_match, answer, q.answers) for answer, q in pairs])) if pairs else None,
+        float(np.mean([best(f1, answer, q.answers) for answer, q in pairs])) if pairs else None,
+        {stage: 1000 * each / len(questions) for stage, each in seconds.items()},
+        tuple(answers),
+    )
+
+
+def _retrieved(
+    questions: list[Question],
+    models: Models,
+    rows: Sequence[Row],
+    index: PassageIndex | None,
+    how: dict[str, Any],
+    seconds: dict[str, float],
+) -> list[Question]:
+    """The questions with the passages that the encoders find."""
+    asked = [question.text for question in questions]
+    with DPRQuestionEncoder.from_pretrained(str(models.question_encoder), **how) as encoder, _timed("encode", seconds):
+        vectors = encoder.encode(asked)
+    if index is not None:
+        with _timed("search", seconds):
+            return found_by(questions, vectors, index, TOP[-1])
+    with DPRContextEncoder.from_pretrained(str(models.context_encoder), **how) as context:
+        corpus = context.encode([row.text for row in rows], [row.title for row in rows])
+    with _timed("search", seconds):
+        return [_nearest(question, vector, corpus, rows) for question, vector in zip(questions, vectors, strict=True)]
+
+
+def _nearest(
+    question: Question, vector: NDArray[np.float32], corpus: NDArray[np.float32], rows: Sequence[Row]
+) -> Question:
+    scores = corpus @ vector
+    places = np.argsort(-scores, kind="stable")[: TOP[-1]].tolist()
+    nearest = [(rows[place], float(scores[place])) for place in places]
+    return replace(question, found=tuple(Found(row.id, row.title, row.text, score) for row, score in nearest))
+
+
+def _top_k(questions: Sequence[Question]) -> dict[int, float]:
+    """The share of questions with a right answer among the first k passages, for each k that there are passages for."""
+    ranks = []
+    for question in questions:
+        right = [matching_tokens(answer) for answer in question.answers]
+        held = (any(answer in _tokens(found.text) for answer in right) for found in question.found or ())
+        ranks.append(next((rank for rank, holds in enumerate(held, start=1) if holds), TOP[-1] + 1))
+    most = max(len(question.found or ()) for question in questions)
+    return {k: float(np.mean([rank <= k for rank in ranks])) for k in TOP if k <= max(most, 1)}
+
+
+@lru_cache(maxsize=100_000)
+def _tokens(text: str) -> str:
+    """As `matching_tokens`, once for a passage that many questions find."""
+    return matching_tokens(text)
+
+
+def _answer(reader: DPRReader, asked: Asked, place: int, question: Question, read: int, max_answer_length: int) -> str:
+    """What the reader answers, "" where there is nothing to read."""
+    found: Sequence[Row | Found] = question.found[:read] if question.found is not None else ()
+    if question.found is None:
+        found = [asked.passages[asked.own[place]]]
+    if not found:
+        return ""
+    titles, texts = [each.title or "" for each in found], [each.text for each in found]
+    answers = reader.answer(question.text, titles, texts, top_k=1, max_answer_length=max_answer_length)
+    return answers[0].text if answers else ""
+
+
+def _shared_variants(folders: Sequence[str]) -> tuple[str, ...]:
+    """The variants that all folders hold, the first folder's order; fp32 first, which others are compared with."""
+    held = [[f"{v.backend}-{v.precision}" for v in exported_folder(f).manifest.variants] for f in folders]
+    shared = [name for name in dict.fromkeys(held[0]) if all(name in names for names in held)]
+    return tuple(sorted(shared, key=lambda name: not name.endswith("-fp32")))
+
+
+def _check(data: str, asked: Asked, models: Models, passages: str | None, index: str | Path | None) -> None:
+    """Refuse what cannot be judged, before anything is computed.
+
+    Raises:
+        ValueError: with what to give.
+    """
+    given = asked.questions[0].found is not None
+    if not models.folders:
+        raise ValueError("there is nothing to judge: give --reader, --question-encoder, or both")
+    if not all(question.answers for question in asked.questions):
+        raise ValueError(f"{data} has questions without answers, so nothing can be judged")
+    if not models.question_encoder:
+        if models.context_encoder or passages or index:
+            raise ValueError("passages are searched with a question encoder: give --question-encoder")
+        if not given and not asked.own:
+            raise ValueError(f"{data} has no passages to read: give --question-encoder, and --passages or --index")
+        return
+    if passages and index:
+        raise ValueError("give --passages or --index, not both")
+    if index is None:
+        if not models.context_encoder:
+            raise ValueError("passages are encoded with a context encoder: give --context-encoder, or --index")
+        if not passages and not asked.passages:
+            raise ValueError(f"{data} has no passages to search: give --passages or --index")
+
+
+@contextmanager
+def _timed(stage: str, seconds: dict[str, float]) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    seconds[stage] = time.perf_counter() - start
