@@ -219,7 +219,9 @@ def search(
         Path | None,
         typer.Option("-o", "--output", help="A file for what is found, as the first code's retriever writes it."),
     ] = None,
-    top_k: Annotated[int, typer.Option(min=1, help="Passages a question.", show_default="10; 100 with -o")] = 0,
+    top_k: Annotated[
+        int | None, typer.Option(min=1, help="Passages a question.", show_default="10; 100 with -o")
+    ] = None,
     parameters: Parameters = "",
     backend: Backend = "auto",
     precision: Precision = "auto",

@@ -92,20 +92,28 @@ def show_scores(console: Console, scores: Sequence[Score]) -> None:
 
 
 def draw_scores(path: Path, scores: Sequence[Score]) -> None:
-    """Draw what is right, in percent, against the time a question takes."""
+    """Draw the percents that are right, and the time that a question takes, variant beside variant."""
     figure_class = needed("matplotlib.figure").Figure
-    names = list(figures(scores[0]))
-    picture = figure_class(figsize=(3.2 * len(names) + 1, 3.6), layout="constrained")
-    panels = picture.subplots(1, len(names), sharey=False, squeeze=False)[0]
-    for name, panel in zip(names, panels, strict=True):
-        for score in scores:
-            time, share = sum(score.milliseconds.values()), 100 * figures(score)[name]
-            panel.plot(time, share, "o")
-            panel.annotate(f" {score.variant}", (time, share), fontsize=8)
-        panel.set(title=name, xlabel="ms a question", ylabel="percent")
-        panel.margins(x=0.35, y=0.25)
-        panel.grid(alpha=0.3)
-    picture.suptitle(f"{scores[0].questions:,} questions")
+    names, width = list(figures(scores[0])), 0.8 / len(scores)
+    picture = figure_class(figsize=(3 + 0.35 * len(names) * (1 + len(scores)), 4), layout="constrained")
+    right, times = picture.subplots(1, 2, width_ratios=(3, 1))
+    for place, score in enumerate(scores):
+        middles = [x + (place - (len(scores) - 1) / 2) * width for x in range(len(names))]
+        bars = right.bar(middles, [100 * share for share in figures(score).values()], width, label=score.variant)
+        right.bar_label(bars, fmt="%.1f", fontsize=7, padding=1)
+        below = 0.0
+        for stage, colour in zip(score.milliseconds, ("tab:gray", "silver", "dimgray"), strict=False):
+            label = stage if score is scores[0] else None
+            times.bar(score.variant, score.milliseconds[stage], bottom=below, color=colour, label=label)
+            below += score.milliseconds[stage]
+        times.annotate(f"{below:,.0f}", (score.variant, below), ha="center", va="bottom", fontsize=8)
+    right.set_xticks(range(len(names)), names)
+    right.set(ylabel="percent", ylim=(0, 112), title=f"right, of {scores[0].questions:,} questions")
+    right.legend(loc="upper right", ncols=len(scores), fontsize=8)
+    times.set(ylabel="milliseconds", title="time a question takes")
+    times.margins(y=0.25)
+    times.tick_params(axis="x", rotation=30)
+    times.legend(loc="upper right", fontsize=8)
     with file_written_whole(path) as file:
         try:
             picture.savefig(file, format=path.suffix[1:] or "png", dpi=150)

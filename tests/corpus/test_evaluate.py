@@ -1,0 +1,222 @@
+"""The figures of `evaluate` are those of SQuAD's rules on what transformers' model answers, to the digit."""
+
+import json
+import os
+import re
+import string
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+from dpr_export.runtime.corpus import Models, encode_corpus, evaluate, search
+from dpr_export.runtime.corpus.index import PassageIndex, build_index
+from dpr_export.runtime.corpus.questions import Question, read_questions, write_found
+from dpr_export.runtime.encoders import DPRQuestionEncoder
+from tests.corpus.conftest import passages
+
+COMMAND = Path(sys.executable).with_name("dpr-runtime")
+LONGEST = 10
+
+
+@pytest.fixture(scope="module")
+def squad(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Questions on 60 passages, whose answers are pieces of them, right words, and others' words."""
+    draw = np.random.default_rng(0)
+    articles: list[dict[str, Any]] = []
+    for row in passages(60, seed=3):
+        words = row.text.split()[:300]
+        questions = []
+        for number in range(2):
+            start = int(draw.integers(0, len(words)))
+            answers = [" ".join(words[start : start + int(draw.integers(1, 4))]), "the " + words[start].upper() + "!"]
+            questions.append({"id": f"{row.id}-{number}", "question": f"who {words[start]} ?", "answers": answers})
+        for question in questions:
+            question["answers"] = [{"text": text, "answer_start": 0} for text in question["answers"]]
+        articles.append(
+            {
+                "title": (row.title or "").replace(" ", "_"),
+                "paragraphs": [{"context": " ".join(words), "qas": questions}],
+            }
+        )
+    path = tmp_path_factory.mktemp("squad") / "dev.json"
+    path.write_text(json.dumps({"version": "1.1", "data": articles}), encoding="utf-8")
+    return path
+
+
+def official(answer: str, right: list[str]) -> tuple[float, float]:
+    """Exact match and F1 by SQuAD's rules, said once more."""
+
+    def words(text: str) -> list[str]:
+        text = "".join(letter for letter in text.lower() if letter not in set(string.punctuation))
+        return re.sub(r"\b(a|an|the)\b", " ", text).split()
+
+    def harmonic(ours: list[str], theirs: list[str]) -> float:
+        common = sum((Counter(ours) & Counter(theirs)).values())
+        return (
+            2 * (common / len(ours)) * (common / len(theirs)) / (common / len(ours) + common / len(theirs))
+            if common
+            else 0.0
+        )
+
+    return (
+        max(float(words(answer) == words(each)) for each in right),
+        max(harmonic(words(answer), words(each)) for each in right),
+    )
+
+
+def transformers_answer(model: Any, tokenizer: Any, question: str, title: str, text: str) -> str:
+    """The best span of the text by transformers' model, tried one by one, as it stands in the text, in whole words."""
+    (head,) = tokenizer([question], [title])["input_ids"]  # in lists, or an empty title would be none
+    tokens = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    ids = (head + tokens["input_ids"])[:512]
+    with torch.no_grad():
+        outputs = model(input_ids=torch.tensor([ids]), attention_mask=torch.ones(1, len(ids), dtype=torch.long))
+    starts, ends = outputs.start_logits[0].numpy(), outputs.end_logits[0].numpy()
+    spans = [
+        (-(starts[i] + ends[j]), i, j) for i in range(len(head), len(ids)) for j in range(i, min(i + LONGEST, len(ids)))
+    ]
+    _, first, last = min(spans)
+    begin, end = tokens["offset_mapping"][first - len(head)][0], tokens["offset_mapping"][last - len(head)][1]
+    while begin > 0 and _in_one_word(text[begin - 1], text[begin]):
+        begin -= 1
+    while end < len(text) and _in_one_word(text[end - 1], text[end]):
+        end += 1
+    return text[begin:end]
+
+
+def _in_one_word(left: str, right: str) -> bool:
+    """Of the letters that the corpus is made of; Chinese is written without spaces."""
+    return right == "\u0301" or all(
+        (letter.isalnum() and letter < "\u2e80") or letter == "\u0301" for letter in (left, right)
+    )
+
+
+def test_exact_match_and_f1_are_those_of_transformers_own_answers(tiny: dict[str, Path], squad: Path) -> None:
+    checkpoint = tiny["reader"].with_name("reader-checkpoint")
+    model = transformers.DPRReader.from_pretrained(checkpoint).eval()
+    tokenizer = transformers.BertTokenizerFast.from_pretrained(checkpoint)
+    asked = read_questions(str(squad))
+    expected, theirs = [], []
+    for question, own in zip(asked.questions, asked.own, strict=True):
+        row = asked.passages[own]
+        theirs.append(transformers_answer(model, tokenizer, question.text, row.title or "", row.text))
+        expected.append(official(theirs[-1], list(question.answers)))
+    scores = list(evaluate(str(squad), Models(reader=str(tiny["reader"]))))
+    assert {score.variant for score in scores} == {"openvino-fp32", "onnxruntime-fp32"}
+    for score in scores:
+        differing = [(a, b) for a, b in zip(score.answers, theirs, strict=True) if a != b]
+        assert differing == []
+        assert score.exact_match == np.mean([each[0] for each in expected])
+        assert score.f1 == np.mean([each[1] for each in expected])
+        assert 0 < score.f1 < 1
+        assert score.top_k == {}
+
+
+def test_top_k_is_counted_over_what_transformers_vectors_find(tiny: dict[str, Path], squad: Path) -> None:
+    from tests.corpus.test_index import originals
+    from tests.corpus.test_questions import first_codes
+
+    asked = read_questions(str(squad))
+    texts = [(row.text,) if row.title is None else (row.title, row.text) for row in asked.passages]
+    scores = originals(tiny, "question", [(q.text,) for q in asked.questions]) @ originals(tiny, "context", texts).T
+    hits = []
+    for question, its in zip(asked.questions, scores, strict=True):
+        order = np.argsort(-its, kind="stable")
+        hits.append([first_codes(asked.passages[place].text, list(question.answers)) for place in order])
+    models = Models(str(tiny["question"]), str(tiny["context"]))
+    (score,) = evaluate(str(squad), models, variants=["onnxruntime-fp32"])
+    assert score.top_k == {k: np.mean([any(its[:k]) for its in hits]) for k in (1, 5, 20)}
+    assert 0 < score.top_k[1] < score.top_k[20]
+    assert score.exact_match is None
+    assert score.milliseconds.keys() == {"encode", "search"}
+
+
+def test_an_index_and_a_retrievers_file_give_the_same_as_the_passages(
+    tiny: dict[str, Path], squad: Path, tmp_path: Path
+) -> None:
+    asked = read_questions(str(squad))
+    rows = [json.dumps(row._asdict()) for row in asked.passages]
+    (tmp_path / "passages.jsonl").write_text("\n".join(rows))
+    pairs = [f"{q.text}\t{list(q.answers)!r}\n" for q in asked.questions if '"' not in q.text]
+    (tmp_path / "questions.tsv").write_text("".join(pairs))
+    encode_corpus(tiny["context"], str(tmp_path / "passages.jsonl"), tmp_path / "c", backend="onnxruntime")
+    build_index(tmp_path / "c", tmp_path / "index")
+    question, context, reader = (str(tiny[kind]) for kind in ("question", "context", "reader"))
+    options: dict[str, Any] = {"variants": ["onnxruntime-fp32"], "read": 3}
+    data = str(tmp_path / "questions.tsv")
+    (searched,) = evaluate(data, Models(question, None, reader), index=tmp_path / "index", **options)
+    (encoded,) = evaluate(data, Models(question, context, reader), passages=str(tmp_path / "passages.jsonl"), **options)
+    with (
+        PassageIndex.open(tmp_path / "index") as index,
+        DPRQuestionEncoder.from_pretrained(question, backend="onnxruntime") as encoder,
+    ):
+        write_found(tmp_path / "found.json", search(read_questions(data).questions, encoder, index))
+    (given,) = evaluate(str(tmp_path / "found.json"), Models(reader=reader), **options)
+    for score in (encoded, given):
+        assert (score.top_k, score.exact_match, score.f1) == (searched.top_k, searched.exact_match, searched.f1)
+        assert score.answers == searched.answers
+    assert given.milliseconds.keys() == {"read"}
+    assert searched.milliseconds.keys() == {"encode", "search", "read"}
+
+
+def test_what_cannot_be_judged_is_one_clear_line(tiny: dict[str, Path], squad: Path, tmp_path: Path) -> None:
+    reader, question, context = (str(tiny[kind]) for kind in ("reader", "question", "context"))
+    (tmp_path / "q.tsv").write_text("who ?\t['a']\n")
+    (tmp_path / "none.tsv").write_text("who ?\t[]\n")
+    table, dev = str(tmp_path / "q.tsv"), str(squad)
+    cases: list[tuple[str, str, Models, dict[str, Any]]] = [
+        ("there is nothing to judge", dev, Models(), {}),
+        ("has questions without answers", str(tmp_path / "none.tsv"), Models(reader=reader), {}),
+        ("has no passages to read", table, Models(reader=reader), {}),
+        ("has no passages to search", table, Models(question, context), {}),
+        ("give --context-encoder, or --index", dev, Models(question), {}),
+        ("give --question-encoder", dev, Models(reader=reader), {"passages": "a.tsv"}),
+        ("give --passages or --index, not both", dev, Models(question), {"passages": "a.tsv", "index": "i"}),
+        ("holds no variant with", dev, Models(reader=reader), {"variants": ["onnxruntime-int8"]}),
+    ]
+    for words, data, models, options in cases:
+        with pytest.raises(ValueError, match=words):
+            list(evaluate(data, models, **options))
+
+
+def test_the_command_shows_a_table_json_and_a_picture(tiny: dict[str, Path], squad: Path, tmp_path: Path) -> None:
+    models = ("--reader", tiny["reader"], "--question-encoder", tiny["question"], "--context-encoder", tiny["context"])
+    command = [str(each) for each in (COMMAND, "evaluate", squad, *models, "--read", "2")]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "80"}
+    drawn = [*command, "--picture", str(tmp_path / "a.png")]
+    said = subprocess.run(drawn, env=environment, capture_output=True, text=True, check=True).stdout
+    assert said.startswith("120 questions")
+    for words in (
+        "openvino-fp32",
+        "onnxruntime-fp32",
+        "top-1, %",
+        "exact match, %",
+        "F1, %",
+        "read, ms a question",
+        "(+0.0)",
+    ):
+        assert words in said
+    assert "…" not in said
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    printed = subprocess.run([*command, "--json"], env=environment, capture_output=True, text=True, check=True).stdout
+    scores = json.loads(printed)
+    assert {score["variant"] for score in scores} == {"openvino-fp32", "onnxruntime-fp32"}
+    assert len(scores[0]["answers"]) == 120
+    bad = [*command, "--picture", str(tmp_path / "a.doc")]
+    done = subprocess.run(bad, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "a.doc cannot be drawn: " in done.stderr
+    assert not (tmp_path / "a.doc").exists()
+
+
+def test_questions_without_passages_are_answered_with_nothing(tiny: dict[str, Path], tmp_path: Path) -> None:
+    write_found(tmp_path / "found.json", [Question("who ?", ("it",), ())])
+    (score,) = evaluate(str(tmp_path / "found.json"), Models(reader=str(tiny["reader"])), variants=["openvino-fp32"])
+    assert (score.answers, score.exact_match, score.top_k) == (("",), 0.0, {1: 0.0})

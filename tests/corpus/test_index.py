@@ -1,0 +1,199 @@
+"""An index finds what NumPy finds over transformers' vectors, and refuses what it was not made for."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+from dpr_export.exporter import export
+from dpr_export.runtime import DPRQuestionEncoder, DPRReader
+from dpr_export.runtime.corpus import PassageIndex, Question, ask, build_index, encode_corpus, read_corpus, search
+from dpr_export.runtime.corpus.questions import read_questions
+from tests.corpus.conftest import passages, write_tsv
+
+COMMAND = Path(sys.executable).with_name("dpr-runtime")
+QUESTIONS = ["who wrote hamlet ?", "what is the capital of france ?", "a b c", "where was paris"]
+
+
+@pytest.fixture(scope="module")
+def encoded(tiny: dict[str, Path], corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The encoded corpus of 100 passages, with its index."""
+    folder = tmp_path_factory.mktemp("indexed") / "corpus"
+    encode_corpus(tiny["context"], str(corpus), folder, shard_size=16, backend="onnxruntime")
+    build_index(folder)
+    return folder
+
+
+def originals(tiny: dict[str, Path], kind: str, texts: list[tuple[str, ...]]) -> np.ndarray:
+    """The vectors of transformers' model."""
+    folder = tiny[kind].with_name(f"{kind}-checkpoint")
+    name = {"question": "DPRQuestionEncoder", "context": "DPRContextEncoder"}[kind]
+    tokenizer = getattr(transformers, f"{name}Tokenizer").from_pretrained(folder)
+    model = getattr(transformers, name).from_pretrained(folder).eval()
+    with torch.no_grad():
+        tokens = (tokenizer(*text, truncation=True, max_length=512, return_tensors="pt") for text in texts)
+        return np.stack([model(**each)[0][0].numpy() for each in tokens])
+
+
+def test_what_is_found_is_what_transformers_vectors_find(tiny: dict[str, Path], corpus: Path, encoded: Path) -> None:
+    rows = list(read_corpus(str(corpus)))
+    texts = [(row.text,) if row.title is None else (row.title, row.text) for row in rows]
+    scores = originals(tiny, "question", [(q,) for q in QUESTIONS]) @ originals(tiny, "context", texts).T
+    with (
+        PassageIndex.open(encoded / "index") as index,
+        DPRQuestionEncoder.from_pretrained(tiny["question"]) as encoder,
+    ):
+        found = search([Question(text) for text in QUESTIONS], encoder, index, top_k=100)
+    for question, expected in zip(found, scores, strict=True):
+        assert question.found is not None
+        assert len(question.found) == 100
+        by_id = {each.id: each for each in question.found}
+        for row, score in zip(rows, expected, strict=True):
+            assert by_id[row.id].score == pytest.approx(score, abs=1e-4)
+            assert by_id[row.id][1:3] == (row.title, row.text)
+        ordered = [each.score for each in question.found]
+        assert ordered == sorted(ordered, reverse=True)
+
+
+@pytest.mark.parametrize("factory", ["Flat", "IVF4,Flat", "HNSW16", "SQfp16"])
+def test_every_factory_of_faiss_may_be_used(encoded: Path, tmp_path: Path, factory: str) -> None:
+    record = build_index(encoded, tmp_path / "index", factory=factory)
+    assert (record.factory, record.passages) == (factory, 100)
+    parameters = {"IVF4,Flat": "nprobe=4", "HNSW16": "efSearch=100"}.get(factory, "")
+    vectors = np.load(encoded / "000002.npy")
+    with PassageIndex.open(tmp_path / "index", parameters) as index, PassageIndex.open(encoded / "index") as exact:
+        assert index.search(vectors, 1)[1].tolist() == exact.search(vectors, 1)[1].tolist()
+
+
+def test_a_corpus_in_parquet_has_the_same_index(
+    tiny: dict[str, Path], corpus: Path, encoded: Path, tmp_path: Path
+) -> None:
+    encode_corpus(tiny["context"], str(corpus), tmp_path / "p", shard_size=16, backend="onnxruntime", stored="parquet")
+    build_index(tmp_path / "p")
+    for name in ("vectors.faiss", "passages.jsonl", "offsets.npy"):
+        assert (tmp_path / "p" / "index" / name).read_bytes() == (encoded / "index" / name).read_bytes()
+
+
+def test_an_index_stands_without_its_corpus(encoded: Path, corpus: Path, tmp_path: Path) -> None:
+    build_index(encoded, tmp_path / "index")
+    with PassageIndex.open(tmp_path / "index") as index:
+        assert index.passages(range(100)) == list(read_corpus(str(corpus)))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["index"]
+
+
+def test_too_few_are_found_where_an_index_looks_at_some_only(encoded: Path, tmp_path: Path) -> None:
+    build_index(encoded, tmp_path / "index", factory="IVF32,Flat")
+    with PassageIndex.open(tmp_path / "index") as index:
+        _, positions = index.search(np.load(encoded / "000000.npy"), 100)
+    assert (positions == -1).any()
+
+
+def refused(match: str, error: type[Exception], call: Any, *arguments: Any, **options: Any) -> None:
+    with pytest.raises(error, match=match):
+        call(*arguments, **options)
+
+
+def test_what_cannot_be_indexed_or_opened_is_one_clear_line(
+    tiny: dict[str, Path], corpus: Path, encoded: Path, tmp_path: Path
+) -> None:
+    out, nope, many = tmp_path / "i", "Nope", "IVF1000,Flat"
+    refused("exists: give another, or remove it", OSError, build_index, encoded)
+    words = "FAISS refused factory 'Nope' for 100 passages: could not parse index string Nope"
+    refused(words, ValueError, build_index, encoded, out, factory=nope)
+    refused("FAISS refused factory 'IVF1000,Flat'", ValueError, build_index, encoded, out, factory=many)
+    refused("is no encoded corpus: it has no corpus.json", OSError, build_index, tmp_path)
+    part = tmp_path / "part"
+    encode_corpus(tiny["context"], str(corpus), part, shard_size=16, backend="onnxruntime", part=(2, 2))
+    refused(r"lacks 4 of its 7 shards \(0, 2, 4, 6\)", ValueError, build_index, part)
+    opened, index_folder = PassageIndex.open, encoded / "index"
+    refused("is no index: it has no index.json", OSError, opened, tmp_path)
+    refused("is an encoded corpus; its index is", OSError, opened, encoded)
+    refused("parameters are 'bogus=1', and FAISS refused them", ValueError, opened, index_folder, "bogus=1")
+    with PassageIndex.open(index_folder) as index:
+        narrow, fitting = np.zeros((1, 5), np.float32), np.zeros((1, 32), np.float32)
+        refused(r"vectors has shape \(1, 5\), and must be \(n, 32\)", ValueError, index.search, narrow, 1)
+        refused("top_k is 0, and must be at least 1", ValueError, index.search, fitting, 0)
+    assert not (tmp_path / "i").exists()
+
+
+def test_a_damaged_index_is_one_clear_line(encoded: Path, tmp_path: Path) -> None:
+    for name, content, words in (
+        ("vectors.faiss", b"short", "vectors.faiss is damaged"),
+        ("index.json", b"{}", "lacks"),
+        ("index.json", b'{"schema": 99}', "has schema 99"),
+    ):
+        folder = tmp_path / f"{name}-{len(content)}"
+        build_index(encoded, folder)
+        (folder / name).write_bytes(content)
+        refused(words, ValueError, PassageIndex.open, folder)
+
+
+def test_a_question_encoder_of_another_width_is_refused(encoded: Path, checkpoint: Any, tmp_path: Path) -> None:
+    export(str(checkpoint("question", projection_dim=24)), tmp_path / "other")
+    with PassageIndex.open(encoded / "index") as index, DPRQuestionEncoder.from_pretrained(tmp_path / "other") as other:
+        refused(
+            "gives vectors of 24 numbers, and the index, of .* has 32",
+            ValueError,
+            search,
+            [Question("a")],
+            other,
+            index,
+        )
+
+
+def test_a_question_is_answered_from_what_is_found(tiny: dict[str, Path], encoded: Path) -> None:
+    with (
+        PassageIndex.open(encoded / "index") as index,
+        DPRQuestionEncoder.from_pretrained(tiny["question"]) as encoder,
+        DPRReader.from_pretrained(tiny["reader"]) as reader,
+    ):
+        reply = ask("who wrote hamlet ?", encoder, index, reader, passages=7, top_k=3)
+        (question,) = search([Question("who wrote hamlet ?")], encoder, index, top_k=7)
+        assert reply.found == question.found
+        titles, texts = [each.title or "" for each in reply.found], [each.text for each in reply.found]
+        assert reply.answers == reader.answer("who wrote hamlet ?", titles, texts, top_k=3)
+    assert list(reply.seconds) == ["encode", "search", "read"]
+    assert all(seconds > 0 for seconds in reply.seconds.values())
+
+
+def run(*arguments: object, code: int = 0) -> str:
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([COMMAND, *map(str, arguments)], env=environment, capture_output=True, text=True)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout if code == 0 else done.stderr
+
+
+def test_the_commands_go_from_a_table_to_an_answer(tiny: dict[str, Path], tmp_path: Path) -> None:
+    file = write_tsv(tmp_path / "passages.tsv", passages(30))
+    run("encode", tiny["context"], file, tmp_path / "corpus")
+    assert run("index", tmp_path / "corpus").startswith(f"Flat index of 30 passages in {tmp_path / 'corpus' / 'index'}")
+    models = ("--question-encoder", tiny["question"])
+    said = run("search", tmp_path / "corpus" / "index", *models, "--question", "who ?", "--top-k", "2")
+    assert said.startswith("who ?\n  1  ")
+    assert "\n  2  " in said
+    assert "\n  3  " not in said
+    (tmp_path / "q.tsv").write_text("who wrote it ?\t['x', \"y\"]\nwhat ?\t[]\n")
+    several = ("--questions", tmp_path / "q.tsv", "-o", tmp_path / "found.json")
+    run("search", tmp_path / "corpus" / "index", *models, *several)
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert [(each["question"], each["answers"], len(each["ctxs"])) for each in found] == [
+        ("who wrote it ?", ["x", "y"], 30),
+        ("what ?", [], 30),
+    ]
+    assert found[0]["ctxs"][0].keys() == {"id", "title", "text", "score", "has_answer"}
+    assert len(read_questions(str(tmp_path / "found.json")).questions[0].found or ()) == 30
+    asked = ("ask", "--index", tmp_path / "corpus" / "index", *models, "--reader", tiny["reader"], "who wrote hamlet ?")
+    assert "20 passages of 30 read: load " in run(*asked)
+    reply = json.loads(run(*asked, "--json", "--passages", "3"))
+    assert len(reply["passages"]) == 3
+    assert reply["seconds"].keys() == {"load", "encode", "search", "read"}
+    assert reply["answers"][0]["text"] in reply["passages"][reply["answers"][0]["passage"]]["text"]
+    assert "give --question, or --questions FILE" in run("search", tmp_path / "corpus" / "index", *models, code=2)
