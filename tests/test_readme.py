@@ -23,6 +23,8 @@ CONSOLE = re.findall(r"```console\n(.*?)```", README, flags=re.DOTALL)
 PYTHON = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 OPTIMUM = [code for code in PYTHON if "optimum" in code]  # runs in an environment of its own, in tests/optimum
 COMMANDS = [line[2:] for block in CONSOLE for line in block.splitlines() if line.startswith("$ ")]
+CORPUS = [command for block in CONSOLE if "dpr-runtime index" in block for command in COMMANDS if command in block]
+ELSEWHERE = ("build", "pack")
 # Without what make tells the makes that it starts, since this may run under `make test`.
 OUTSIDE_MAKE = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
 OFFLINE = {**OUTSIDE_MAKE, "HF_HUB_OFFLINE": "1", "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
@@ -40,19 +42,33 @@ def home(demo: dict[str, Path]) -> Path:
     folder = demo["reader"].parent
     shutil.copy(PASSAGES_FILE, folder / "passages.jsonl")
     (folder / "questions.txt").write_text("Who led the work?\nWhen was it opened?\n")
+    (folder / "questions.tsv").write_text("Who led the building of the Suez Canal?\t['Ferdinand de Lesseps']\n")
     return folder
 
 
 def test_the_commands_are_the_ones_that_are_run_here() -> None:
-    assert len(COMMANDS) == 21
+    assert len(COMMANDS) == 26
     assert {command.split()[0] for command in COMMANDS} == {"make", "pip", "dpr-export", "dpr-runtime"}
 
 
 @pytest.mark.parametrize(
-    "command", [c for c in COMMANDS if c.startswith("dpr-runtime") and c.split()[1] not in ("build", "pack")]
+    "command",
+    [c for c in COMMANDS if c.startswith("dpr-runtime") and c.split()[1] not in ELSEWHERE and c not in CORPUS],
 )
 def test_a_runtime_command_runs(home: Path, command: str) -> None:
     assert run(command, home).returncode == 0
+
+
+def test_the_commands_for_corpora_lead_from_passages_to_answers(home: Path) -> None:
+    assert [command.split()[1] for command in CORPUS] == ["encode", "index", "search", "ask", "evaluate"]
+    block = next(block for block in CONSOLE if CORPUS[0] in block)
+    shown = {command.split()[1]: run(command, home).stdout for command in CORPUS}
+    *answered, read = without_numbers(shown["ask"]).strip().splitlines()
+    assert "\n".join(answered) in without_numbers(block)
+    assert read.startswith("5 passages of 5 read: load ")
+    assert shown["search"].splitlines()[1].startswith("  1  Panama Canal ")
+    assert "exact match, %" in shown["evaluate"]
+    assert (home / "judged.png").is_file()
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("dpr-export demo")])

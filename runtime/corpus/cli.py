@@ -119,7 +119,8 @@ def _show_encoded(console: Console, done: Encoded, output: Path) -> None:
     there = f" ({done.there:,} were there)" if done.there else ""
     left_out = f", {done.skipped:,} rows left out" if done.skipped else ""
     console.print(
-        f"{done.passages:,} passages to {done.shards:,} shards in {escape(str(output))}{there}{left_out}: "
+        f"{done.passages:,} passages to {done.shards:,} shard{'s' * (done.shards != 1)} in {escape(str(output))}"
+        f"{there}{left_out}: "
         f"{done.passages / done.seconds:,.0f} passages/s",
         soft_wrap=True,
     )
