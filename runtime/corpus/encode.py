@@ -16,6 +16,7 @@ from dpr_export.models.kinds import CONTEXT
 from dpr_export.models.pretrained import exported_folder
 from dpr_export.runtime.corpus.blocks import encoded, windows_of
 from dpr_export.runtime.corpus.job import job_of
+from dpr_export.runtime.corpus.missing import needed
 from dpr_export.runtime.corpus.on_ray import encode_on_ray
 from dpr_export.runtime.corpus.pipeline import Behind, Clock, ahead
 from dpr_export.runtime.corpus.plan import STAGES, Encoded, Plan, Tell, Watch, planned
@@ -82,6 +83,9 @@ def encode_corpus(
     _check(shard_size, part, stored, dtype, segments, on_error, resume, file)
     if file == "-" and ray is not None:
         raise ValueError("standard input cannot be read on Ray: give a file")
+    for library, used in (("ray", ray is not None), ("pyarrow", stored == "parquet")):
+        if used:
+            needed(library)
     if (kind := exported_folder(folder).manifest.kind) != CONTEXT.name:
         raise ValueError(f"{folder} holds a {kind} model, and shards in a folder take a context encoder: {output}")
     cut = {"segments": segments, "shard_size": shard_size, "stored": stored, "dtype": dtype, "on_error": on_error}

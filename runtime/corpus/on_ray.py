@@ -98,7 +98,7 @@ def _records(ray: Any, plan: Plan, workers: int, how: dict[str, Any]) -> Iterato
 
 def _source(plan: Plan) -> Any:
     """The blocks as a source of Ray Data: one task that reads, and a row for each block."""
-    import pyarrow
+    pyarrow = needed("pyarrow")
     from ray.data.block import BlockMetadata
     from ray.data.datasource import Datasource, ReadTask
 

@@ -17,6 +17,8 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
+from dpr_export.runtime.corpus.missing import needed
+
 ON_ERROR = ("stop", "skip")
 COLUMNS = ("id", "text", "title")  # of a table that has no header
 _IDS = ("id", "_id", "pid")
@@ -151,13 +153,11 @@ def _jsonl(file: str, progress: Progress) -> Parsed:
 
 def _parquet(file: str, progress: Progress) -> Parsed:
     """The rows of a Parquet file, a few at a time."""
-    import pyarrow
-    import pyarrow.parquet
-
+    pyarrow, parquet = needed("pyarrow"), needed("pyarrow.parquet")
     if file == "-":
         raise ValueError("Parquet cannot be read from standard input: give a file")
     try:
-        with pyarrow.parquet.ParquetFile(_regular(file), memory_map=True) as opened:
+        with parquet.ParquetFile(_regular(file), memory_map=True) as opened:
             names = [name for name in opened.schema_arrow.names if name in (*_IDS, "title", "text")]
             number, total = 0, max(1, opened.metadata.num_rows)
             for batch in opened.iter_batches(batch_size=1024, columns=names):

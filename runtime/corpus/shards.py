@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from dpr_export.models.manifest import FileRecord
 from dpr_export.models.records import read_record, written_record
 from dpr_export.models.writing import file_written_whole
+from dpr_export.runtime.corpus.missing import needed
 from dpr_export.runtime.corpus.read import Row, read_corpus
 
 DTYPES = {"fp32": np.float32, "fp16": np.float16}
@@ -86,9 +87,8 @@ def shard_vectors(folder: Path, number: int) -> NDArray[Any]:
     if path.exists():
         vectors: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
         return vectors
-    import pyarrow.parquet
-
-    column = pyarrow.parquet.read_table(path.with_suffix(".parquet"), columns=["vector"])["vector"].combine_chunks()
+    table = needed("pyarrow.parquet").read_table(path.with_suffix(".parquet"), columns=["vector"])
+    column = table["vector"].combine_chunks()
     flat: NDArray[Any] = column.flatten().to_numpy(zero_copy_only=False)
     return flat.reshape(len(column), -1)
 
@@ -156,8 +156,7 @@ def _npy(name: str, rows: Sequence[Row], vectors: Vectors) -> Iterator[_Write]:
 
 
 def _parquet(name: str, rows: Sequence[Row], vectors: Vectors) -> Iterator[_Write]:
-    import pyarrow
-    import pyarrow.parquet
+    pyarrow, parquet = needed("pyarrow"), needed("pyarrow.parquet")
 
     def write(file: BinaryIO) -> None:
         flat = pyarrow.array(vectors.reshape(-1))
@@ -167,7 +166,7 @@ def _parquet(name: str, rows: Sequence[Row], vectors: Vectors) -> Iterator[_Writ
             "text": pyarrow.array([row.text for row in rows], pyarrow.string()),
             "vector": pyarrow.FixedSizeListArray.from_arrays(flat, vectors.shape[1]),
         }
-        pyarrow.parquet.write_table(pyarrow.table(columns), file)
+        parquet.write_table(pyarrow.table(columns), file)
 
     yield f"{name}.parquet", write
 
