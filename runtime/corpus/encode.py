@@ -18,7 +18,7 @@ from dpr_export.runtime.corpus.blocks import encoded, windows_of
 from dpr_export.runtime.corpus.job import job_of
 from dpr_export.runtime.corpus.missing import needed
 from dpr_export.runtime.corpus.on_ray import encode_on_ray
-from dpr_export.runtime.corpus.pipeline import Behind, Clock, ahead
+from dpr_export.runtime.corpus.pipeline import Ahead, Behind, Clock
 from dpr_export.runtime.corpus.plan import STAGES, Encoded, Plan, Tell, Watch, planned
 from dpr_export.runtime.corpus.read import ON_ERROR, Progress
 from dpr_export.runtime.corpus.shards import DTYPES, STORED
@@ -107,8 +107,8 @@ def _encode(model: DPRContextEncoder, plan: Plan, watch: Watch) -> Encoded:
     passages = shards = 0
     with (
         closing(behind),
-        closing(ahead(clock.timed("reading", plan.blocks(read)), 1)) as blocks,
-        closing(ahead(clock.timed("tokenizing", windows_of(model, blocks, plan.job.segments)), 2)) as windows,
+        closing(Ahead(clock.timed("reading", plan.blocks(read)), 1)) as blocks,
+        closing(Ahead(clock.timed("tokenizing", windows_of(model, blocks, plan.job.segments)), 2)) as windows,
     ):
         waited = clock.timed("waiting", windows)
         for block, vectors in encoded(model, waited, plan.job.batch_tokens, lambda done: watch(done, read)):

@@ -1,19 +1,21 @@
 """Stages that work at the same time, each on a thread of its own, and what share of the time each was at work.
 
-A stage is an iterator. `ahead` draws from it on a thread, a few items before they are asked for, so that reading,
+A stage is an iterator. `Ahead` draws from it on a thread, a few items before they are asked for, so that reading,
 tokenizing, computing and writing overlap and none of them holds more than a few items.
 """
 
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from queue import Empty, Full, Queue
 from threading import Event, Thread
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 _Item = TypeVar("_Item")
 _WAIT = 0.1  # seconds between looks at whether to stop
+_PATIENCE = 2.0  # seconds that a thread is given to end
 
 
 @dataclass(slots=True)
@@ -46,58 +48,63 @@ class Clock:
             yield item
 
 
-def ahead(items: Iterable[_Item], depth: int) -> Generator[_Item, None, None]:
-    """Yield items in order, drawn on a thread at most `depth` before they are asked for.
+class Ahead(Iterator[_Item]):
+    """Items in order, drawn on a thread at most `depth` before they are asked for.
 
-    An error of the items is raised where they are asked for. Closing the generator ends the thread.
+    An error of the items is raised where they are asked for.
 
-    >>> list(ahead(range(3), depth=1))
+    >>> list(Ahead(range(3), depth=1))
     [0, 1, 2]
     """
-    queue: Queue[tuple[_Item | None, BaseException | None]] = Queue(depth)
-    stopped = Event()
 
-    def put(item: _Item | None, error: BaseException | None) -> bool:
-        while not stopped.is_set():
+    def __init__(self, items: Iterable[_Item], depth: int) -> None:
+        self._queue: Queue[Callable[[], _Item]] = Queue(depth)
+        self._stopped = Event()
+        self._thread = Thread(target=self._draw, args=(items,), name="dpr-export-ahead", daemon=True)
+        self._thread.start()
+
+    def __next__(self) -> _Item:
+        while not self._stopped.is_set():
             try:
-                queue.put((item, error), timeout=_WAIT)
+                return self._queue.get(timeout=_WAIT)()
+            except Empty:
+                continue
+            except BaseException:
+                self._stopped.set()
+                raise
+        raise StopIteration
+
+    def close(self) -> None:
+        """End the thread; one that waits for its items for long is left to end with the program."""
+        self._stopped.set()
+        self._thread.join(_PATIENCE)
+
+    def _draw(self, items: Iterable[_Item]) -> None:
+        error: BaseException = StopIteration()
+        try:
+            for item in items:
+                if not self._put(partial(_given, item)):
+                    return
+        except BaseException as raised:
+            error = raised
+        self._put(partial(_raised, error))
+
+    def _put(self, result: Callable[[], _Item]) -> bool:
+        while not self._stopped.is_set():
+            try:
+                self._queue.put(result, timeout=_WAIT)
             except Full:
                 continue
             return True
         return False
 
-    def draw() -> None:
-        try:
-            for item in items:
-                if not put(item, None):
-                    return
-        except BaseException as error:
-            put(None, error)
-        else:
-            put(None, StopIteration())
 
-    thread = Thread(target=draw, name="dpr-export-ahead", daemon=True)
-    thread.start()
-    try:
-        while True:
-            item, error = _taken(queue)
-            if isinstance(error, StopIteration):
-                return
-            if error is not None:
-                raise error
-            yield item  # type: ignore[misc]  # an item stands beside no error
-    finally:
-        stopped.set()
-        thread.join()
+def _given(item: _Item) -> _Item:
+    return item
 
 
-def _taken(queue: "Queue[_Item]") -> _Item:
-    """The queue's next item; a wait that Ctrl-C ends."""
-    while True:
-        try:
-            return queue.get(timeout=_WAIT)
-        except Empty:
-            continue
+def _raised(error: BaseException) -> NoReturn:
+    raise error
 
 
 class Behind:

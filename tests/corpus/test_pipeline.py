@@ -1,0 +1,98 @@
+"""Stages overlap, in order and within bounds, and end when they are told to."""
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from dpr_export.runtime.corpus.pipeline import Ahead, Behind, Clock
+
+
+def alive() -> int:
+    return sum(thread.name.startswith("dpr-export") for thread in threading.enumerate())
+
+
+def test_items_come_in_order_and_no_more_are_drawn_than_was_said() -> None:
+    drawn: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(100):
+            drawn.append(number)
+            yield number
+
+    stage = Ahead(items(), depth=3)
+    time.sleep(0.3)
+    assert len(drawn) == 4  # three wait, and one is held
+    assert list(stage) == list(range(100))
+    stage.close()
+    assert list(stage) == []
+
+
+def test_an_error_comes_where_its_item_would_have() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise ValueError("lost")
+
+    stage = Ahead(items(), depth=5)
+    assert next(stage) == 1
+    with pytest.raises(ValueError, match="lost"):
+        next(stage)
+    with pytest.raises(StopIteration):
+        next(stage)
+    stage.close()
+    assert alive() == 0
+
+
+def test_stages_that_wait_for_each_other_end_when_they_are_closed() -> None:
+    stuck = threading.Event()
+
+    def items() -> Iterator[int]:
+        yield 1
+        stuck.wait()
+
+    first = Ahead(items(), depth=1)
+    second = Ahead((each for each in first), depth=1)
+    assert next(second) == 1
+    start = time.monotonic()
+    second.close()
+    first.close()
+    assert time.monotonic() - start < 10
+    stuck.set()
+    for _ in range(50):
+        if not alive():
+            return
+        time.sleep(0.1)
+    raise AssertionError("a thread goes on")
+
+
+def test_work_behind_is_done_one_after_another_and_its_error_is_told() -> None:
+    done: list[int] = []
+    behind = Behind()
+    for number in range(5):
+        behind.do(lambda number=number: done.append(number))
+    behind.wait()
+    assert done == [0, 1, 2, 3, 4]
+
+    def fails() -> None:
+        raise OSError("full")
+
+    behind.do(fails)
+    with pytest.raises(OSError, match="full"):
+        behind.do(lambda: done.append(5))
+    assert done == [0, 1, 2, 3, 4]
+    behind.close()
+    assert alive() == 0
+
+
+def test_a_clock_counts_the_time_of_each_stage() -> None:
+    def slow() -> Iterator[int]:
+        for number in range(3):
+            time.sleep(0.02)
+            yield number
+
+    clock = Clock()
+    assert list(clock.timed("reading", slow())) == [0, 1, 2]
+    clock.call("writing", lambda: time.sleep(0.03))
+    assert clock.seconds["reading"] >= 0.06
+    assert clock.seconds["writing"] >= 0.03
