@@ -2,10 +2,8 @@
 
 import json
 import os
-import random
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -23,8 +21,8 @@ from dpr_export.runtime.corpus.job import read_job
 from dpr_export.runtime.corpus.read import Row, read_corpus
 from dpr_export.runtime.corpus.shards import read_shard, shard_numbers, shard_rows, shard_vectors
 from tests.corpus.conftest import contents, passages, write_jsonl, write_tsv
+from tests.corpus.kills import DPR_RUNTIME, OFFLINE, command, kill_and_resume
 
-COMMAND = Path(sys.executable).with_name("dpr-runtime")
 SMALL = {"shard_size": 16, "backend": "onnxruntime", "threads": 1}
 
 
@@ -120,41 +118,18 @@ def test_a_shard_that_was_damaged_or_lost_is_made_again(tiny: dict[str, Path], c
     assert contents(whole) == before
 
 
-def command(model: Path, corpus: Path, out: Path, *more: str) -> list[str]:
-    options = ["--shard-size", "8", "--backend", "onnxruntime", "--threads", "1", *more]
-    return [str(COMMAND), "encode", str(model), str(corpus), str(out), *options]
-
-
 @pytest.mark.parametrize("store", ["npy", "parquet"])
 def test_a_job_that_is_killed_again_and_again_gives_the_same_folder(
     tiny: dict[str, Path], tmp_path: Path, store: str
 ) -> None:
     file = write_tsv(tmp_path / "many.tsv", passages(1200))
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    whole = tmp_path / "whole"
     run = command(tiny["context"], file, whole, "--store", store)
-    subprocess.run(run, check=True, env=environment, capture_output=True)
-    draw, kills, shards = random.Random(store), 0, set()
-    while True:
-        more = ("--store", store, *(("--resume",) if killed.exists() else ()))
-        process = subprocess.Popen(
-            command(tiny["context"], file, killed, *more), env=environment, stderr=subprocess.PIPE
-        )
-        before = len(shard_numbers(killed)) if killed.exists() else 0
-        if kills < 5:
-            while process.poll() is None and (not killed.exists() or len(shard_numbers(killed)) <= before):
-                time.sleep(0.005)
-            time.sleep(draw.uniform(0, 0.05))
-            process.send_signal(signal.SIGKILL)
-        _, said = process.communicate(timeout=120)
-        if process.returncode == 0:
-            break
-        assert process.returncode == -signal.SIGKILL, said
-        kills += 1
-        shards.add(len(shard_numbers(killed)))
-    assert kills >= 3
-    assert len(shards) >= 3
-    assert contents(killed) == contents(whole)
+    subprocess.run(run, check=True, env=OFFLINE, capture_output=True)
+    found = kill_and_resume(tiny["context"], file, tmp_path / "killed", 5, store, "--store", store)
+    assert len(found) == 5
+    assert len(set(found)) >= 3
+    assert contents(tmp_path / "killed") == contents(whole)
 
 
 def test_ctrl_c_ends_a_job_in_one_line_and_keeps_what_is_whole(tiny: dict[str, Path], tmp_path: Path) -> None:
@@ -274,21 +249,9 @@ def test_an_empty_corpus_is_no_shards(tiny: dict[str, Path], tmp_path: Path) -> 
 
 
 def test_the_command_says_what_it_did(tiny: dict[str, Path], corpus: Path, tmp_path: Path) -> None:
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    run = [
-        COMMAND,
-        "encode",
-        tiny["context"],
-        "-",
-        tmp_path / "out",
-        "--format",
-        "tsv",
-        "--shard",
-        "1/2",
-        "--shard-size",
-        "30",
-    ]
-    done = subprocess.run(run, input=corpus.read_bytes(), env=environment, capture_output=True, check=True)
+    options = ("--format", "tsv", "--shard", "1/2", "--shard-size", "30")
+    run = [DPR_RUNTIME, "encode", tiny["context"], "-", tmp_path / "out", *options]
+    done = subprocess.run(run, input=corpus.read_bytes(), env=OFFLINE, capture_output=True, check=True)
     first, second = done.stderr.decode().splitlines()
     assert first.startswith(f"60 passages to 2 shards in {tmp_path / 'out'}: ")
     assert second.startswith("at work, of ")
