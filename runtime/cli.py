@@ -15,7 +15,8 @@ from rich.markup import escape
 from dpr_export.models.pretrained import exported_folder
 from dpr_export.runtime.buckets import LENGTHS
 from dpr_export.runtime.commands import run_command, signals_deferred
-from dpr_export.runtime.corpus.cli import COMMANDS
+from dpr_export.runtime.corpus.cli import ask, index, search
+from dpr_export.runtime.corpus.encode_cli import encode
 from dpr_export.runtime.corpus.evaluate_cli import evaluate
 from dpr_export.runtime.options import Backend, Device, Folder, LocalFolder, Precision, Threads
 from dpr_export.runtime.pack import pack as pack_variant
@@ -174,7 +175,7 @@ def build(
     show_engine(Console(highlight=False), engine)
 
 
-for command in (*COMMANDS, evaluate):
+for command in (encode, index, search, ask, evaluate):
     app.command()(command)
 
 

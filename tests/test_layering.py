@@ -43,6 +43,7 @@ EXCEPTIONS = {
     "runtime/commands.py": {"typer"},
     "runtime/corpus/bar.py": {"rich"},
     "runtime/corpus/cli.py": {"typer", "rich"},
+    "runtime/corpus/encode_cli.py": {"typer", "rich"},
     "runtime/corpus/evaluate_cli.py": {"typer", "rich"},
     "runtime/corpus/on_ray.py": {"ray"},
     "runtime/corpus/show.py": {"rich"},
