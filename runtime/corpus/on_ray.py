@@ -23,6 +23,11 @@ from dpr_export.runtime.corpus.plan import STAGES, Encoded, Plan, Watch
 from dpr_export.runtime.corpus.read import Progress, Row
 from dpr_export.runtime.encoders import DPRContextEncoder
 
+_SETTINGS = {
+    "enable_progress_bars": False,
+    "print_on_execution_start": False,
+    "target_max_block_size": 1,  # bytes: else Ray Data puts blocks together, and gives all to one worker
+}
 _END = -1  # the number of the record that follows the last block
 
 
@@ -198,23 +203,35 @@ def room(ray: Any, threads: int) -> int:
 @contextmanager
 def _cluster(ray: Any, address: str) -> Iterator[None]:
     """Connect to a cluster, or start one; one that is connected to already is used, and left as it is."""
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.target_max_block_size = 1  # bytes: else Ray Data puts blocks together, and gives all to one worker
-    context.print_on_execution_start = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    if ray.is_initialized():
-        yield
-        return
-    _check_reachable(address)
-    try:
-        ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise ConnectionError(f"there is no Ray cluster at {address!r}: {error}") from None
+    with _quiet(ray):
+        if ray.is_initialized():
+            yield
+            return
+        _check_reachable(address)
+        try:
+            ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise ConnectionError(f"there is no Ray cluster at {address!r}: {error}") from None
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _quiet(ray: Any) -> Iterator[None]:
+    """Set what Ray Data says and how it cuts, and set it back afterwards."""
+    context, logger = ray.data.DataContext.get_current(), logging.getLogger("ray.data")
+    before, level = {name: getattr(context, name) for name in _SETTINGS}, logger.level
+    for name, value in _SETTINGS.items():
+        setattr(context, name, value)
+    logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        ray.shutdown()
+        for name, value in before.items():
+            setattr(context, name, value)
+        logger.setLevel(level)
 
 
 def _check_reachable(address: str) -> None:
