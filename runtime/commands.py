@@ -23,13 +23,22 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 _EXPECTED = (OSError, ValueError, IndexError, TypeError, ImportError, RuntimeError)
 
 
+@contextmanager
+def _signals_answered() -> Iterator[None]:
+    """Answer every request to end by ending; those that are ignored, as nohup has it, stay so."""
+    _REQUESTS.clear()
+    numbers = [number for name in _SIGNALS if (number := getattr(signal, name, None))]
+    before = {n: signal.signal(n, _note_and_end) for n in numbers if signal.getsignal(n) is not signal.SIG_IGN}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@_signals_answered()
 def run_command(app: typer.Typer, name: str) -> NoReturn:
     """Run `app` on the process's arguments, and exit."""
-    _REQUESTS.clear()
-    for name_of_signal in _SIGNALS:
-        number = getattr(signal, name_of_signal, None)
-        if number and signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
-            signal.signal(number, _note_and_end)
     try:
         code = app(standalone_mode=False)
         sys.stdout.flush()

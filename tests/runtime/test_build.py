@@ -48,11 +48,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         monkeypatch.setattr(sys, "argv", ["dpr-runtime", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
             main()
-        assert {number: signal.getsignal(number) for number in handlers if number == signal.SIGINT} == {
-            signal.SIGINT: handlers[signal.SIGINT]
-        }
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+        assert {number: signal.getsignal(number) for number in handlers} == handlers
         out, err = capsys.readouterr()
         return int(ended.value.code or 0), out, err
 
