@@ -139,7 +139,7 @@ def test_ctrl_c_ends_a_job_in_one_line_and_keeps_what_is_whole(tiny: dict[str, P
         process = subprocess.Popen(command(tiny["context"], file, tmp_path / "out"), stderr=subprocess.PIPE, text=True)
     finally:
         signal.signal(signal.SIGINT, before)
-    while len(list((tmp_path / "out").glob("*.json"))) < 3:
+    while process.poll() is None and len(list((tmp_path / "out").glob("*.json"))) < 3:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
