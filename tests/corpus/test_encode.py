@@ -77,8 +77,9 @@ def test_a_folder_says_what_made_it(tiny: dict[str, Path], corpus: Path, whole: 
 def test_parts_of_a_corpus_together_are_the_whole(
     tiny: dict[str, Path], corpus: Path, whole: Path, tmp_path: Path
 ) -> None:
-    for index in (2, 3, 1):
-        encode_corpus(tiny["context"], str(corpus), tmp_path / "parts", part=(index, 3), **SMALL)
+    for index, shards in ((2, 2), (3, 2), (1, 3)):
+        done = encode_corpus(tiny["context"], str(corpus), tmp_path / "parts", part=(index, 3), **SMALL)
+        assert (done.shards, done.there) == (shards, 0)
     assert contents(tmp_path / "parts") == contents(whole)
 
 

@@ -117,11 +117,18 @@ LETTERS = st.text(st.sampled_from("aAbB éÉé,.-'ßİıⅣ²日한\u200d\u00ad\
 
 @given(text=LETTERS, answers=st.lists(LETTERS, max_size=2))
 @example(text="It was by Émile Zola", answers=["emile"])
+@example(text="It was by ÉMILE Zola", answers=["e\u0301mile zola"])
+@example(text="By e\u0301mile zola", answers=["Émile ZOLA"])
 @example(text="ab", answers=["a"])
 @example(text="anything", answers=[""])
 @example(text="", answers=["\u200d"])
 def test_a_passage_holds_an_answer_by_the_first_codes_rule(text: str, answers: list[str]) -> None:
     assert has_answer(text, answers) is first_codes(text, answers)
+
+
+def test_case_and_composition_do_not_matter_to_the_rule() -> None:
+    assert has_answer("It was by ÉMILE Zola", ["e\u0301mile zola"])
+    assert not has_answer("It was by ÉMILE Zola", ["emile zola"])
 
 
 def test_answers_are_compared_by_squads_rules() -> None:
