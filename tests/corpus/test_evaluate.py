@@ -19,6 +19,7 @@ from dpr_export.runtime.corpus import Models, encode_corpus, evaluate, search
 from dpr_export.runtime.corpus.index import PassageIndex, build_index
 from dpr_export.runtime.corpus.questions import Question, read_questions, write_found
 from dpr_export.runtime.encoders import DPRQuestionEncoder
+from dpr_export.runtime.reader import DPRReader
 from tests.corpus.conftest import passages
 
 COMMAND = Path(sys.executable).with_name("dpr-runtime")
@@ -162,6 +163,11 @@ def test_an_index_and_a_retrievers_file_give_the_same_as_the_passages(
     for score in (encoded, given):
         assert (score.top_k, score.exact_match, score.f1) == (searched.top_k, searched.exact_match, searched.f1)
         assert score.answers == searched.answers
+    with DPRReader.from_pretrained(reader, backend="onnxruntime") as model:
+        for q, answer in zip(read_questions(str(tmp_path / "found.json")).questions, given.answers, strict=True):
+            three = (q.found or ())[:3]
+            (best,) = model.answer(q.text, [f.title or "" for f in three], [f.text for f in three], top_k=1)
+            assert answer == best.text
     assert given.milliseconds.keys() == {"read"}
     assert searched.milliseconds.keys() == {"encode", "search", "read"}
 

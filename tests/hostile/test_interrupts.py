@@ -30,7 +30,7 @@ sys.meta_path.insert(0, Finder())
 """
 
 
-def start(*command: object, cwd: Path, **environment: str) -> subprocess.Popen[str]:
+def start(*command: object, cwd: Path, stdin: int | None = None, **environment: str) -> subprocess.Popen[str]:
     """Start a command that Ctrl-C and SIGHUP reach: a job in the background, or under nohup, inherits that they are
     ignored."""
     before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGHUP)}
@@ -39,6 +39,7 @@ def start(*command: object, cwd: Path, **environment: str) -> subprocess.Popen[s
             list(map(str, command)),
             cwd=cwd,
             env={**ENVIRONMENT, **environment},
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -91,13 +92,18 @@ def test_an_export_may_be_interrupted_in_every_step(folder: Path, step: str, see
 
 
 def test_encoding_that_is_interrupted_leaves_no_file(tiny: dict[str, Path], tmp_path: Path) -> None:
-    process = start(BIN / "dpr-runtime", "encode", tiny["question"], "-", "out.npy", cwd=tmp_path)
-    for _ in range(1200):  # it has begun, and waits for standard input
-        if list(tmp_path.iterdir()):
-            break
-        time.sleep(0.05)
-    time.sleep(0.1)
-    interrupted(process, "dpr-runtime")
+    nothing_yet, writer = os.pipe()
+    try:
+        process = start(BIN / "dpr-runtime", "encode", tiny["question"], "-", "out.npy", cwd=tmp_path, stdin=nothing_yet)
+        for _ in range(1200):  # it has begun, and waits for standard input
+            if list(tmp_path.iterdir()):
+                break
+            time.sleep(0.05)
+        time.sleep(0.1)
+        interrupted(process, "dpr-runtime")
+    finally:
+        os.close(nothing_yet)
+        os.close(writer)
     assert list(tmp_path.iterdir()) == []
 
 
