@@ -42,6 +42,10 @@ finally:
     if _telemetry is None:
         del sys.modules[_TELEMETRY]
 
+# The binding makes its table of NumPy's types when it is first asked for one, and two threads that ask at once wait for
+# each other forever: so it is asked here, where no other thread can.
+ov.Type.i64.to_dtype()
+
 _BATCH_TOKENS = 512
 _MANY = 8  # batches, one a thread at least, from which on a second compiled model is worth its memory
 _KERNELS = "1024"

@@ -227,6 +227,30 @@ def test_importing_the_engine_tells_nobody(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_first_calls_of_many_threads_do_not_wait_for_each_other() -> None:
+    """The binding's table of types is made on first use, and two threads that made it at once never came back."""
+    code = """
+import sys, threading
+import numpy as np
+import dpr_export.runtime.openvino as engine
+
+sys.setswitchinterval(1e-7)  # threads take turns as often as they can
+together, done = threading.Barrier(8), []
+
+def ask():
+    together.wait()
+    done.append(engine.ov.Type.i64.to_dtype() == np.int64)
+
+def busy():
+    while len(done) < 8:
+        sum(range(100))
+
+for call in (busy, *[ask] * 8):
+    threading.Thread(target=call).start()
+"""
+    subprocess.run([sys.executable, "-c", code], timeout=60, check=True)
+
+
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are listed on Linux alone")
 def test_threads_are_not_pinned_to_processors_that_other_processes_use_too(tiny: dict[str, Path]) -> None:
     """Pinned, each of two processes with one thread took twice as long: both were on the first processor."""
