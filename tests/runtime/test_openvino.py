@@ -5,9 +5,11 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -257,7 +259,12 @@ def test_threads_are_not_pinned_to_processors_that_other_processes_use_too(tiny:
     own = os.sched_getaffinity(0)
     if len(own) == 1:
         pytest.skip("there is one processor here")
+    seen = set()
     with DPRQuestionEncoder.from_pretrained(tiny["question"], backend="openvino", threads=1) as model:
-        model.encode(["who wrote hamlet ?"] * 2000)
-        for task in Path("/proc/self/task").iterdir():
-            assert os.sched_getaffinity(int(task.name)) == own
+        work = threading.Thread(target=lambda: model.encode(["who wrote hamlet ?"] * 2000))
+        work.start()
+        while work.is_alive():  # OpenVINO lets go of a processor between calls
+            for task in Path("/proc/self/task").iterdir():
+                with suppress(OSError):  # a thread that has ended
+                    seen.add(frozenset(os.sched_getaffinity(int(task.name))))
+    assert seen == {frozenset(own)}
