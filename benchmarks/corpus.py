@@ -1,12 +1,14 @@
 """From passages to answers, side by side: python -m benchmarks.corpus DATA.json
 
-DATA is SQuAD's format (XQuAD's English is a good one). Passages of varied lengths are cut from its paragraphs, and
-encoded by `encode_corpus` and by what the first DPR code does with transformers: batches of 512, each padded to 256
-tokens, computed on a part, and scaled. Then its questions are answered from its paragraphs, by `evaluate` and by the
-same pipeline in transformers: encode, inner products, the reader over the best passages, decode_best_spans.
+DATA is SQuAD's format (XQuAD's English is a good one). Passages are cut from its articles, and encoded by
+`encode_corpus`, alone and on Ray, and by what the first DPR code does with transformers: batches of 512, each padded to
+256 tokens. Since its time does not depend on what the passages hold, it is given a part of them. Passages of varied
+lengths show what padding costs; those of 100 words are cut as DPR's own are. Then its questions are answered from its
+paragraphs, by `evaluate` and by the same pipeline in transformers: encode, inner products, the reader over the best
+passages, decode_best_spans.
 
-Each contender is a process of its own, in turns, and the medians count; so each peak of memory is its own. Models are
-the demo's.
+Each contender is a process of its own, so that each peak of memory is its own, and transformers has its turn before
+each of ours: its median counts. Models are the demo's.
 """
 
 import csv
@@ -18,13 +20,12 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from benchmarks.results import about
 from benchmarks.workers import ROOT
@@ -32,23 +33,24 @@ from benchmarks.workers import ROOT
 KINDS = ("question", "context", "reader")
 BATCH, LENGTH = 512, 256  # the first code's
 READ = 20
-VARIANTS = ("fp32", "int8")
+VARIANTS = ("int8", "fp32")
+VARIED, AS_DPR = (20, 150), (100, 100)  # words
 FIRST_CODE = "transformers, as the first code"
 
 
-def write_passages(data: Path, count: int, path: Path) -> None:
-    """Cut passages from the paragraphs, 100 words on average as DPR's are, and of varied lengths."""
+def write_passages(data: Path, count: int, words: tuple[int, int], path: Path) -> None:
+    """Cut passages of so many words, every length as often as any other, from the articles."""
     articles = json.loads(data.read_text(encoding="utf-8"))["data"]
-    paragraphs = [(a["title"].replace("_", " "), p["context"].split()) for a in articles for p in a["paragraphs"]]
+    texts = [(a["title"].replace("_", " "), " ".join(p["context"] for p in a["paragraphs"]).split()) for a in articles]
     draw = random.Random(0)
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, delimiter="\t", lineterminator="\n")
         writer.writerow(("id", "text", "title"))
         for number in range(1, count + 1):
-            title, words = draw.choice(paragraphs)
-            length = max(20, min(len(words), int(draw.gauss(100, 30))))
-            start = draw.randrange(0, max(1, len(words) - length))
-            writer.writerow((number, " ".join(words[start : start + length]), title))
+            title, text = draw.choice(texts)
+            length = draw.randint(*words)
+            start = draw.randrange(max(1, len(text) - length))
+            writer.writerow((number, " ".join(text[start : start + length]), title))
 
 
 def write_questions(data: Path, count: int, path: Path) -> None:
@@ -81,12 +83,30 @@ def make_models(work: Path) -> dict[str, Any]:
     return {}
 
 
-def encode_ours(work: Path, precision: str, passages: str, output: str) -> dict[str, Any]:
-    """Encode a corpus: passages a second, and the share of time that each stage was at work."""
+def encode_ours(work: Path, precision: str, passages: str, output: str, *ray: str) -> dict[str, Any]:
+    """Encode a corpus: passages a second, and the share of time that each stage was at work.
+
+    `ray` is how many workers, and how many threads each has.
+    """
     from dpr_export.runtime.corpus import encode_corpus
 
-    done = encode_corpus(work / "context", passages, output, precision=precision, backend="openvino", shard_size=2048)
-    return {"rate": done.passages / done.seconds, "busy": {s: t / done.seconds for s, t in done.busy.items()}}
+    workers, threads = map(int, ray) if ray else (None, None)
+    done = encode_corpus(
+        work / "context",
+        passages,
+        output,
+        precision=precision,
+        backend="openvino",
+        shard_size=2048,
+        threads=threads,
+        ray="local" if ray else None,
+        workers=workers,
+    )
+    return {
+        "passages": done.passages,
+        "seconds": done.seconds,
+        "busy": {stage: seconds / done.seconds for stage, seconds in done.busy.items()},
+    }
 
 
 def encode_transformers(work: Path, passages: str, count: str) -> dict[str, Any]:
@@ -105,7 +125,7 @@ def encode_transformers(work: Path, passages: str, count: str) -> dict[str, Any]
             few = rows[first : first + BATCH]
             texts = ([row.title or "" for row in few], [row.text for row in few])
             model(**tokenizer(*texts, padding="max_length", truncation=True, max_length=LENGTH, return_tensors="pt"))
-    return {"rate": len(rows) / (time.perf_counter() - start)}
+    return {"passages": len(rows), "seconds": time.perf_counter() - start, "busy": {}}
 
 
 def answer_ours(work: Path, precision: str, data: str) -> dict[str, Any]:
@@ -210,43 +230,43 @@ def in_process(job: Callable[..., Any], *arguments: object) -> dict[str, Any]:
     return {**result, "peak MB": usage.ru_maxrss * per_unit / 1e6}
 
 
-def encoding(work: Path, data: Path, sizes: Sequence[int], part: int, rounds: int) -> dict[str, Any]:
-    """Passages a second of each contender, its memory, and where ours spends its time."""
+def encoding(work: Path, data: Path, sizes: Sequence[int], part: int) -> dict[str, Any]:
+    """What each contender took, its memory, and where ours spends its time."""
+    small, large = sizes
+    corpora = {"varied": (large, VARIED), "varied, few": (small, VARIED), "100 words": (small, AS_DPR)}
+    for name, (count, words) in corpora.items():
+        write_passages(data, count, words, work / f"{name}.tsv")
+    runs: dict[str, tuple[Any, ...]] = {
+        f"{precision}, {name}": (precision, work / f"{name}.tsv", work / f"{precision} {name}")
+        for precision in VARIANTS
+        for name in corpora
+    }
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    for workers, each in ((1, threads), (threads, 1)):
+        out = work / f"ray {workers}"
+        runs[f"int8, varied, Ray {workers} x {each}"] = ("int8", work / "varied.tsv", out, workers, each)
+    theirs: list[dict[str, Any]] = []
     results: dict[str, Any] = {}
-    for size in sizes:
-        write_passages(data, size, work / f"{size}.tsv")
-        for precision in VARIANTS:
-            out = work / f"out-{precision}-{size}"
-            results[f"ours {precision}, {size:,}"] = in_process(encode_ours, work, precision, work / f"{size}.tsv", out)
-    small = work / f"{sizes[0]}.tsv"
-    turns: dict[str, list[float]] = {FIRST_CODE: [], "ours int8": [], "ours fp32": []}
-    for turn in range(rounds):
-        theirs = in_process(encode_transformers, work, small, part)
-        turns[FIRST_CODE].append(theirs["rate"])
-        for precision in VARIANTS:
-            ours = in_process(encode_ours, work, precision, small, work / f"turn-{precision}-{turn}")
-            turns[f"ours {precision}"].append(ours["rate"])
-        results[FIRST_CODE] = {**theirs, "passages": part}
-    results["rates"] = {name: median(rates) for name, rates in turns.items()}
-    return results
+    for name, run in runs.items():
+        theirs.append(in_process(encode_transformers, work, work / "varied.tsv", part))
+        results[name] = in_process(encode_ours, work, *run)
+    return {FIRST_CODE: sorted(theirs, key=lambda each: float(each["seconds"]))[len(theirs) // 2], **results}
 
 
 def show(console: Console, results: dict[str, Any]) -> None:
     """Print what was measured."""
-    encoded, rates = results["encoding"], results["encoding"]["rates"]
-    table = Table("encode", "passages/s", "against transformers", title="in turns, medians", title_justify="left")
-    for name, rate in rates.items():
-        table.add_row(name, f"{rate:,.1f}", f"{rate / rates[FIRST_CODE]:.1f}x")
-    console.print(table)
-    table = Table("encode", "passages/s", "reading", "tokenizing", "computing", "writing", "peak MB")
-    for name, each in encoded.items():
-        if "busy" in each:
-            shares = (f"{share:.1%}" for share in each["busy"].values())
-            table.add_row(name, f"{each['rate']:,.1f}", *shares, f"{each['peak MB']:,.0f}")
-    console.print(table)
+    stages = ("reading", "tokenizing", "computing", "writing")
     table = Table(
-        "answer", "questions", "top-1", "top-5", "top-20", "exact match", "F1", "encode", "search", "read, ms"
+        "encode", *(Column(name, justify="right") for name in ("passages", "a second", "", *stages, "peak MB"))
     )
+    rates = {name: each["passages"] / each["seconds"] for name, each in results["encoding"].items()}
+    for name, each in results["encoding"].items():
+        shares = (f"{each['busy'][stage]:.1%}" if each["busy"].get(stage) else "" for stage in stages)
+        ratio = f"{rates[name] / rates[FIRST_CODE]:.1f}x"
+        table.add_row(name, f"{each['passages']:,}", f"{rates[name]:,.1f}", ratio, *shares, f"{each['peak MB']:,.0f}")
+    console.print(table)
+    parts = ("questions", "top-1", "top-5", "top-20", "exact match", "F1", "encode", "search", "read, ms")
+    table = Table("answer", *(Column(name, justify="right") for name in parts))
     for name, each in results["answering"].items():
         right = (*(each["top"][k] for k in ("1", "5", "20")), each["exact match"], each["F1"])
         shares = (f"{100 * share:.1f}" for share in right)
@@ -261,13 +281,13 @@ def main(
     save: Annotated[Path | None, typer.Option(help="A file for the figures, JSON.")] = None,
 ) -> None:
     """Encode, search, read: ours against transformers."""
-    sizes, part, rounds, few = ((40, 80), 16, 1, 4) if quick else ((2_000, passages), 2 * BATCH, 3, 60)
+    sizes, part, few = ((40, 80), 16, 4) if quick else ((2_000, passages), 2 * BATCH, 60)
     console = Console(width=120)
     with TemporaryDirectory(prefix="dpr-export-corpus-") as folder:
         work = Path(folder)
         in_process(make_models, work)
         results: dict[str, Any] = {"about": about(quick, 0)}
-        results["encoding"] = encoding(work, data, sizes, part, rounds)
+        results["encoding"] = encoding(work, data, sizes, part)
         write_questions(data, few, work / "few.json")
         contenders: dict[str, tuple[Any, ...]] = {
             **{f"ours {precision}": (answer_ours, work, precision, work / "few.json") for precision in VARIANTS},

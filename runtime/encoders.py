@@ -7,7 +7,7 @@ A text's vector does not depend on the texts beside it: batches only save paddin
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -82,7 +82,9 @@ class _Encoder(DPRModel):
                 done(len(batch.positions))
         return vectors
 
-    def vectors_of(self, windows: Iterable[Rows], batch_tokens: int | None = None) -> Iterator[Vectors]:
+    def vectors_of(
+        self, windows: Iterable[Rows], batch_tokens: int | None = None, done: Callable[[int], None] = lambda _: None
+    ) -> Iterator[Vectors]:
         """Yield the vectors of tokenized rows, window by window; the next windows are drawn meanwhile.
 
         For work that is too large for `encode`. Only the rows of one window are sorted and run together.
@@ -90,6 +92,7 @@ class _Encoder(DPRModel):
         Args:
             windows: what `tokenized` gave, of rows that follow each other; none is empty.
             batch_tokens: how many tokens, padding included, one batch may have; None: as many as suit the engine.
+            done: is told of each batch how many rows it had.
 
         Yields:
             float32 (rows, dim) for each window, in order.
@@ -109,6 +112,7 @@ class _Encoder(DPRModel):
                 left = sizes.popleft()
                 vectors = np.empty((left, self.config.dim), np.float32)
             vectors[batch.positions - first] = outputs["pooler_output"]
+            done(len(batch.positions))
             left -= len(batch.positions)
             if not left:
                 yield vectors

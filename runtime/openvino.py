@@ -46,8 +46,8 @@ finally:
 # each other forever: so it is asked here, where no other thread can.
 ov.Type.i64.to_dtype()
 
-_BATCH_TOKENS = 512
-_MANY = 8  # batches, one a thread at least, from which on a second compiled model is worth its memory
+_BATCH_TOKENS = 1024
+_MANY = 4  # batches, one a thread at least, from which on a second compiled model is worth its memory
 _KERNELS = "1024"
 _ONNX = b"\x08"  # an ONNX file begins with its version; of other files OpenVINO's other readers complain on their own
 _LENGTH_MULTIPLE = 8
@@ -111,7 +111,7 @@ class OpenVinoSession:
         rows, length = feeds["attention_mask"].shape
         if self._threads == 1 or rows % self._threads or rows * length < self._many * _BATCH_TOKENS:
             return self._run(feeds, streams=1)
-        rounds = -(-rows * length // (2 * _BATCH_TOKENS * self._threads))  # parts for each thread, of two batches' size
+        rounds = -(-rows * length // (_BATCH_TOKENS * self._threads))  # parts for each thread, of a batch's size
         arrays = [np.array_split(feeds[name], min(rows, rounds * self._threads)) for name in feeds]
         parts = (dict(zip(feeds, part, strict=True)) for part in zip(*arrays, strict=True))
         found = list(overlapped(partial(self._run, streams=self._threads), parts, workers=self._threads))

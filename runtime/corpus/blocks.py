@@ -95,7 +95,7 @@ def encoded(
     batch_tokens: int,
     watch: Callable[[int], None] = lambda _: None,
 ) -> Iterator[tuple[Block, Vectors]]:
-    """Yield each block with its vectors, float32 (rows, dim), in order; `watch` is told how many passages are done."""
+    """Yield each block with its vectors, float32 (rows, dim), in order; `watch` is told how many more are computed."""
     waiting: deque[Window] = deque()
 
     def tokens() -> Iterator[Rows]:
@@ -104,10 +104,9 @@ def encoded(
             yield window.rows
 
     parts: list[Vectors] = []
-    for vectors in model.vectors_of(tokens(), batch_tokens):
+    for vectors in model.vectors_of(tokens(), batch_tokens, watch):
         window = waiting.popleft()
         parts.append(vectors)
-        watch(len(vectors))
         if window.last:
             yield window.block, np.concatenate(parts)
             parts.clear()

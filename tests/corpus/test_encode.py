@@ -101,6 +101,15 @@ def test_the_first_codes_token_types_are_those_of_encode(tiny: dict[str, Path], 
             assert np.allclose(vectors_of(tmp_path / "dpr"), expected, atol=1e-5) is same
 
 
+def test_the_caller_is_told_of_every_batch(tiny: dict[str, Path], corpus: Path, tmp_path: Path) -> None:
+    """A window of a large model takes minutes: a bar that moved with each would seem to stand still."""
+    told: list[int] = []
+    how = {**SMALL, "shard_size": 8192, "batch_tokens": 512}
+    encode_corpus(tiny["context"], str(corpus), tmp_path / "out", watch=lambda done, _: told.append(done), **how)
+    assert sum(told) == 100
+    assert len(told) > 5
+
+
 def test_a_finished_job_that_is_gone_on_with_does_nothing(tiny: dict[str, Path], corpus: Path, whole: Path) -> None:
     before = contents(whole)
     done = encode_corpus(tiny["context"], str(corpus), whole, resume=True, **SMALL)
