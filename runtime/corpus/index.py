@@ -11,6 +11,7 @@ FAISS holds the vectors in memory while the index is built; when it is searched,
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any, Self
 
@@ -89,7 +90,7 @@ def build_index(corpus: str | Path, output: str | Path | None = None, *, factory
 
 
 class PassageIndex:
-    """An index that is open.
+    """An index that is open; many threads may use it at once.
 
         with PassageIndex.open("corpus/index") as index:
             scores, positions = index.search(vectors, top_k=20)
@@ -102,7 +103,8 @@ class PassageIndex:
         self.record = record
         self._index = index
         self._offsets: NDArray[np.int64] = np.load(folder / OFFSETS_FILE, mmap_mode="r", allow_pickle=False)
-        self._passages = (folder / PASSAGES_FILE).open("rb")
+        with (folder / PASSAGES_FILE).open("rb") as file:
+            self._passages = mmap(file.fileno(), 0, access=ACCESS_READ)
 
     @classmethod
     def open(cls, folder: str | Path, parameters: str = "") -> Self:
@@ -169,8 +171,7 @@ class PassageIndex:
 
     def _passage(self, position: int) -> Row:
         start, end = (int(offset) for offset in self._offsets[position : position + 2])
-        self._passages.seek(start)
-        return Row(**json.loads(self._passages.read(end - start)))
+        return Row(**json.loads(self._passages[start:end]))
 
     def close(self) -> None:
         """Close its files."""

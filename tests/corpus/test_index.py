@@ -2,8 +2,10 @@
 
 import json
 import os
+import random
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +88,19 @@ def test_an_index_stands_without_its_corpus(encoded: Path, corpus: Path, tmp_pat
     with PassageIndex.open(tmp_path / "index") as index:
         assert index.passages(range(100)) == list(read_corpus(str(corpus)))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["index"]
+
+
+def test_many_threads_may_use_an_index(encoded: Path, corpus: Path) -> None:
+    rows = list(read_corpus(str(corpus)))
+    draws = [random.Random(seed).sample(range(100), 30) for seed in range(200)]
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with PassageIndex.open(encoded / "index") as index, ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(index.passages, draws))
+    finally:
+        sys.setswitchinterval(before)
+    assert found == [[rows[place] for place in draw] for draw in draws]
 
 
 def test_too_few_are_found_where_an_index_looks_at_some_only(encoded: Path, tmp_path: Path) -> None:
