@@ -2,10 +2,11 @@
 
 DATA is SQuAD's format (XQuAD's English is a good one). Passages are cut from its articles, and encoded by
 `encode_corpus`, alone and on Ray, and by what the first DPR code does with transformers: batches of 512, each padded to
-256 tokens. Since its time does not depend on what the passages hold, it is given a part of them. Passages of varied
-lengths show what padding costs; those of 100 words are cut as DPR's own are. Then its questions are answered from its
-paragraphs, by `evaluate` and by the same pipeline in transformers: encode, inner products, the reader over the best
-passages, decode_best_spans.
+256 tokens. Since its time does not depend on what the passages hold, it is given a part of them; ours does, so there
+are passages that end with their paragraph, and passages of 100 words throughout.
+
+Then the questions are answered from the paragraphs, by `evaluate` and by the same pipeline in transformers: encode,
+inner products, the reader over the best passages, decode_best_spans.
 
 Each contender is a process of its own, so that each peak of memory is its own, and transformers has its turn before
 each of ours: its median counts. Models are the demo's.
@@ -19,6 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -34,23 +36,26 @@ KINDS = ("question", "context", "reader")
 BATCH, LENGTH = 512, 256  # the first code's
 READ = 20
 VARIANTS = ("int8", "fp32")
-VARIED, AS_DPR = (20, 150), (100, 100)  # words
+WORDS, LEAST = 100, 10  # of a passage
 FIRST_CODE = "transformers, as the first code"
 
 
-def write_passages(data: Path, count: int, words: tuple[int, int], path: Path) -> None:
-    """Cut passages of so many words, every length as often as any other, from the articles."""
+def write_passages(data: Path, count: int, whole: bool, path: Path) -> None:
+    """Cut passages of 100 words, as DPR does: from the start of any word to the end of its paragraph, which leaves many
+    shorter; or `whole`, on into the next paragraphs."""
     articles = json.loads(data.read_text(encoding="utf-8"))["data"]
-    texts = [(a["title"].replace("_", " "), " ".join(p["context"] for p in a["paragraphs"]).split()) for a in articles]
+    texts = [(a["title"].replace("_", " "), [p["context"].split() for p in a["paragraphs"]]) for a in articles]
+    if whole:
+        texts = [(title, [list(chain(*paragraphs))]) for title, paragraphs in texts]
     draw = random.Random(0)
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, delimiter="\t", lineterminator="\n")
         writer.writerow(("id", "text", "title"))
         for number in range(1, count + 1):
-            title, text = draw.choice(texts)
-            length = draw.randint(*words)
-            start = draw.randrange(max(1, len(text) - length))
-            writer.writerow((number, " ".join(text[start : start + length]), title))
+            title, paragraphs = draw.choice(texts)
+            words = draw.choice(paragraphs)
+            start = draw.randrange(max(1, len(words) - (WORDS if whole else LEAST)))
+            writer.writerow((number, " ".join(words[start : start + WORDS]), title))
 
 
 def write_questions(data: Path, count: int, path: Path) -> None:
@@ -233,9 +238,9 @@ def in_process(job: Callable[..., Any], *arguments: object) -> dict[str, Any]:
 def encoding(work: Path, data: Path, sizes: Sequence[int], part: int) -> dict[str, Any]:
     """What each contender took, its memory, and where ours spends its time."""
     small, large = sizes
-    corpora = {"varied": (large, VARIED), "varied, few": (small, VARIED), "100 words": (small, AS_DPR)}
-    for name, (count, words) in corpora.items():
-        write_passages(data, count, words, work / f"{name}.tsv")
+    corpora = {"varied": (large, False), "varied, few": (small, False), "100 words": (small, True)}
+    for name, (count, whole) in corpora.items():
+        write_passages(data, count, whole, work / f"{name}.tsv")
     runs: dict[str, tuple[Any, ...]] = {
         f"{precision}, {name}": (precision, work / f"{name}.tsv", work / f"{precision} {name}")
         for precision in VARIANTS

@@ -90,26 +90,25 @@ class _Encoder(DPRModel):
         For work that is too large for `encode`. Only the rows of one window are sorted and run together.
 
         Args:
-            windows: what `tokenized` gave, of rows that follow each other; none is empty.
+            windows: what `tokenized` gave; none is empty.
             batch_tokens: how many tokens, padding included, one batch may have; None: as many as suit the engine.
             done: is told of each batch how many rows it had.
 
         Yields:
             float32 (rows, dim) for each window, in order.
         """
-        sizes: deque[int] = deque()
+        waiting: deque[tuple[int, int]] = deque()
 
         def counted() -> Iterator[Rows]:
             for window in windows:
-                sizes.append(len(window.input_ids))
+                waiting.append((window.first, len(window.input_ids)))
                 yield window
 
         first = left = 0
         vectors = np.empty((0, self.config.dim), np.float32)
         for batch, outputs in self._run_rows(counted(), batch_tokens):
             if not left:
-                first += len(vectors)
-                left = sizes.popleft()
+                first, left = waiting.popleft()
                 vectors = np.empty((left, self.config.dim), np.float32)
             vectors[batch.positions - first] = outputs["pooler_output"]
             done(len(batch.positions))
