@@ -94,7 +94,9 @@ def test_an_export_may_be_interrupted_in_every_step(folder: Path, step: str, see
 def test_encoding_that_is_interrupted_leaves_no_file(tiny: dict[str, Path], tmp_path: Path) -> None:
     nothing_yet, writer = os.pipe()
     try:
-        process = start(BIN / "dpr-runtime", "encode", tiny["question"], "-", "out.npy", cwd=tmp_path, stdin=nothing_yet)
+        process = start(
+            BIN / "dpr-runtime", "encode", tiny["question"], "-", "out.npy", cwd=tmp_path, stdin=nothing_yet
+        )
         for _ in range(1200):  # it has begun, and waits for standard input
             if list(tmp_path.iterdir()):
                 break
