@@ -31,11 +31,16 @@ class Batch:
     length: int
 
 
-def by_token_budget(lengths: Sequence[int], budget: int) -> Iterator[Batch]:
+def by_token_budget(lengths: Sequence[int], budget: int, multiple: int = 1) -> Iterator[Batch]:
     """Yield batches whose padded size, rows x longest row, stays within `budget` tokens; longest rows first.
 
     A single row longer than the budget makes a batch of its own. Longest first, so that memory that is too small shows
     at once.
+
+    Args:
+        lengths: of each row.
+        budget: in tokens.
+        multiple: what the engine pads lengths to a multiple of. That counts, and leaves the engine fewer shapes.
 
     Raises:
         ValueError: `budget` is no integer, or below 1.
@@ -49,7 +54,7 @@ def by_token_budget(lengths: Sequence[int], budget: int) -> Iterator[Batch]:
     start = 0
     while start < len(order):
         length = lengths[order[start]]
-        rows = max(1, budget // max(1, length))
+        rows = max(1, budget // max(1, -(-length // multiple) * multiple))
         yield Batch(order[start : start + rows], length)
         start += rows
 
@@ -87,6 +92,7 @@ def run_rows(
     *,
     pad_token_id: int,
     batch_tokens: int,
+    length_multiple: int = 1,
 ) -> Iterator[tuple[Batch, Outputs]]:
     """Run rows of any lengths in batches, and yield each batch with its outputs.
 
@@ -98,13 +104,13 @@ def run_rows(
             sequence); gives their outputs, in order.
         chunks: the rows; each chunk is cut into batches of its own.
         pad_token_id: what the shorter rows of a batch are filled up with; the mask leaves it out.
-        batch_tokens: the budget of `by_token_budget`.
+        batch_tokens, length_multiple: the budget of `by_token_budget`, and its multiple.
     """
     waiting: deque[Batch] = deque()
 
     def calls() -> Iterator[Feeds]:
         for chunk in chunks:
-            for batch in by_token_budget([len(row) for row in chunk.input_ids], batch_tokens):
+            for batch in by_token_budget([len(row) for row in chunk.input_ids], batch_tokens, length_multiple):
                 waiting.append(Batch(batch.positions + chunk.first, batch.length))
                 yield _feeds(chunk, batch, pad_token_id)
 

@@ -215,7 +215,13 @@ class DPRModel:
     def _run_rows(self, chunks: Iterable[Rows], batch_tokens: int | None) -> Iterator[tuple[Batch, Outputs]]:
         """Run tokenized rows in batches of `batch_tokens`; None: of as many as suit the engine."""
         budget = self.batch_tokens if batch_tokens is None else batch_tokens
-        return run_rows(self._run_all, chunks, pad_token_id=self.tokenizer.pad_token_id, batch_tokens=budget)
+        return run_rows(
+            self._run_all,
+            chunks,
+            pad_token_id=self.tokenizer.pad_token_id,
+            batch_tokens=budget,
+            length_multiple=self._session.length_multiple,
+        )
 
     def _rounded(self, feeds: Feeds, session: Session) -> Feeds:
         return rounded(feeds, session.length_multiple, self.config.max_position_embeddings)

@@ -1,5 +1,6 @@
 """Batches hold every row once, keep to their budget, and depend on the lengths alone."""
 
+import math
 import subprocess
 import sys
 import threading
@@ -17,21 +18,22 @@ from dpr_export.runtime.fake import FakeSession
 LENGTHS = st.lists(st.integers(1, 512), max_size=60)
 
 
-@given(LENGTHS, st.integers(1, 4096))
-def test_every_row_stands_in_one_batch_that_keeps_its_budget(lengths: list[int], budget: int) -> None:
-    batches = list(by_token_budget(lengths, budget))
+@given(LENGTHS, st.integers(1, 4096), st.sampled_from((1, 8)))
+def test_every_row_stands_in_one_batch_that_keeps_its_budget(lengths: list[int], budget: int, multiple: int) -> None:
+    batches = list(by_token_budget(lengths, budget, multiple))
     positions = [position for batch in batches for position in batch.positions.tolist()]
     assert sorted(positions) == list(range(len(lengths)))
     for batch in batches:
         assert batch.length == max(lengths[position] for position in batch.positions)
-        assert len(batch.positions) == 1 or len(batch.positions) * batch.length <= budget
+        padded = math.ceil(batch.length / multiple) * multiple
+        assert len(batch.positions) == 1 or len(batch.positions) * padded <= budget
 
 
-@given(LENGTHS, st.integers(1, 4096))
-def test_no_batch_could_take_the_row_that_opens_the_next(lengths: list[int], budget: int) -> None:
-    batches = list(by_token_budget(lengths, budget))
+@given(LENGTHS, st.integers(1, 4096), st.sampled_from((1, 8)))
+def test_no_batch_could_take_the_row_that_opens_the_next(lengths: list[int], budget: int, multiple: int) -> None:
+    batches = list(by_token_budget(lengths, budget, multiple))
     for batch in batches[:-1]:
-        assert (len(batch.positions) + 1) * batch.length > budget
+        assert (len(batch.positions) + 1) * math.ceil(batch.length / multiple) * multiple > budget
 
 
 def test_a_budget_below_one_is_refused() -> None:
