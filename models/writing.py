@@ -41,8 +41,10 @@ def is_exported(folder: Path) -> bool:
 
 
 @contextmanager
-def only_writer(folder: Path) -> Iterator[None]:
+def locked(folder: Path, shared: bool = False) -> Iterator[None]:
     """Let no other process change or replace a folder for as long as the context lasts; it may still be read.
+
+    Those that share it may change it together.
 
     On systems and file systems without such locks nothing is held.
 
@@ -57,7 +59,7 @@ def only_writer(folder: Path) -> Iterator[None]:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             raise BlockingIOError(
                 f"{folder} is being changed by another process: try again when that is done"
@@ -79,7 +81,7 @@ def written_whole(output: Path, force: bool = False) -> Iterator[Path]:
     """
     check_output(output, force)
     output = output.resolve()  # a link to a folder stays, and what it points to is replaced
-    with only_writer(output) if output.exists() else nullcontext():
+    with locked(output) if output.exists() else nullcontext():
         yield from _written_whole(output, force)
 
 

@@ -19,7 +19,7 @@ from dpr_export.models.golden import ATOL, Example, calls_of, read_golden
 from dpr_export.models.kinds import IDS, KINDS, Kind
 from dpr_export.models.manifest import GOLDEN_FILE, Manifest, Variant
 from dpr_export.models.variants import DEFAULT_BACKENDS, MODEL_FILE, VariantSpec, wanted
-from dpr_export.models.writing import only_writer
+from dpr_export.models.writing import locked
 from dpr_export.quantization.errors import QuantizationError
 from dpr_export.quantization.texts import CALIBRATION_FILE, Texts, read_texts
 from dpr_export.quantization.variants import REFERENCE, Maker, opened
@@ -78,7 +78,7 @@ def add_variants(
     found = ExportedFolder.read(folder)
     kind = KINDS[found.manifest.kind]
     texts = readable(calibration_texts(calibration), kind)
-    with only_writer(found.path):
+    with locked(found.path):
         start = ExportedFolder.read(folder)
         found = _sound_but_for(start, {spec.file for spec in specs if spec.recipe})
         held = {(variant.backend, variant.file) for variant in found.manifest.variants}

@@ -67,6 +67,15 @@ def sentence_around(text: str, start: int, end: int) -> tuple[int, int]:
     return begin, stop
 
 
+def counted(number: int, what: str) -> str:
+    """A number of things for people.
+
+    >>> counted(1, "shard"), counted(1200, "passage")
+    ('1 shard', '1,200 passages')
+    """
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
 def human_size(size: int) -> str:
     """A size for people.
 

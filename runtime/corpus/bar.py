@@ -31,9 +31,10 @@ def passages_bar(console: Console) -> Iterator[Callable[[int, Read], None]]:
         return
     columns = (TextColumn("encode"), BarColumn(), _Passages(), TimeRemainingColumn())
     with Progress(*columns, console=console, speed_estimate_period=60) as bar:
-        task = bar.add_task("encode", total=None)
+        task = bar.add_task("encode", total=None, start=False)
 
         def watch(done: int, read: Read) -> None:
+            bar.start_task(task)  # what came before was not encoding
             bar.update(task, advance=done, total=read.expected)
 
         yield watch

@@ -15,6 +15,7 @@ from dpr_export.runtime.corpus.shards import Vectors
 from dpr_export.runtime.encoders import DPRContextEncoder
 
 WINDOW = 2048  # passages that are sorted together: more hardly save padding, and all of them are held
+CHARACTERS = 1 << 22  # of a window: three times what so many passages of 100 words have
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class Block:
 
     Attributes:
         number: the shard's.
-        rows: the passages; empty where somebody else has this shard.
+        rows: the passages, of which there is one at least.
         skipped: how many rows of the input that were no passages came before its last one.
     """
 
@@ -82,11 +83,25 @@ def windows_of(model: DPRContextEncoder, blocks: Iterable[Block], segments: str)
     """Tokenize blocks, a window at a time."""
     done = 0
     for block in blocks:
-        for start in range(0, len(block.rows), WINDOW):
-            few = block.rows[start : start + WINDOW]
+        left = len(block.rows)
+        for few in _windows(block.rows):
+            left -= len(few)
             texts = [(row.text,) if row.title is None else (row.title, row.text) for row in few]
-            yield Window(block, model.tokenized(done, texts, segments), start + WINDOW >= len(block.rows))
+            yield Window(block, model.tokenized(done, texts, segments), not left)
             done += len(few)
+
+
+def _windows(rows: Sequence[Row]) -> Iterator[list[Row]]:
+    """Cut rows so that none has more than WINDOW, and only one of a single row more than CHARACTERS."""
+    few, characters = list[Row](), 0
+    for row in rows:
+        size = len(row.text) + len(row.title or "")
+        if few and (len(few) == WINDOW or characters + size > CHARACTERS):
+            yield few
+            few, characters = [], 0
+        few.append(row)
+        characters += size
+    yield few
 
 
 def encoded(

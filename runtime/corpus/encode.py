@@ -31,7 +31,7 @@ _RAY_THREADS = 4
 
 def encode_corpus(
     folder: str | Path,
-    file: str,
+    file: str | Path,
     output: str | Path,
     *,
     format: str = "auto",
@@ -57,7 +57,7 @@ def encode_corpus(
     Args:
         folder: the exported context encoder, or its name on the hub.
         file: the passages, as .tsv (id, text, title), .jsonl or .parquet, the first two as .gz too; - is standard
-            input.
+            input, which can neither be gone on with nor be shared out.
         output: the folder to write: see shards.py for what is in it.
         format: what the file is, where its name does not say.
         segments: as `DPRContextEncoder.encode` has it; "dpr" for indexes like the published ones.
@@ -65,7 +65,7 @@ def encode_corpus(
         part: (i, n) computes every n-th shard from the i-th, counted from 1, as one of n machines.
         stored: "npy" or "parquet".
         dtype: "fp32" or "fp16", the numbers that are stored.
-        on_error: what a row that is no passage does: "stop", or "skip".
+        on_error: what a row that is no passage does: "stop", or "skip", also of a job that is gone on with.
         resume: go on with a job that was interrupted.
         batch_tokens: how many tokens, padding included, one batch may have; None: as many as suit the engine.
         backend, precision, device, threads: as `from_pretrained` has them.
@@ -77,12 +77,26 @@ def encode_corpus(
 
     Raises:
         OSError: a file cannot be read or written, or `output` is in use.
-        ValueError: an argument; a row that is no passage; or `output` holds another job.
+        ValueError: an argument; a row that is no passage; `output` holds another job; the file was changed meanwhile.
         ImportError: a library that this needs is not installed.
     """
-    _check(shard_size, part, stored, dtype, segments, on_error, resume, file)
-    if file == "-" and ray is not None:
-        raise ValueError("standard input cannot be read on Ray: give a file")
+    file = str(file)
+    for name, value, allowed in (
+        ("stored", stored, STORED),
+        ("dtype", dtype, tuple(DTYPES)),
+        ("segments", segments, SEGMENTS),
+        ("on_error", on_error, ON_ERROR),
+    ):
+        if value not in allowed:
+            raise ValueError(f"{name} is {value!r}, and must be one of: {', '.join(allowed)}")
+    for name, number in (("shard_size", shard_size), ("batch_tokens", batch_tokens), ("workers", workers)):
+        if number is not None and number < 1:
+            raise ValueError(f"{name} is {number}, and must be at least 1")
+    if workers is not None and ray is None:
+        raise ValueError(f"workers is {workers}, and there are workers on Ray alone: give ray too (--ray local)")
+    _check_part(part)
+    if file == "-" and (resume or part != (1, 1) or ray is not None):
+        raise ValueError("standard input can be read once, by one: give a file to go on, to share out, or for Ray")
     for library, used in (("ray", ray is not None), ("pyarrow", stored == "parquet")):
         if used:
             needed(library)
@@ -121,28 +135,7 @@ def _encode(model: DPRContextEncoder, plan: Plan, watch: Watch) -> Encoded:
     return Encoded(passages, read.skipped, shards, len(plan.wanted.done), seconds, {s: busy[s] for s in STAGES})
 
 
-def _check(
-    shard_size: int,
-    part: tuple[int, int],
-    stored: str,
-    dtype: str,
-    segments: str,
-    on_error: str,
-    resume: bool,
-    file: str,
-) -> None:
-    for name, value, allowed in (
-        ("stored", stored, STORED),
-        ("dtype", dtype, tuple(DTYPES)),
-        ("segments", segments, SEGMENTS),
-        ("on_error", on_error, ON_ERROR),
-    ):
-        if value not in allowed:
-            raise ValueError(f"{name} is {value!r}, and must be one of: {', '.join(allowed)}")
-    if shard_size < 1:
-        raise ValueError(f"shard_size is {shard_size}, and must be at least 1")
+def _check_part(part: tuple[int, int]) -> None:
     index, count = part
     if not 1 <= index <= count:
         raise ValueError(f"part is {index}/{count}, and must be from 1/{count} to {count}/{count}")
-    if resume and file == "-":
-        raise ValueError("standard input cannot be gone on with: give a file")

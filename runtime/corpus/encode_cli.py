@@ -16,11 +16,13 @@ from dpr_export.models.pretrained import exported_folder
 from dpr_export.models.writing import file_written_whole
 from dpr_export.runtime.corpus.bar import passages_bar
 from dpr_export.runtime.corpus.encode import SHARD_SIZE, encode_corpus
+from dpr_export.runtime.corpus.job import CORPUS_FILE
 from dpr_export.runtime.corpus.plan import Encoded
 from dpr_export.runtime.corpus.read import Row, format_of, read_corpus
 from dpr_export.runtime.encoders import DPRContextEncoder, DPRQuestionEncoder
 from dpr_export.runtime.options import Backend, Device, Folder, Precision, Threads
 from dpr_export.runtime.passages import opened
+from dpr_export.runtime.show import counted
 
 TEXT = "text"
 _NO_TEXTS = (".csv", ".json")  # of which a line is no text
@@ -68,11 +70,21 @@ def encode(
     console = Console(stderr=True, highlight=False)
     how: dict[str, Any] = {"backend": backend, "precision": precision, "device": device, "threads": threads}
     if output.suffix == ".npy":
-        of_shards = {"--resume": resume, "--shard": shard != "1/1", "--store": stored != "npy"}
+        of_shards = {
+            "--resume": resume,
+            "--shard": shard != "1/1",
+            "--shard-size": shard_size != SHARD_SIZE,
+            "--store": stored != "npy",
+            "--dtype": dtype != "fp32",
+            "--ray": ray is not None,
+            "--workers": workers is not None,
+        }
         if given := [name for name, is_given in of_shards.items() if is_given]:
             raise typer.BadParameter(f"{given[0]} is for folders of shards, and {output} is one file")
         _encode_file(console, folder, file, format, output, segments, on_error, how)
         return
+    if format == TEXT:
+        raise typer.BadParameter(f"--format text is for one file that ends with .npy, and {output} is a folder")
     with _resumable(console, output), passages_bar(console) as watch:
         done = encode_corpus(
             folder,
@@ -101,15 +113,17 @@ def _resumable(console: Console, output: Path) -> Iterator[None]:
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
+        if not (output / CORPUS_FILE).exists():  # nothing was whole
+            raise
         console.print(f"what is whole stays in {escape(str(output))}: --resume goes on", soft_wrap=True)
         raise
 
 
 def _show_encoded(console: Console, done: Encoded, output: Path) -> None:
-    there = f" ({done.there:,} were there)" if done.there else ""
-    left_out = f", {done.skipped:,} rows left out" if done.skipped else ""
+    there = f" ({counted(done.there, 'shard')} there already)" if done.there else ""
+    left_out = f", {counted(done.skipped, 'row')} left out" if done.skipped else ""
     console.print(
-        f"{done.passages:,} passages to {done.shards:,} shard{'s' * (done.shards != 1)} in {escape(str(output))}"
+        f"{counted(done.passages, 'passage')} to {counted(done.shards, 'shard')} in {escape(str(output))}"
         f"{there}{left_out}: "
         f"{done.passages / done.seconds:,.0f} passages/s",
         soft_wrap=True,
@@ -145,7 +159,8 @@ def _encode_file(
                 vectors = question.encode(texts, show_progress=console.is_terminal)
         np.save(written, vectors, allow_pickle=False)
     rate = len(texts) / (time.perf_counter() - start)
-    console.print(f"{len(texts):,} texts to {escape(str(output))}: float32 {vectors.shape}, {rate:,.0f} texts/s")
+    told = f"{counted(len(texts), 'text')} to {escape(str(output))}"
+    console.print(f"{told}: float32 {vectors.shape}, {rate:,.0f} texts/s", soft_wrap=True)
 
 
 def _rows(file: str, format: str, on_error: str, tell: Callable[[str], None]) -> list[Row]:

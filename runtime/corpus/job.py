@@ -1,24 +1,23 @@
-"""What a corpus is encoded with and cut by, written before its first shard: shards of two jobs never lie in one folder.
+"""What a corpus is encoded with and cut by: the record of a folder of shards, and what identifies the job.
 
 A job that goes on, on this machine or another, must be the same job: the same graph and tokenizer, the same input, cut
-in the same way. Only the engine's version and the input's path may differ.
+in the same way. Only the engine's version, the input's path and what is done about bad rows may differ.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, fields, is_dataclass, replace
-from hashlib import file_digest
+import json
+from dataclasses import asdict, dataclass, replace
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
 
 from dpr_export.models.records import read_record, written_record
-from dpr_export.models.writing import file_written_whole, only_writer
+from dpr_export.models.writing import file_written_whole
 from dpr_export.runtime.corpus.read import format_of
 from dpr_export.runtime.corpus.shards import SCHEMA
 from dpr_export.runtime.encoders import DPRContextEncoder
 
 CORPUS_FILE = "corpus.json"
-_MAY_DIFFER = {"engine", "name", "shards", "passages", "skipped", "schema"}
+MAY_DIFFER = {"engine", "name", "on_error", "shards", "passages", "skipped", "schema"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +96,8 @@ def job_of(model: DPRContextEncoder, file: str, format: str, batch_tokens: int |
         model.engine,
         model.config.dim,
     )
-    source = Input(file, format_of(file, format), _hash(file))
-    return Job(encoder, source, batch_tokens=batch_tokens or model.batch_tokens, **cut)
+    source = Input(file, format_of(file, format), hash_of(file))
+    return Job(encoder, source, batch_tokens=model.batch_tokens if batch_tokens is None else batch_tokens, **cut)
 
 
 def read_job(folder: Path) -> Job:
@@ -124,67 +123,22 @@ def write_job(folder: Path, job: Job) -> None:
         file.write(written_record(job).encode())
 
 
-@contextmanager
-def begun(folder: Path, job: Job, resume: bool, part: tuple[int, int]) -> Iterator[None]:
-    """Begin a job in a folder, or go on with it, as the only writer of this part of it.
-
-    Raises:
-        FileExistsError: the folder is not empty, and `resume` is False.
-        ValueError: it holds another job.
-        BlockingIOError: another process writes this part.
-    """
-    index, count = part
-    shared = resume or count > 1
-    if folder.exists() and not folder.is_dir():
-        raise FileExistsError(f"output {folder} is a file: give a folder")
-    if not shared and folder.is_dir() and any(folder.iterdir()):
-        raise FileExistsError(f"output {folder} is not empty: --resume goes on with it, or give another")
-    if (folder / CORPUS_FILE).exists():
-        _check_same(folder, read_job(folder), job)
-    elif folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir()):
-        raise FileExistsError(f"output {folder} is not empty, and is no encoded corpus: give another")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OSError(f"output {folder} cannot be written: {error.strerror}") from None
-    if not (folder / CORPUS_FILE).exists():
-        write_job(folder, job)
-    if count == 1:
-        with only_writer(folder):
-            yield
-        return
-    lock = folder / f".{index}-of-{count}.lock"
-    lock.touch()
-    with only_writer(lock):
-        yield
-        lock.unlink(missing_ok=True)
-
-
 def finished(job: Job, shards: int, passages: int, skipped: int) -> Job:
     """The job once the end of its input was read."""
     return replace(job, shards=shards, passages=passages, skipped=skipped)
 
 
-def _check_same(folder: Path, old: Any, new: Any, within: str = "") -> None:
-    for field in fields(old):
-        before, now = getattr(old, field.name), getattr(new, field.name)
-        if field.name in _MAY_DIFFER:
-            continue
-        if is_dataclass(before):
-            _check_same(folder, before, now, f"the {field.name}'s ")
-        elif before != now:
-            raise ValueError(
-                f"output {folder} was begun with {within}{field.name.replace('_', ' ')} {_short(before)}, and this is "
-                f"{_short(now)}: give another folder, or the same again"
-            )
+def identity(job: Job) -> str:
+    """The SHA-256 of all of a job that may not differ."""
+
+    def fixed(values: dict[str, Any]) -> dict[str, Any]:
+        named = {name: value for name, value in values.items() if name not in MAY_DIFFER}
+        return {name: fixed(value) if isinstance(value, dict) else value for name, value in named.items()}
+
+    return sha256(json.dumps(fixed(asdict(job)), sort_keys=True).encode()).hexdigest()
 
 
-def _short(value: object) -> str:
-    text = str(value)
-    return f"{text[:12]}…" if len(text) == 64 else text
-
-
-def _hash(file: str) -> str | None:
+def hash_of(file: str) -> str | None:
     """The SHA-256 of a file as it lies on the disk; None of standard input.
 
     Raises:
@@ -195,6 +149,8 @@ def _hash(file: str) -> str | None:
     path = Path(file)
     if path.is_dir():
         raise IsADirectoryError(f"{file} is a folder: give a file")
+    if path.exists() and not path.is_file():
+        raise OSError(f"{file} is a pipe or a device, which cannot be read twice: give - and feed it standard input")
     try:
         with path.open("rb") as opened:
             return file_digest(opened, "sha256").hexdigest()

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from dpr_export.runtime.corpus.begin import begun
 from dpr_export.runtime.corpus.blocks import Block, Wanted, blocks_of
-from dpr_export.runtime.corpus.job import Job, begun, finished, write_job
+from dpr_export.runtime.corpus.job import Job, finished, hash_of, identity, write_job
 from dpr_export.runtime.corpus.read import Progress, read_corpus
 from dpr_export.runtime.corpus.shards import DTYPES, Vectors, read_shard, shard_numbers, sweep, write_shard
 
@@ -66,10 +67,16 @@ class Plan:
             raise ValueError(
                 f"a vector of shard {block.number} is not finite in {self.job.dtype}: store fp32 (--dtype)"
             )
-        write_shard(self.folder, block.number, block.rows, stored, block.skipped, self.job.stored)
+        write_shard(self.folder, block.number, identity(self.job), block.rows, stored, block.skipped, self.job.stored)
 
     def finish(self, read: Progress) -> None:
-        """Note how much the whole corpus is, once its end was read."""
+        """Note how much the whole corpus is, once its end was read.
+
+        Raises:
+            ValueError: the file is another by now.
+        """
+        if hash_of(self.job.input.name) != self.job.input.sha256:
+            raise ValueError(f"{self.job.input.name} was changed while it was read: begin again in another folder")
         shards = -(-read.rows // self.job.shard_size)
         write_job(self.folder, finished(self.job, shards, read.rows, read.skipped))
 
@@ -80,6 +87,6 @@ def planned(job: Job, output: Path, part: tuple[int, int], resume: bool, tell: C
     with begun(output, job, resume, part):
         index, count = part
         mine = [number for number in shard_numbers(output) if number % count == index - 1]
-        done = frozenset(number for number in mine if read_shard(output, number))
+        done = frozenset(number for number in mine if read_shard(output, number, identity(job)))
         sweep(output, part)
         yield Plan(job, output, part, Wanted(index, count, done), tell)

@@ -1,7 +1,7 @@
 """Read a corpus row by row, without holding it: tables (.tsv), JSON lines (.jsonl) and Parquet, the first two also .gz.
 
 A table is what the first DPR code reads (psgs_w100.tsv: id, text, title, with quoting). JSON lines have text and, if
-there are, id and title; a passage without an id takes the number of its row. A row that is no passage is told of with
+there are, id and title; a passage that has no id takes the number of its row. A row that is no passage is told of with
 its number, and ends the reading or is left out.
 """
 
@@ -10,7 +10,7 @@ import gzip
 import json
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from io import TextIOWrapper
@@ -81,7 +81,7 @@ def format_of(file: str, asked: str = "auto") -> str:
 
 
 def read_corpus(
-    file: str,
+    file: str | Path,
     format: str = "auto",
     *,
     on_error: str = "stop",
@@ -101,8 +101,14 @@ def read_corpus(
         OSError: the file cannot be read.
         ValueError: a row is no passage, with its number; or the file is damaged.
     """
-    found = progress or Progress()
-    for number, row in FORMATS[format_of(file, format)](file, found):
+    if on_error not in ON_ERROR:
+        raise ValueError(f"on_error is {on_error!r}, and must be one of: {', '.join(ON_ERROR)}")
+    file, found = str(file), Progress() if progress is None else progress
+    return _passages(file, FORMATS[format_of(file, format)](file, found), on_error, tell, found)
+
+
+def _passages(file: str, rows: Parsed, on_error: str, tell: Callable[[str], None], found: Progress) -> Iterator[Row]:
+    for number, row in rows:
         if isinstance(row, Row):
             found.rows += 1
             yield row
@@ -127,8 +133,8 @@ def _tsv(file: str, progress: Progress) -> Parsed:
             except csv.Error as error:
                 yield reader.line_num, f"is no row of a table: {error}"
                 continue
-            if reader.line_num == 1 and "text" in cells and set(cells) & {*_IDS, "title"}:
-                columns = tuple(cells)
+            if reader.line_num == 1 and len(set(cells) & {*_IDS, "title", "text"}) > 1:
+                columns = _header(cells, file)
             elif cells and len(cells) != len(columns):
                 yield reader.line_num, f"has {len(cells)} columns, and needs {len(columns)}: {', '.join(columns)}"
             elif cells:
@@ -172,10 +178,21 @@ def _parquet(file: str, progress: Progress) -> Parsed:
 FORMATS: dict[str, Callable[[str, Progress], Parsed]] = {"tsv": _tsv, "jsonl": _jsonl, "parquet": _parquet}
 
 
+def _header(names: Sequence[str], file: str) -> tuple[str, ...]:
+    """The columns that a table's first line names.
+
+    Raises:
+        ValueError: none is the text, or two have one name.
+    """
+    if "text" not in names or len(set(names)) < len(names):
+        raise ValueError(f'{file} has the columns {", ".join(names)}, and needs "text", and each once')
+    return tuple(names)
+
+
 def _row(values: dict[str, Any], number: int) -> Row | str:
     """The passage of a row's values, or what is wrong with them."""
-    name = next((name for name in _IDS if values.get(name) is not None), None)
-    key = str(number) if name is None else values[name]
+    name = next((name for name in _IDS if name in values), None)
+    key = number if name is None else values[name]
     title, text = values.get("title"), values.get("text")
     if isinstance(key, bool) or not isinstance(key, str | int):
         return f'"{name}" is of type {type(key).__name__}, and must be a string or an integer'

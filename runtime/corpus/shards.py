@@ -13,7 +13,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -37,43 +37,63 @@ class Shard:
     """A shard's record.
 
     Attributes:
+        job: the identity of the job that made it, as `job.identity` gives it.
         rows: how many passages it has.
         skipped: how many rows of the input that were no passages came before its last one.
         files: its files' sizes and hashes.
         schema: the version of this layout.
     """
 
+    job: str
     rows: int
     skipped: int
     files: dict[str, FileRecord]
     schema: int = SCHEMA
 
 
-def write_shard(folder: Path, number: int, rows: Sequence[Row], vectors: Vectors, skipped: int, stored: str) -> Shard:
-    """Write a shard's files, and then its record.
+def write_shard(
+    folder: Path, number: int, job: str, rows: Sequence[Row], vectors: Vectors, skipped: int, stored: str
+) -> Shard:
+    """Write a shard's files, and then its record; or none of them.
 
     Raises:
         OSError: they cannot be written.
     """
-    files = {name: _written(folder / name, write) for name, write in _FILES[stored](f"{number:06}", rows, vectors)}
-    shard = Shard(len(rows), skipped, files)
-    _written(folder / f"{number:06}.json", lambda file: file.write(written_record(shard).encode()))
+    try:
+        files = {name: _written(folder / name, write) for name, write in _FILES[stored](f"{number:06}", rows, vectors)}
+        shard = Shard(job, len(rows), skipped, files)
+        _written(folder / f"{number:06}.json", lambda file: file.write(written_record(shard).encode()))
+    except BaseException:
+        for name in (each for each, _ in _FILES[stored](f"{number:06}", rows, vectors)):
+            (folder / name).unlink(missing_ok=True)
+        raise
     return shard
 
 
-def read_shard(folder: Path, number: int) -> Shard | None:
-    """A shard's record; None where the shard is not there whole.
+def read_shard(folder: Path, number: int, job: str) -> Shard | None:
+    """A shard's record; None where the job's shard is not there whole."""
+    path = folder / f"{number:06}.json"
+    try:
+        shard = read_record(Shard, path.read_text(encoding="utf-8"), str(path), SCHEMA)
+        whole = all((folder / file).stat().st_size == record.bytes for file, record in shard.files.items())
+    except (FileNotFoundError, ValueError):
+        return None
+    return shard if whole and shard.job == job else None
+
+
+def check_shard(folder: Path, number: int, shard: Shard) -> None:
+    """Compare a shard's files with its record.
 
     Raises:
-        ValueError: the record is no such record.
+        ValueError: they are others.
     """
-    name = f"{number:06}.json"
-    try:
-        shard = read_record(Shard, (folder / name).read_text(encoding="utf-8"), str(folder / name), SCHEMA)
-        whole = all((folder / file).stat().st_size == record.bytes for file, record in shard.files.items())
-    except FileNotFoundError:
-        return None
-    return shard if whole else None
+    for name, record in shard.files.items():
+        with (folder / name).open("rb") as file:
+            if file_digest(file, "sha256").hexdigest() != record.sha256:
+                raise ValueError(
+                    f"{folder / name} is damaged, or another file: remove {number:06}.json beside it and go on "
+                    "(dpr-runtime encode ... --resume)"
+                )
 
 
 def shard_numbers(folder: Path) -> list[int]:
@@ -100,11 +120,11 @@ def shard_rows(folder: Path, number: int) -> Iterator[Row]:
 
 
 def sweep(folder: Path, part: tuple[int, int]) -> None:
-    """Remove what a run of this part that was killed left half-written."""
+    """Remove what a run of this part that was killed left half-written; a run alone, what any part left."""
     index, count = part
-    for path in folder.glob(".[0-9]*.*"):
+    for path in folder.glob(".*.*"):
         number = path.name.split(".")[1]
-        if number.isdecimal() and int(number) % count == index - 1:
+        if count == 1 or (number.isdecimal() and int(number) % count == index - 1):
             path.unlink(missing_ok=True)
 
 

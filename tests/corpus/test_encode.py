@@ -2,9 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +15,17 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dpr_export.exporter import export
 from dpr_export.runtime import DPRContextEncoder
 from dpr_export.runtime.corpus import blocks
+from dpr_export.runtime.corpus.begin import begun
 from dpr_export.runtime.corpus.encode import encode_corpus
-from dpr_export.runtime.corpus.job import read_job
+from dpr_export.runtime.corpus.job import Job, identity, job_of, read_job
 from dpr_export.runtime.corpus.read import Row, read_corpus
-from dpr_export.runtime.corpus.shards import read_shard, shard_numbers, shard_rows, shard_vectors
+from dpr_export.runtime.corpus.shards import Shard, read_shard, shard_numbers, shard_rows, shard_vectors
 from tests.corpus.conftest import contents, passages, write_jsonl, write_tsv
 from tests.corpus.kills import DPR_RUNTIME, OFFLINE, command, kill_and_resume
 
@@ -28,6 +34,10 @@ SMALL = {"shard_size": 16, "backend": "onnxruntime", "threads": 1}
 
 def vectors_of(folder: Path) -> np.ndarray:
     return np.concatenate([shard_vectors(folder, number) for number in shard_numbers(folder)])
+
+
+def shard_of(folder: Path, number: int) -> Shard | None:
+    return read_shard(folder, number, identity(read_job(folder)))
 
 
 def rows_of(folder: Path) -> list[Row]:
@@ -69,7 +79,7 @@ def test_a_folder_says_what_made_it(tiny: dict[str, Path], corpus: Path, whole: 
     assert (job.shards, job.passages, job.skipped) == (7, 100, 0)
     assert job.input.name == str(corpus)
     assert (job.encoder.backend, job.encoder.precision, job.encoder.dim) == ("onnxruntime", "fp32", 32)
-    assert [read_shard(whole, number).rows for number in range(7)] == [16] * 6 + [4]
+    assert [shard_of(whole, number).rows for number in range(7)] == [16] * 6 + [4]
     with DPRContextEncoder.from_pretrained(tiny["context"], backend="onnxruntime") as model:
         assert job.encoder.graph_sha256 == model.folder.manifest.files[model.choice.variant.file].sha256
 
@@ -158,7 +168,7 @@ def test_ctrl_c_ends_a_job_in_one_line_and_keeps_what_is_whole(tiny: dict[str, P
     assert "Traceback" not in said
     assert "--resume goes on" in said
     assert not list((tmp_path / "out").glob(".0*"))
-    assert all(read_shard(tmp_path / "out", number) for number in shard_numbers(tmp_path / "out"))
+    assert all(shard_of(tmp_path / "out", number) for number in shard_numbers(tmp_path / "out"))
 
 
 def refused(match: str, error: type[Exception], *arguments: Any, **options: Any) -> None:
@@ -180,7 +190,6 @@ def test_shards_of_two_jobs_never_lie_in_one_folder(
         ("begun with dtype fp32, and this is fp16", corpus, {"dtype": "fp16"}),
         ("begun with segments hf, and this is dpr", corpus, {"segments": "dpr"}),
         ("begun with batch tokens", corpus, {"batch_tokens": 77}),
-        ("begun with on error stop, and this is skip", corpus, {"on_error": "skip"}),
     ):
         refused(match, ValueError, model, str(file), whole, resume=True, **options)
         refused(match, ValueError, model, str(file), whole, part=(1, 2), **options)
@@ -199,7 +208,13 @@ def test_bad_arguments_are_named(tiny: dict[str, Path], corpus: Path, tmp_path: 
     refused("on_error is 'go', and must be one of: stop, skip", ValueError, model, file, out, on_error="go")
     refused("shard_size is 0, and must be at least 1", ValueError, model, file, out, shard_size=0)
     refused("part is 4/3, and must be from 1/3 to 3/3", ValueError, model, file, out, part=(4, 3))
-    refused("standard input cannot be gone on with", ValueError, model, "-", out, resume=True, format="tsv")
+    refused("workers is 0, and must be at least 1", ValueError, model, file, out, workers=0)
+    refused(r"workers is 2, and .* give ray too", ValueError, model, file, out, workers=2)
+    refused("batch_tokens is 0, and must be at least 1", ValueError, model, file, out, batch_tokens=0)
+    for options in ({"resume": True}, {"part": (1, 2)}, {"ray": "local"}):
+        refused("standard input can be read once, by one", ValueError, model, "-", out, format="tsv", **options)
+    os.mkfifo(tmp_path / "pipe.tsv")
+    refused("is a pipe or a device, which cannot be read twice", OSError, model, tmp_path / "pipe.tsv", out)
     refused("holds a reader model", ValueError, tiny["reader"], file, out)
     refused("none.tsv cannot be read: No such file", OSError, model, str(tmp_path / "none.tsv"), out)
     refused(f"output {corpus} is a file", OSError, model, file, corpus)
@@ -211,19 +226,26 @@ def test_bad_arguments_are_named(tiny: dict[str, Path], corpus: Path, tmp_path: 
 
 
 def test_a_bad_row_stops_a_job_or_is_left_out(tiny: dict[str, Path], tmp_path: Path) -> None:
-    rows = passages(40)
+    rows = passages(200)
     file = write_jsonl(tmp_path / "a.jsonl", rows)
     lines = file.read_text().splitlines()
-    file.write_text("\n".join([*lines[:20], "{}", *lines[20:]]) + "\n")
-    refused(r'a\.jsonl, line 21: "text" is missing', ValueError, tiny["context"], str(file), tmp_path / "stop")
+    file.write_text("\n".join([*lines[:180], "{}", *lines[180:]]) + "\n")
+    refused(r'a\.jsonl, line 181: "text" is missing', ValueError, tiny["context"], str(file), tmp_path / "stop")
     assert read_job(tmp_path / "stop").shards is None
+    stopped = shard_numbers(tmp_path / "stop")
+    assert stopped == list(range(len(stopped)))
+    assert stopped
+    refused("line 181", ValueError, tiny["context"], str(file), tmp_path / "new" / "stop", shard_size=200)
+    assert not (tmp_path / "new").exists()
     said: list[str] = []
-    out = tmp_path / "skip"
-    done = encode_corpus(tiny["context"], str(file), out, on_error="skip", tell=said.append, **SMALL)
-    assert done.skipped == 1
-    assert len(said) == 1
-    assert rows_of(out) == rows
-    assert [read_shard(out, number).skipped for number in range(3)] == [0, 1, 1]
+    for out, resume, there in ((tmp_path / "skip", False, 0), (tmp_path / "stop", True, len(stopped))):
+        how = {**SMALL, "on_error": "skip", "resume": resume, "tell": said.append}
+        done = encode_corpus(tiny["context"], str(file), out, **how)
+        assert (done.skipped, done.there) == (1, there)
+        assert rows_of(out) == rows
+        assert [shard_of(out, number).skipped for number in (0, 10, 11, 12)] == [0, 0, 1, 1]
+    assert len(said) == 2
+    assert contents(tmp_path / "stop") == contents(tmp_path / "skip")
 
 
 def test_an_error_while_writing_ends_the_job(
@@ -239,16 +261,100 @@ def test_an_error_while_writing_ends_the_job(
     assert len(rows_of(tmp_path / "out")) == 100
 
 
+def test_shards_of_another_job_are_not_taken_for_this_ones(
+    tiny: dict[str, Path], corpus: Path, whole: Path, tmp_path: Path
+) -> None:
+    """As when the parts of two machines are copied together, and one had another model or input."""
+    before = contents(whole)
+    other = write_tsv(tmp_path / "other.tsv", passages(100, seed=1))
+    encode_corpus(tiny["context"], other, tmp_path / "other", **SMALL)
+    for path in (tmp_path / "other").glob("000003.*"):
+        shutil.copy(path, whole)
+    assert shard_of(whole, 3) is None
+    done = encode_corpus(tiny["context"], corpus, whole, resume=True, **SMALL)
+    assert (done.shards, done.there) == (1, 6)
+    assert contents(whole) == before
+
+
+def test_an_input_that_changes_while_it_is_read_is_noticed(tiny: dict[str, Path], tmp_path: Path) -> None:
+    file = write_tsv(tmp_path / "a.tsv", passages(100))
+
+    def grow(_done: int, _read: object) -> None:
+        with file.open("a") as opened:
+            opened.write("x\ty\tz\n")
+
+    refused("a.tsv was changed while it was read", ValueError, tiny["context"], file, tmp_path / "out", watch=grow)
+    assert read_job(tmp_path / "out").shards is None
+
+
+def test_of_jobs_that_begin_at_once_in_one_folder_one_goes_on(
+    tiny: dict[str, Path], corpus: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("fcntl")
+    with DPRContextEncoder.from_pretrained(tiny["context"], backend="onnxruntime") as model:
+        cut = {"segments": "hf", "shard_size": 16, "stored": "npy", "dtype": "fp32", "on_error": "stop"}
+        jobs = [job_of(model, str(corpus), "tsv", tokens, **cut) for tokens in (100, 200, 300, 400)]
+    for turn in range(20):
+        begin, ended = threading.Barrier(4, timeout=60), threading.Barrier(4, timeout=60)
+
+        def began(job: Job, out: Path, begin: threading.Barrier, ended: threading.Barrier) -> Job | None:
+            begin.wait()
+            try:
+                with begun(out, job, False, (1, 1)):
+                    ended.wait()
+                    (out / "000000.json").touch()
+                    return read_job(out)
+            except (BlockingIOError, FileExistsError):
+                ended.wait()
+                return None
+
+        out = tmp_path / f"{turn}"
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(lambda job: began(job, out, begin, ended), jobs))  # noqa: B023
+        (one,) = [place for place, job in enumerate(found) if job]
+        assert found[one] == read_job(out) == jobs[one]
+
+
 def test_a_part_of_a_job_has_one_writer(tiny: dict[str, Path], corpus: Path, whole: Path) -> None:
     fcntl = pytest.importorskip("fcntl")
-    descriptor = os.open(whole, os.O_RDONLY)
+    model, words, before = tiny["context"], "is being changed by another process", contents(whole)
+
+    def held(path: Path, how: int, blocked: tuple[int, int]) -> None:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, how)
+            refused(words, BlockingIOError, model, corpus, whole, resume=True, part=blocked)
+        finally:
+            os.close(descriptor)
+
+    held(whole, fcntl.LOCK_EX, (1, 1))
+    held(whole, fcntl.LOCK_EX, (1, 2))
+    held(whole, fcntl.LOCK_SH, (1, 1))
+    (whole / ".2-of-3.lock").touch()
+    held(whole / ".2-of-3.lock", fcntl.LOCK_EX, (2, 3))
+    held(whole / ".2-of-3.lock", fcntl.LOCK_EX, (1, 2))
+    descriptor = os.open(whole / ".2-of-3.lock", os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        refused(
-            "is being changed by another process", BlockingIOError, tiny["context"], str(corpus), whole, resume=True
-        )
+        done = encode_corpus(model, corpus, whole, resume=True, part=(1, 3), **SMALL)
+        assert done.there == 3
     finally:
         os.close(descriptor)
+    encode_corpus(model, corpus, whole, resume=True, part=(1, 2), **SMALL)  # nobody holds the other's lock by now
+    assert contents(whole) == before
+
+
+@given(sizes=st.lists(st.integers(0, 60), min_size=1, max_size=30))
+def test_windows_hold_few_passages_and_few_characters(sizes: list[int]) -> None:
+    rows = [Row(str(place), None, "x" * size) for place, size in enumerate(sizes)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blocks, "WINDOW", 4)
+        patch.setattr(blocks, "CHARACTERS", 50)
+        windows = list(blocks._windows(rows))
+    assert [row for window in windows for row in window] == rows
+    for window in windows:
+        assert 1 <= len(window) <= 4
+        assert len(window) == 1 or sum(len(row.text) for row in window) <= 50
 
 
 def test_an_empty_corpus_is_no_shards(tiny: dict[str, Path], tmp_path: Path) -> None:
@@ -259,9 +365,9 @@ def test_an_empty_corpus_is_no_shards(tiny: dict[str, Path], tmp_path: Path) -> 
 
 
 def test_the_command_says_what_it_did(tiny: dict[str, Path], corpus: Path, tmp_path: Path) -> None:
-    options = ("--format", "tsv", "--shard", "1/2", "--shard-size", "30")
-    run = [DPR_RUNTIME, "encode", tiny["context"], "-", tmp_path / "out", *options]
-    done = subprocess.run(run, input=corpus.read_bytes(), env=OFFLINE, capture_output=True, check=True)
+    options = ("--shard", "1/2", "--shard-size", "30")
+    run = [DPR_RUNTIME, "encode", tiny["context"], corpus, tmp_path / "out", *options]
+    done = subprocess.run(run, env=OFFLINE, capture_output=True, check=True)
     first, second = done.stderr.decode().splitlines()
     assert first.startswith(f"60 passages to 2 shards in {tmp_path / 'out'}: ")
     assert second.startswith("at work, of ")

@@ -27,7 +27,7 @@ from typing import Any
 from dpr_export.models import folder as folders
 from dpr_export.models import writing
 from dpr_export.models.folder import ExportedFolder, add_files
-from dpr_export.models.writing import file_written_whole, only_writer, written_whole
+from dpr_export.models.writing import file_written_whole, locked, written_whole
 
 QUICK = {"precisions": ["int8"], "backends": ["onnxruntime"], "allow_loss": True}
 
@@ -173,7 +173,7 @@ def kill_at_every_line(root: Path) -> dict[str, int]:
             shutil.copytree(root / "new", making, dirs_exist_ok=True)
 
     def add() -> None:
-        with only_writer(out):
+        with locked(out):
             shutil.copytree(root / "new" / "onnx", root / "making" / "onnx", dirs_exist_ok=True)
             variants = [variant for variant in folder.manifest.variants if variant.file in added]
             add_files(ExportedFolder.open(out), variants, root / "making")

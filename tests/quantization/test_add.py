@@ -18,7 +18,7 @@ from dpr_export.models.golden import read_golden
 from dpr_export.models.kinds import KINDS
 from dpr_export.models.manifest import MANIFEST_FILE, Manifest
 from dpr_export.models.variants import MODEL_FILE, VARIANTS
-from dpr_export.models.writing import only_writer, written_whole
+from dpr_export.models.writing import locked, written_whole
 from dpr_export.quantization import QuantizationError, add_variants, read_texts
 from dpr_export.quantization.recipes import RECIPES, Made
 from dpr_export.quantization.variants import Maker
@@ -270,7 +270,7 @@ def test_only_one_process_at_a_time_adds_variants(plain: Callable[..., Path]) ->
     folder = plain()
     before = content(folder)
     command = [Path(sys.executable).with_name("dpr-export"), folder, "--precision", "fp16"]
-    with only_writer(folder):
+    with locked(folder):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert f"dpr-export: {folder} is being changed by another process: try again when that is done" in done.stderr
@@ -283,7 +283,7 @@ def test_a_folder_that_is_being_changed_is_not_replaced_and_the_other_way_round(
     folder = plain()
     before = content(folder)
     refused = pytest.raises(BlockingIOError, match="is being changed by another process")
-    with only_writer(folder), refused, written_whole(folder, force=True):
+    with locked(folder), refused, written_whole(folder, force=True):
         raise AssertionError("it is refused before any work")
     with refused, written_whole(folder, force=True):
         add_variants(folder, precisions=["fp16"], backends=["onnxruntime"])
