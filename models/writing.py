@@ -41,10 +41,10 @@ def is_exported(folder: Path) -> bool:
 
 
 @contextmanager
-def locked(folder: Path, shared: bool = False) -> Iterator[None]:
+def locked(folder: Path, shared: bool = False) -> Iterator[int | None]:
     """Let no other process change or replace a folder for as long as the context lasts; it may still be read.
 
-    Those that share it may change it together.
+    Those that share it may change it together. Yields the descriptor that is locked, None where there are no locks.
 
     On systems and file systems without such locks nothing is held.
 
@@ -54,7 +54,7 @@ def locked(folder: Path, shared: bool = False) -> Iterator[None]:
     try:
         import fcntl
     except ImportError:
-        yield
+        yield None
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -66,7 +66,7 @@ def locked(folder: Path, shared: bool = False) -> Iterator[None]:
             ) from None
         except OSError:  # a file system without locks
             pass
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
 

@@ -20,7 +20,7 @@ _INTERRUPTED = 130
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 _REQUESTS: list[int] = []  # signals that asked the running command to end
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_EXPECTED = (OSError, ValueError, IndexError, TypeError, ImportError, RuntimeError)
+_EXPECTED = (OSError, ValueError, IndexError, TypeError, ImportError, RuntimeError, MemoryError)
 
 
 @contextmanager
@@ -56,6 +56,8 @@ def run_command(app: typer.Typer, name: str) -> NoReturn:
     except _EXPECTED as error:
         if any(isinstance(cause, KeyboardInterrupt) for cause in _causes(error)):  # libraries turn it into others
             _fail(name, "interrupted", _INTERRUPTED)
+        if isinstance(error, MemoryError):
+            _fail(name, "there is not enough memory for this", 1)
         _fail(name, _full_disk(error) or str(error) or type(error).__name__, 1)
     sys.exit(code if isinstance(code, int) else 0)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from threading import Lock
-from typing import Any, ClassVar, NoReturn, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -23,22 +23,21 @@ from dpr_export.models.wordpiece import TOKENIZER_FILES
 from dpr_export.runtime.batching import Batch, Rows, run_rows
 from dpr_export.runtime.buckets import corner
 from dpr_export.runtime.calls import OPTIONS, arguments, option_of, wanted_extras
-from dpr_export.runtime.devices import Device, parse_device, same_device
 from dpr_export.runtime.embeds import open_for_embeds
 from dpr_export.runtime.inputs import checked_feeds
+from dpr_export.runtime.module import LikeModule
 from dpr_export.runtime.processors import usable_processors
 from dpr_export.runtime.rounding import rounded
 from dpr_export.runtime.selection import Choice, choose, precision_for
 from dpr_export.runtime.session import DeviceSession, Feeds, Outputs, Session, open_session
 
 
-class DPRModel:
+class DPRModel(LikeModule):
     """A DPR model on an engine. Use one of its three subclasses.
 
     Attributes:
         config: the original's configuration.
         tokenizer: the folder's tokenizer, which `encode` and `answer` use.
-        device: where the session runs: "cpu", "cuda:0".
     """
 
     kind: ClassVar[Kind]
@@ -59,7 +58,7 @@ class DPRModel:
             )
         self.config = config
         self.tokenizer: Any = tokenizer
-        self._session = session
+        super().__init__(session)
         self._choice = choice
         self._folder = folder
         self._threads = threads
@@ -258,44 +257,6 @@ class DPRModel:
     def batch_tokens(self) -> int:
         """How many tokens, padding included, a batch best has on this engine."""
         return self._session.batch_tokens
-
-    @property
-    def device(self) -> Device:
-        return Device(self._session.device)
-
-    @property
-    def dtype(self) -> np.dtype[np.float32]:
-        """The type of the outputs: float32, whatever the variant computes in."""
-        return np.dtype(np.float32)
-
-    def eval(self) -> Self:
-        """Nothing to do: an exported model has no training mode. Kept for programs that call it."""
-        return self
-
-    def to(self, device: Any) -> Self:
-        """Nothing to do where `device` is the one the model runs on.
-
-        Raises:
-            ValueError: another device, where the model must be loaded instead; or no device at all.
-        """
-        parse_device(device)
-        if not same_device(device, self.device):
-            raise ValueError(f'this model runs on {self.device}: load it with from_pretrained(..., device="{device}")')
-        return self
-
-    def cpu(self) -> Self:
-        """As `to("cpu")`."""
-        return self.to("cpu")
-
-    def cuda(self, device: int = 0) -> Self:
-        """As `to("cuda:N")`."""
-        return self.to(f"cuda:{device}")
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError(
-            f"a {type(self).__name__} runs on an engine, which can be neither pickled nor copied: call from_pretrained "
-            "where another is needed"
-        )
 
     def close(self) -> None:
         """Free the graph's memory; calls after this are a RuntimeError."""

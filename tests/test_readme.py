@@ -65,7 +65,7 @@ def test_the_commands_for_corpora_lead_from_passages_to_answers(home: Path) -> N
     shown = {command.split()[1]: run(command, home).stdout for command in CORPUS}
     *answered, read = without_numbers(shown["ask"]).strip().splitlines()
     assert "\n".join(answered) in without_numbers(block)
-    assert read.startswith("5 passages of 5 read: load ")
+    assert read.startswith("5 of 5 passages read: load ")
     assert shown["search"].splitlines()[1].startswith("  1  Panama Canal ")
     assert "exact match, %" in shown["evaluate"]
     assert (home / "judged.png").is_file()

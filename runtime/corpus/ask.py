@@ -61,6 +61,8 @@ def ask(
         ValueError: the encoder's vectors have another width than the index's; a number below 1.
     """
     check_width(encoder, index)
+    if passages < 1:
+        raise ValueError(f"passages is {passages}, and must be at least 1")
     times = [time.perf_counter()]
     vectors = encoder.encode([question])
     times.append(time.perf_counter())

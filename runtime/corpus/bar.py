@@ -7,8 +7,6 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from dpr_export.runtime.corpus.read import Progress as Read
-
 
 class _Passages(ProgressColumn):
     """Passages, and how many a second."""
@@ -21,20 +19,20 @@ class _Passages(ProgressColumn):
 
 
 @contextmanager
-def passages_bar(console: Console) -> Iterator[Callable[[int, Read], None]]:
+def passages_bar(console: Console) -> Iterator[Callable[[int, int | None], None]]:
     """Yield what `encode_corpus` calls to tell how far it is.
 
     The number of passages is estimated from the part of the file that was read.
     """
     if not console.is_terminal:
-        yield lambda _done, _read: None
+        yield lambda _done, _expected: None
         return
     columns = (TextColumn("encode"), BarColumn(), _Passages(), TimeRemainingColumn())
     with Progress(*columns, console=console, speed_estimate_period=60) as bar:
         task = bar.add_task("encode", total=None, start=False)
 
-        def watch(done: int, read: Read) -> None:
+        def watch(done: int, expected: int | None) -> None:
             bar.start_task(task)  # what came before was not encoding
-            bar.update(task, advance=done, total=read.expected)
+            bar.update(task, advance=done, total=expected)
 
         yield watch

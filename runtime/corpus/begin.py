@@ -7,7 +7,7 @@ before its first shard leaves nothing.
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -16,7 +16,7 @@ from typing import Any
 from dpr_export.models.records import written_record
 from dpr_export.models.writing import locked, umask
 from dpr_export.runtime.corpus.job import CORPUS_FILE, MAY_DIFFER, Job, read_job, write_job
-from dpr_export.runtime.corpus.shards import shard_numbers
+from dpr_export.runtime.corpus.shards import LEFT, shard_numbers
 
 
 @contextmanager
@@ -35,47 +35,63 @@ def begun(folder: Path, job: Job, resume: bool, part: tuple[int, int]) -> Iterat
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OSError(f"output {folder} cannot be written: {error.strerror}") from None
-    begins = False
+    created = False
     try:
         with locked(folder, shared=part[1] > 1):
-            _check_free(folder, resume or part[1] > 1)
-            with _part_held(folder, part):
-                begins = True
-                if not _created(folder, job):
-                    _check_same(folder, read_job(folder), job)
+            _check_free(folder, may_hold_job=resume or part[1] > 1)
+            with nullcontext() if part == (1, 1) else _part_held(folder, *part):
+                created = _created(folder, job)
+                _check_same(folder, read_job(folder), job)
                 yield
     except BaseException:
-        if begins:
+        if created:
             _withdraw(folder, new)
         raise
 
 
-def _check_free(folder: Path, shared: bool) -> None:
+def _check_free(folder: Path, may_hold_job: bool) -> None:
     held = {path.name for path in folder.iterdir()}
-    if held and not shared:
+    if held and not may_hold_job:
         raise FileExistsError(f"output {folder} is not empty: --resume goes on with it, or give another")
-    if CORPUS_FILE not in held and any(not name.startswith(".") for name in held):
+    if CORPUS_FILE not in held and any(not LEFT.match(name) for name in held):
         raise FileExistsError(f"output {folder} is not empty, and is no encoded corpus: give another")
 
 
 @contextmanager
-def _part_held(folder: Path, part: tuple[int, int]) -> Iterator[None]:
-    """Hold this part; two numbers of parts would write the same shards."""
-    index, count = part
-    if count == 1:
+def _part_held(folder: Path, index: int, count: int) -> Iterator[None]:
+    """Hold a part, unless other numbers of parts are worked on, which would write the same shards.
+
+    Whoever holds a part looks at the others only then: of two that begin at once, one at least sees the other.
+    """
+    with _lock_held(folder, index, count):
+        for other in folder.glob(".*-of-*.lock"):
+            its_index, _, its_count = other.name[1:].removesuffix(".lock").partition("-of-")
+            if its_index.isdecimal() and its_count.isdecimal() and int(its_count) != count:
+                with _lock_held(folder, int(its_index), int(its_count)):
+                    pass
         yield
-        return
-    for other in folder.glob(".*-of-*.lock"):
-        if not other.name.endswith(f"-of-{count}.lock"):
-            with locked(other):
-                other.unlink()
-    lock = folder / f".{index}-of-{count}.lock"
-    lock.touch()
-    with locked(lock):
-        try:
-            yield
-        finally:
-            lock.unlink(missing_ok=True)
+
+
+@contextmanager
+def _lock_held(folder: Path, index: int, count: int) -> Iterator[None]:
+    """Hold the lock of a part, a file that is there for as long as it is held."""
+    path = folder / f".{index}-of-{count}.lock"
+    with ExitStack() as held:
+        while True:
+            path.touch()
+            try:
+                descriptor = held.enter_context(locked(path))
+                if descriptor is None or os.path.samestat(os.fstat(descriptor), path.stat()):
+                    break
+            except FileNotFoundError:  # its holder has ended meanwhile
+                pass
+            except BlockingIOError:
+                raise BlockingIOError(
+                    f"part {index}/{count} of {folder} is being written by another process: try again when that is done"
+                ) from None
+            held.close()
+        held.callback(path.unlink, missing_ok=True)
+        yield
 
 
 def _created(folder: Path, job: Job) -> bool:
@@ -96,11 +112,10 @@ def _created(folder: Path, job: Job) -> bool:
 
 
 def _withdraw(folder: Path, new: Sequence[Path]) -> None:
-    """Leave nothing of a job that has no shard, nor the folders that were made for it, unless others work on it."""
+    """Leave nothing of a job that this process began and that has no shard, unless others work on it."""
     with suppress(OSError), locked(folder):
         if not shard_numbers(folder):
-            for path in (folder / CORPUS_FILE, *folder.glob("[0-9]*.*"), *folder.glob(".*-of-*.lock")):
-                path.unlink(missing_ok=True)
+            (folder / CORPUS_FILE).unlink(missing_ok=True)
             for each in new:
                 each.rmdir()
 
@@ -113,9 +128,10 @@ def _check_same(folder: Path, old: Any, new: Any, within: str = "") -> None:
         if is_dataclass(before):
             _check_same(folder, before, now, f"the {field.name}'s ")
         elif before != now:
+            hint = " (as --device has it)" if field.name == "batch_tokens" else ""
             raise ValueError(
                 f"output {folder} was begun with {within}{field.name.replace('_', ' ')} {_short(before)}, and this is "
-                f"{_short(now)}: give another folder, or the same again"
+                f"{_short(now)}{hint}: give another folder, or the same again"
             )
 
 

@@ -11,8 +11,7 @@ import numpy as np
 
 from dpr_export.runtime.batching import Rows
 from dpr_export.runtime.corpus.read import Progress, Row
-from dpr_export.runtime.corpus.shards import Vectors
-from dpr_export.runtime.encoders import DPRContextEncoder
+from dpr_export.runtime.encoders import DPRContextEncoder, Vectors
 
 WINDOW = 2048  # passages that are sorted together: more hardly save padding, and all of them are held
 CHARACTERS = 1 << 22  # of a window: three times what so many passages of 100 words have
@@ -25,7 +24,7 @@ class Block:
     Attributes:
         number: the shard's.
         rows: the passages, of which there is one at least.
-        skipped: how many rows of the input that were no passages came before its last one.
+        skipped: how many rows of the input that were no passages were met by then.
     """
 
     number: int

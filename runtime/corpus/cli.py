@@ -20,10 +20,11 @@ from dpr_export.runtime.encoders import DPRQuestionEncoder
 from dpr_export.runtime.options import Backend, Device, Precision, Threads
 from dpr_export.runtime.passages import Passage
 from dpr_export.runtime.reader import DPRReader
-from dpr_export.runtime.show import human_size, show_answers
+from dpr_export.runtime.show import counted, human_size, show_answers
 
 Index = Annotated[Path, typer.Option(help="The index, as dpr-runtime index writes it.", show_default=False)]
 QuestionEncoder = Annotated[str, typer.Option(help="The exported question encoder.", show_default=False)]
+AT_A_TIME = 1024  # questions that are searched for together: what is found is held until it is written
 Parameters = Annotated[str, typer.Option(help="How FAISS searches an index that is not exact: nprobe=16, efSearch=64.")]
 
 
@@ -40,7 +41,8 @@ def index(
     where = output or corpus / "index"
     size = human_size(sum(path.stat().st_size for path in where.iterdir()))
     Console(highlight=False).print(
-        f"{escape(record.factory)} index of {record.passages:,} passages in [bold]{escape(str(where))}[/]: {size}, "
+        f"{escape(record.factory)} index of {counted(record.passages, 'passage')} in [bold]{escape(str(where))}[/]: "
+        f"{size}, "
         f"{time.perf_counter() - start:,.1f} s",
         soft_wrap=True,
     )
@@ -78,16 +80,17 @@ def search(
         DPRQuestionEncoder.from_pretrained(question_encoder, **how) as encoder,
     ):
         start = time.perf_counter()
-        found = search_index(asked, encoder, opened_index, top_k)
-        seconds = time.perf_counter() - start
-    console = Console(highlight=False)
-    if output is None:
-        show_found(console, found)
-        return
-    write_found(output, found)
+        few = (asked[first : first + AT_A_TIME] for first in range(0, len(asked), AT_A_TIME))
+        found = (question for each in few for question in search_index(each, encoder, opened_index, top_k))
+        console = Console(highlight=False)
+        if output is None:
+            show_found(console, found)
+            return
+        write_found(output, found)
+        seconds, top_k = time.perf_counter() - start, min(top_k, opened_index.record.passages)
     console.print(
-        f"{len(found):,} questions, {top_k} passages each, in {escape(str(output))}: "
-        f"{1000 * seconds / len(found):,.1f} ms a question",
+        f"{counted(len(asked), 'question')}, {counted(top_k, 'passage')} each, in {escape(str(output))}: "
+        f"{1000 * seconds / len(asked):,.1f} ms a question",
         soft_wrap=True,
     )
 
@@ -135,4 +138,5 @@ def ask(
     console = Console(highlight=False)
     show_answers(console, question, reply.answers, [Passage(each.title, each.text) for each in reply.found])
     times = ", ".join(f"{stage} {1000 * each:,.0f} ms" for stage, each in seconds.items())
-    console.print(f"\n{len(reply.found)} passages of {opened_index.record.passages:,} read: {times}", style="dim")
+    of = counted(opened_index.record.passages, "passage")
+    console.print(f"\n{len(reply.found)} of {of} read: {times}", style="dim")

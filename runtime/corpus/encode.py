@@ -2,8 +2,8 @@
 
 Reading, tokenizing, computing and writing overlap, each on a thread of its own, with a block or two between them: the
 memory it takes does not grow with the corpus. Each shard is written whole or not at all, and its bytes are a function
-of the input, the model and the engine alone: a job that was killed and resumed, or was spread over machines, gives the
-same folder as one that ran through.
+of the input, the model, the engine and its threads: a job that was killed and resumed, or was spread over machines,
+gives the same folder as one that ran through.
 """
 
 import time
@@ -50,7 +50,7 @@ def encode_corpus(
     ray: str | None = None,
     workers: int | None = None,
     tell: Tell = lambda _: None,
-    watch: Watch = lambda _done, _read: None,
+    watch: Watch = lambda _done, _expected: None,
 ) -> Encoded:
     """Encode the passages of a file into a folder of shards.
 
@@ -71,9 +71,9 @@ def encode_corpus(
         backend, precision, device, threads: as `from_pretrained` has them.
         ray: None computes here; else the address of a Ray cluster that does, "local" for one that is started here.
             `threads` is then what each worker computes with; None: 4, or all processors where there are fewer.
-        workers: how many workers of the cluster hold the model; None: as many as there are processors for.
+        workers: how many workers of the cluster hold the model, at most; None: as many as there are processors for.
         tell: is given a line for each row that is left out.
-        watch: is given how many more passages are done, and how far the file was read, every now and then.
+        watch: is given how many more passages are done, and how many there will have been, if that can be told.
 
     Raises:
         OSError: a file cannot be read or written, or `output` is in use.
@@ -125,11 +125,12 @@ def _encode(model: DPRContextEncoder, plan: Plan, watch: Watch) -> Encoded:
         closing(Ahead(clock.timed("tokenizing", windows_of(model, blocks, plan.job.segments)), 2)) as windows,
     ):
         waited = clock.timed("waiting", windows)
-        for block, vectors in encoded(model, waited, plan.job.batch_tokens, lambda done: watch(done, read)):
-            behind.do(partial(clock.call, "writing", partial(plan.write, block, vectors)))
+        for block, vectors in encoded(model, waited, plan.job.batch_tokens, lambda n: watch(n, plan.expected(read))):
+            write = partial(clock.call, "writing", partial(plan.write, block, vectors))
+            clock.call("waiting", partial(behind.do, write))
             passages, shards = passages + len(block.rows), shards + 1
-        behind.wait()
-    plan.finish(read)
+        clock.call("waiting", behind.wait)
+    clock.call("waiting", partial(plan.finish, read))
     seconds = time.perf_counter() - start
     busy = {**dict.fromkeys(STAGES, 0.0), **clock.seconds, "computing": seconds - clock.seconds.pop("waiting", 0.0)}
     return Encoded(passages, read.skipped, shards, len(plan.wanted.done), seconds, {s: busy[s] for s in STAGES})

@@ -18,8 +18,8 @@ from dpr_export.runtime.corpus.bar import passages_bar
 from dpr_export.runtime.corpus.encode import SHARD_SIZE, encode_corpus
 from dpr_export.runtime.corpus.job import CORPUS_FILE
 from dpr_export.runtime.corpus.plan import Encoded
-from dpr_export.runtime.corpus.read import Row, format_of, read_corpus
-from dpr_export.runtime.encoders import DPRContextEncoder, DPRQuestionEncoder
+from dpr_export.runtime.corpus.read import ON_ERROR, Row, format_of, read_corpus
+from dpr_export.runtime.encoders import SEGMENTS, DPRContextEncoder, DPRQuestionEncoder
 from dpr_export.runtime.options import Backend, Device, Folder, Precision, Threads
 from dpr_export.runtime.passages import opened
 from dpr_export.runtime.show import counted
@@ -85,7 +85,7 @@ def encode(
         return
     if format == TEXT:
         raise typer.BadParameter(f"--format text is for one file that ends with .npy, and {output} is a folder")
-    with _resumable(console, output), passages_bar(console) as watch:
+    with _resumable(console, file, output), passages_bar(console) as watch:
         done = encode_corpus(
             folder,
             file,
@@ -108,12 +108,12 @@ def encode(
 
 
 @contextmanager
-def _resumable(console: Console, output: Path) -> Iterator[None]:
+def _resumable(console: Console, file: str, output: Path) -> Iterator[None]:
     """Say that what is whole stays, when a job is interrupted."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
-        if not (output / CORPUS_FILE).exists():  # nothing was whole
+        if file == "-" or not (output / CORPUS_FILE).exists():  # nothing was whole
             raise
         console.print(f"what is whole stays in {escape(str(output))}: --resume goes on", soft_wrap=True)
         raise
@@ -144,6 +144,11 @@ def _encode_file(
 ) -> None:
     """All texts of a file, held in memory, into one array: float32 (n, dim), in the order given."""
     kind = KINDS[exported_folder(folder).manifest.kind]
+    for name, value, allowed in (("--segments", segments, SEGMENTS), ("--on-error", on_error, ON_ERROR)):
+        if value not in allowed:
+            raise typer.BadParameter(f"{name} is {value!r}, and must be one of: {', '.join(allowed)}")
+    if kind is not CONTEXT and segments != SEGMENTS[0]:
+        raise typer.BadParameter(f"--segments is for passages, and {folder} holds a {kind.name} model")
     if kind is READER:
         raise ValueError(f"{folder} holds a reader, which gives no vectors: use a question or context encoder")
     with file_written_whole(output) as written:

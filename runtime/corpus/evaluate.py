@@ -1,8 +1,8 @@
 """How good exported models are on one's own data, each variant beside the others.
 
-A retriever is judged by top-k accuracy: the share of questions that have a passage with a right answer among the first
-k, by the first DPR code's matching. A reader is judged by exact match and F1, by SQuAD's official rules: what it
-answers is the best span of the passage that it finds most relevant.
+A retriever is judged by top-k accuracy: of the questions that have an answer, the share that have a passage with it
+among the first k, by the first DPR code's matching. A reader is judged by exact match and F1, by SQuAD's official
+rules: what it answers is the best span of the passage that it finds most relevant.
 
 What is read depends on what there is: passages that a retriever found before, if the file has them; else those that
 the encoders find; else, without encoders, each question's own paragraph.
@@ -20,17 +20,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpr_export.models.pretrained import exported_folder
+from dpr_export.runtime.corpus.ask import READ
 from dpr_export.runtime.corpus.index import PassageIndex
 from dpr_export.runtime.corpus.matching import matching_tokens
 from dpr_export.runtime.corpus.official import best, exact_match, f1
 from dpr_export.runtime.corpus.questions import Asked, Found, Question, read_questions
 from dpr_export.runtime.corpus.read import Row, read_corpus
-from dpr_export.runtime.corpus.search import found_by
+from dpr_export.runtime.corpus.search import check_width, found_by
 from dpr_export.runtime.encoders import DPRContextEncoder, DPRQuestionEncoder
 from dpr_export.runtime.reader import DPRReader
 
 TOP = (1, 5, 20, 100)
-READ = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,9 @@ class Score:
     Attributes:
         variant: the variant, as "openvino-int8".
         questions: how many questions it was asked.
-        top_k: the share of them with a right answer among the first k passages, by k; empty without a retriever.
+        searched: how many passages there were to search; None without a retriever, or where one has searched before.
+        top_k: of those that have an answer, the share with one among the first k passages, by k; empty without a
+            retriever.
         exact_match: the share that the reader answers exactly right; None without a reader.
         f1: the mean F1 of its answers; None without a reader.
         milliseconds: how long each stage took for a question: "encode", "search", "read".
@@ -49,6 +51,7 @@ class Score:
 
     variant: str
     questions: int
+    searched: int | None
     top_k: dict[int, float]
     exact_match: float | None
     f1: float | None
@@ -81,31 +84,40 @@ def evaluate(
     max_answer_length: int = 10,
     threads: int | None = None,
     tell: Callable[[str], None] = lambda _: None,
+    watch: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Score]:
     """Yield the score of each variant.
 
     Args:
         data: questions with their answers: SQuAD's .json, a retriever's .json, or the first code's .tsv.
         models: what is judged.
-        passages: the passages to search, as `read_corpus` reads them; None: the file's own paragraphs.
+        passages: the passages to search, as `read_corpus` reads them, held in memory with their vectors; None: the
+            file's own paragraphs.
         index: an index to search in place of passages; its vectors stay the same for every variant.
         variants: which, as "openvino-int8"; empty: every one that all folders hold and this machine can run.
         read: how many of the passages that were found the reader reads.
         max_answer_length: the longest answer, in tokens.
         threads: how many threads of the CPU to use.
         tell: is given a line for each variant that cannot be run here.
+        watch: is given the name of each variant before it is judged.
 
     Raises:
         OSError: a file or folder cannot be read.
-        ValueError: the file has no answers, or what is needed for it is not given.
+        ValueError: the file has no answers; what is needed for it is not given; or a number below 1.
         ImportError: a library that this needs is not installed.
     """
+    for name, number in (("read", read), ("max_answer_length", max_answer_length)):
+        if number < 1:
+            raise ValueError(f"{name} is {number}, and must be at least 1")
     asked = read_questions(data)
     _check(data, asked, models, passages, index)
     named = tuple(variants) or _shared_variants(models.folders)
     rows = list(read_corpus(passages)) if passages else list(asked.passages)
+    if passages and not rows:
+        raise ValueError(f"{passages} holds no passages")
     with PassageIndex.open(index) if index else nullcontext() as opened:
         for variant in named:
+            watch(variant)
             try:
                 yield _score(variant, asked, models, rows, opened, read, max_answer_length, threads)
             except (ImportError, RuntimeError, ValueError) as error:
@@ -127,9 +139,11 @@ def _score(
     backend, _, precision = variant.partition("-")
     how: dict[str, Any] = {"backend": backend, "precision": precision, "threads": threads}
     questions, seconds = list(asked.questions), dict[str, float]()
+    searched: int | None = None
     if models.question_encoder:
+        searched = index.record.passages if index else len(rows)
         questions = _retrieved(questions, models, rows, index, how, seconds)
-    top_k = _top_k(questions) if questions[0].found is not None else {}
+    top_k = _top_k(questions, searched) if questions[0].found is not None else {}
     answers: list[str] = []
     if models.reader:
         with DPRReader.from_pretrained(models.reader, **how) as reader:
@@ -140,6 +154,7 @@ def _score(
     return Score(
         variant,
         len(questions),
+        searched,
         top_k,
         float(np.mean([best(exact_match, answer, q.answers) for answer, q in pairs])) if pairs else None,
         float(np.mean([best(f1, answer, q.answers) for answer, q in pairs])) if pairs else None,
@@ -159,13 +174,20 @@ def _retrieved(
     """The questions with the passages that the encoders find."""
     asked = [question.text for question in questions]
     with DPRQuestionEncoder.from_pretrained(str(models.question_encoder), **how) as encoder:
+        if index is not None:
+            check_width(encoder, index)
         encoder.encode(asked[:1])
         with _timed("encode", seconds):
             vectors = encoder.encode(asked)
     if index is not None:
         with _timed("search", seconds):
-            return found_by(questions, vectors, index, TOP[-1])
+            return list(found_by(questions, vectors, index, TOP[-1]))
     with DPRContextEncoder.from_pretrained(str(models.context_encoder), **how) as context:
+        if context.config.dim != vectors.shape[1]:
+            raise ValueError(
+                f"the question encoder gives vectors of {vectors.shape[1]} numbers, and the context encoder of "
+                f"{context.config.dim}: use two that were trained together"
+            )
         corpus = context.encode([row.text for row in rows], [row.title for row in rows])
     with _timed("search", seconds):
         return [_nearest(question, vector, corpus, rows) for question, vector in zip(questions, vectors, strict=True)]
@@ -180,15 +202,19 @@ def _nearest(
     return replace(question, found=tuple(Found(row.id, row.title, row.text, score) for row, score in nearest))
 
 
-def _top_k(questions: Sequence[Question]) -> dict[int, float]:
-    """The share of questions with a right answer among the first k passages, for each k that there are passages for."""
+def _top_k(questions: Sequence[Question], searched: int | None) -> dict[int, float]:
+    """The share of questions with a right answer among the first k passages, for each k that there are passages for.
+
+    One without an answer (SQuAD 2 has such) does not count: every passage would be right.
+    """
     ranks = []
     for question in questions:
-        right = [matching_tokens(answer) for answer in question.answers]
+        if not (right := [matching_tokens(answer) for answer in question.answers if answer.strip()]):
+            continue
         held = (any(answer in _tokens(found.text) for answer in right) for found in question.found or ())
         ranks.append(next((rank for rank, holds in enumerate(held, start=1) if holds), TOP[-1] + 1))
-    most = max(len(question.found or ()) for question in questions)
-    return {k: float(np.mean([rank <= k for rank in ranks])) for k in TOP if k <= max(most, 1)}
+    most = max(len(question.found or ()) for question in questions) if searched is None else searched
+    return {k: float(np.mean([rank <= k for rank in ranks])) for k in TOP if ranks and k <= max(most, 1)}
 
 
 @lru_cache(maxsize=100_000)
@@ -213,6 +239,9 @@ def _shared_variants(folders: Sequence[str]) -> tuple[str, ...]:
     """The variants that all folders hold, the first folder's order; fp32 first, which others are compared with."""
     held = [[f"{v.backend}-{v.precision}" for v in exported_folder(f).manifest.variants] for f in folders]
     shared = [name for name in dict.fromkeys(held[0]) if all(name in names for names in held)]
+    if not shared:
+        each = "; ".join(f"{folder}: {', '.join(names)}" for folder, names in zip(folders, held, strict=True))
+        raise ValueError(f"the folders have no variant that all of them hold ({each})")
     return tuple(sorted(shared, key=lambda name: not name.endswith("-fp32")))
 
 
@@ -223,6 +252,8 @@ def _check(data: str, asked: Asked, models: Models, passages: str | None, index:
         ValueError: with what to give.
     """
     given = asked.questions[0].found is not None
+    if lost := [place for place, each in enumerate(asked.questions, start=1) if (each.found is not None) != given]:
+        raise ValueError(f"{data}, question {lost[0]}, and question 1: one has passages (ctxs), and the other has none")
     if not models.folders:
         raise ValueError("there is nothing to judge: give --reader, --question-encoder, or both")
     if not all(question.answers for question in asked.questions):

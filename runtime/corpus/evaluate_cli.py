@@ -1,6 +1,7 @@
 """The command `dpr-runtime evaluate`, and what it shows: a table, JSON, a picture."""
 
 import json as jsonlib
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,10 +13,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from dpr_export.models.writing import file_written_whole
-from dpr_export.runtime.corpus.evaluate import READ, Models, Score
+from dpr_export.runtime.corpus.ask import READ
+from dpr_export.runtime.corpus.evaluate import Models, Score
 from dpr_export.runtime.corpus.evaluate import evaluate as scores_of
 from dpr_export.runtime.corpus.missing import needed
 from dpr_export.runtime.options import Threads
+from dpr_export.runtime.show import counted
 
 
 def evaluate(
@@ -29,7 +32,8 @@ def evaluate(
     question_encoder: Annotated[str | None, typer.Option(help="The exported question encoder.")] = None,
     context_encoder: Annotated[str | None, typer.Option(help="The exported context encoder.")] = None,
     passages: Annotated[
-        str | None, typer.Option(help="The passages to search: .tsv, .jsonl, .parquet.", show_default="DATA's own")
+        str | None,
+        typer.Option(help="The passages to search, held in memory: .tsv, .jsonl, .parquet.", show_default="DATA's own"),
     ] = None,
     index: Annotated[Path | None, typer.Option(help="An index to search instead.")] = None,
     variant: Annotated[
@@ -45,20 +49,25 @@ def evaluate(
     """Judge models on your own questions: top-k accuracy, exact match and F1, of each variant beside the others."""
     console = Console(stderr=True, highlight=False)
     if picture is not None:
-        needed("matplotlib")
+        check_picture(picture)
     scores: list[Score] = []
-    for score in scores_of(
-        data,
-        Models(question_encoder, context_encoder, reader),
-        passages=passages,
-        index=index,
-        variants=variant or (),
-        read=read,
-        max_answer_length=max_answer_length,
-        threads=threads,
-        tell=lambda line: console.print(escape(line), style="yellow", soft_wrap=True),
-    ):
-        scores.append(score)
+    start = time.perf_counter()
+    with console.status("reading the questions") as status:
+        for score in scores_of(
+            data,
+            Models(question_encoder, context_encoder, reader),
+            passages=passages,
+            index=index,
+            variants=variant or (),
+            read=read,
+            max_answer_length=max_answer_length,
+            threads=threads,
+            tell=lambda line: console.print(escape(line), style="yellow", soft_wrap=True),
+            watch=lambda name: status.update(f"judging {escape(name)}"),
+        ):
+            scores.append(score)
+            console.print(f"{escape(score.variant)}: judged in {time.perf_counter() - start:,.1f} s", style="dim")
+            start = time.perf_counter()
     if not scores:
         raise ValueError("no variant could be run here")
     if json:
@@ -67,6 +76,13 @@ def evaluate(
         show_scores(Console(highlight=False), scores)
     if picture is not None:
         draw_scores(picture, scores)
+
+
+PICTURES = (".png", ".svg", ".pdf")
+_MEANINGS = {
+    "top-": "of the questions that have an answer, those with it in one of the first k passages",
+    "exact match": "the reader's best answer is a right one, by SQuAD's rules; F1 counts the words that are right",
+}
 
 
 def figures(score: Score) -> dict[str, float]:
@@ -79,7 +95,7 @@ def figures(score: Score) -> dict[str, float]:
 def show_scores(console: Console, scores: Sequence[Score]) -> None:
     """Print a column for each variant: percents, and what they differ from the first column's by; milliseconds."""
     first = figures(scores[0])
-    table = Table("", title=f"{scores[0].questions:,} questions", title_justify="left", title_style="bold")
+    table = Table("", title=_asked(scores[0]), title_justify="left", title_style="bold")
     for score in scores:
         table.add_column(score.variant, justify="right", overflow="fold")
     for name, share in first.items():
@@ -89,33 +105,57 @@ def show_scores(console: Console, scores: Sequence[Score]) -> None:
     for stage in scores[0].milliseconds:
         table.add_row(f"{stage}, ms a question", *(f"{score.milliseconds[stage]:,.1f}" for score in scores))
     console.print(table)
+    for what, meaning in _MEANINGS.items():
+        if any(name.startswith(what) for name in first):
+            console.print(f"{what}: {meaning}", style="dim", soft_wrap=True)
+
+
+def _asked(score: Score) -> str:
+    """How much was asked, and searched."""
+    searched = "" if score.searched is None else f", {counted(score.searched, 'passage')} searched"
+    return counted(score.questions, "question") + searched
+
+
+def check_picture(path: Path) -> None:
+    """Refuse a picture that could not be drawn, before anything is computed.
+
+    Raises:
+        ValueError: its name has no ending that is drawn.
+        OSError: it is a folder, or its folder does not exist.
+        ImportError: matplotlib is not installed.
+    """
+    needed("matplotlib")
+    if path.suffix.lower() not in PICTURES:
+        raise ValueError(f"picture {path} cannot be drawn: its name must end with one of {', '.join(PICTURES)}")
+    if path.is_dir():
+        raise IsADirectoryError(f"picture {path} is a folder: give a file")
+    if not path.absolute().parent.is_dir():
+        raise FileNotFoundError(f"picture {path} cannot be written: there is no folder {path.absolute().parent}")
 
 
 def draw_scores(path: Path, scores: Sequence[Score]) -> None:
-    """Draw the percents that are right, and the time that a question takes, variant beside variant."""
+    """Draw the percents that are right, variant beside variant, and below them the time that a question takes."""
     figure_class = needed("matplotlib.figure").Figure
     names, width = list(figures(scores[0])), 0.8 / len(scores)
-    picture = figure_class(figsize=(3 + 0.35 * len(names) * (1 + len(scores)), 4), layout="constrained")
-    right, times = picture.subplots(1, 2, width_ratios=(3, 1))
+    heights = (3.2, 0.9 + 0.35 * len(scores))
+    picture = figure_class(figsize=(max(6.0, 0.5 * len(names) * (1 + len(scores))), sum(heights)), layout="constrained")
+    right, times = picture.subplots(2, 1, height_ratios=heights)
     for place, score in enumerate(scores):
         middles = [x + (place - (len(scores) - 1) / 2) * width for x in range(len(names))]
         bars = right.bar(middles, [100 * share for share in figures(score).values()], width, label=score.variant)
         right.bar_label(bars, fmt="%.1f", fontsize=7, padding=1)
-        below = 0.0
+        before = 0.0
         for stage, colour in zip(score.milliseconds, ("tab:gray", "silver", "dimgray"), strict=False):
             label = stage if score is scores[0] else None
-            times.bar(score.variant, score.milliseconds[stage], bottom=below, color=colour, label=label)
-            below += score.milliseconds[stage]
-        times.annotate(f"{below:,.0f}", (score.variant, below), ha="center", va="bottom", fontsize=8)
+            times.barh(score.variant, score.milliseconds[stage], 0.6, before, color=colour, label=label)
+            before += score.milliseconds[stage]
+        times.annotate(f" {before:,.0f}", (before, score.variant), va="center", fontsize=8)
     right.set_xticks(range(len(names)), names)
-    right.set(ylabel="percent", ylim=(0, 112), title=f"right, of {scores[0].questions:,} questions")
-    right.legend(loc="upper right", ncols=len(scores), fontsize=8)
-    times.set(ylabel="milliseconds", title="time a question takes")
-    times.margins(y=0.25)
-    times.tick_params(axis="x", rotation=30)
-    times.legend(loc="upper right", fontsize=8)
+    right.set(ylabel="percent", ylim=(0, 105), title=f"right, of {_asked(scores[0])}")
+    right.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)
+    times.set(xlabel="milliseconds a question")
+    times.margins(x=0.1)
+    times.invert_yaxis()
+    times.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)
     with file_written_whole(path) as file:
-        try:
-            picture.savefig(file, format=path.suffix[1:] or "png", dpi=150)
-        except ValueError as error:
-            raise ValueError(f"picture {path} cannot be drawn: {error}") from None
+        picture.savefig(file, format=path.suffix.lower()[1:], dpi=150)

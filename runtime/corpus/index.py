@@ -9,6 +9,7 @@ FAISS holds the vectors in memory while the index is built; when it is searched,
 """
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from mmap import ACCESS_READ, mmap
@@ -20,14 +21,15 @@ from numpy.typing import NDArray
 
 from dpr_export.models.records import read_record, written_record
 from dpr_export.models.writing import written_whole
-from dpr_export.runtime.corpus.job import Encoder, Job, read_job
+from dpr_export.runtime.corpus.job import Encoder, Job, identity, read_job
 from dpr_export.runtime.corpus.missing import needed
 from dpr_export.runtime.corpus.read import Row
-from dpr_export.runtime.corpus.shards import as_json, read_shard, shard_rows, shard_vectors
+from dpr_export.runtime.corpus.shards import Shard, as_json, check_shard, read_shard, shard_rows, shard_vectors
 
 INDEX_FILE, FAISS_FILE, PASSAGES_FILE, OFFSETS_FILE = "index.json", "vectors.faiss", "passages.jsonl", "offsets.npy"
 SCHEMA = 1
 _TRAINING = 1 << 18  # vectors that a factory that learns is given at the most
+_NO_FACTORY = re.compile(r"(?<!\d)0+(?!\d)|HNSW1(?!\d)")  # numbers that end FAISS, and Python with it
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,29 +62,33 @@ def build_index(corpus: str | Path, output: str | Path | None = None, *, factory
 
     Raises:
         OSError: there is no corpus, or `output` exists or cannot be written.
-        ValueError: shards are missing, or FAISS does not take the factory.
+        ValueError: shards are missing or damaged, or FAISS does not take the factory.
         ImportError: FAISS is not installed.
     """
     faiss = needed("faiss")
     corpus = Path(corpus)
     job = read_job(corpus)
-    sizes = _sizes(corpus, job)
+    shards = _shards(corpus, job)
+    if found := _NO_FACTORY.search(factory):
+        raise ValueError(f"factory is {factory!r}, and FAISS makes no index of {found.group()!r}")
     output = corpus / "index" if output is None else Path(output)
     if output.exists():
         raise FileExistsError(f"output {output} exists: give another, or remove it")
-    numbers, total = range(len(sizes)), sum(sizes)
+    numbers, total = range(len(shards)), sum(shard.rows for shard in shards)
     if not total:
         raise ValueError(f"{corpus} has no passages")
-    try:
-        index = faiss.index_factory(job.encoder.dim, factory, faiss.METRIC_INNER_PRODUCT)
-        if not index.is_trained:
-            index.train(_sample(corpus, sizes))
-        for number in numbers:
-            index.add(np.ascontiguousarray(shard_vectors(corpus, number), np.float32))
-    except RuntimeError as error:
-        raise ValueError(f"FAISS refused factory {factory!r} for {total:,} passages: {_words(error)}") from None
     with written_whole(output) as making:
-        _write_passages(making, (row for number in numbers for row in shard_rows(corpus, number)), total)
+        for number, shard in enumerate(shards):
+            check_shard(corpus, number, shard)
+        try:
+            index = faiss.index_factory(job.encoder.dim, factory, faiss.METRIC_INNER_PRODUCT)
+            if not index.is_trained:
+                index.train(_sample(corpus, job.stored, shards))
+            for number in numbers:
+                index.add(np.ascontiguousarray(shard_vectors(corpus, number, job.stored), np.float32))
+        except RuntimeError as error:
+            raise ValueError(f"FAISS refused factory {factory!r} for {total:,} passages: {_words(error)}") from None
+        _write_passages(making, (row for n in numbers for row in shard_rows(corpus, n, job.stored)), total)
         faiss.write_index(index, str(making / FAISS_FILE))
         record = IndexRecord(job.encoder, job.segments, factory, total)
         (making / INDEX_FILE).write_text(written_record(record), encoding="utf-8")
@@ -105,6 +111,10 @@ class PassageIndex:
         self._offsets: NDArray[np.int64] = np.load(folder / OFFSETS_FILE, mmap_mode="r", allow_pickle=False)
         with (folder / PASSAGES_FILE).open("rb") as file:
             self._passages = mmap(file.fileno(), 0, access=ACCESS_READ)
+        offsets = self._offsets
+        if (offsets.shape, offsets.dtype) != ((record.passages + 1,), np.int64) or offsets[-1] != len(self._passages):
+            self.close()
+            raise ValueError(f"{OFFSETS_FILE} does not fit {PASSAGES_FILE}")
 
     @classmethod
     def open(cls, folder: str | Path, parameters: str = "") -> Self:
@@ -136,11 +146,10 @@ class PassageIndex:
                 faiss.ParameterSpace().set_index_parameters(index, parameters)
             except RuntimeError as error:
                 raise ValueError(f"parameters are {parameters!r}, and FAISS refused them: {_words(error)}") from None
-        opened = cls(record, index, folder)
-        if len(opened._offsets) != record.passages + 1:
-            opened.close()
-            raise ValueError(f"{folder} is damaged: {OFFSETS_FILE} has {len(opened._offsets):,} entries")
-        return opened
+        try:
+            return cls(record, index, folder)
+        except (OSError, ValueError, IndexError, EOFError) as error:
+            raise ValueError(f"{folder} is damaged: {error}") from None
 
     def search(self, vectors: NDArray[np.float32], top_k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """The passages whose vectors have the largest inner products with each of these.
@@ -166,12 +175,25 @@ class PassageIndex:
         return found
 
     def passages(self, positions: Sequence[int]) -> list[Row]:
-        """The passages at some positions."""
+        """The passages at some positions, as `search` gives them.
+
+        Raises:
+            IndexError: there is no such position.
+            ValueError: the passage is damaged.
+            RuntimeError: the index is closed.
+        """
+        if self._passages.closed:
+            raise RuntimeError("this index is closed")
         return [self._passage(int(position)) for position in positions]
 
     def _passage(self, position: int) -> Row:
+        if not 0 <= position < self.record.passages:
+            raise IndexError(f"positions has {position}, and must be from 0 to {self.record.passages - 1}")
         start, end = (int(offset) for offset in self._offsets[position : position + 2])
-        return Row(**json.loads(self._passages[start:end]))
+        try:
+            return Row(**json.loads(self._passages[start:end]))
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"passage {position} of the index is damaged: {error}") from None
 
     def close(self) -> None:
         """Close its files."""
@@ -196,28 +218,31 @@ def _record(folder: Path) -> IndexRecord:
     return read_record(IndexRecord, text, str(folder / INDEX_FILE), SCHEMA)
 
 
-def _sizes(corpus: Path, job: Job) -> list[int]:
-    """How many passages each shard has.
+def _shards(corpus: Path, job: Job) -> list[Shard]:
+    """The records of all shards.
 
     Raises:
         ValueError: shards are missing.
     """
     if job.shards is None:
         raise ValueError(f"{corpus} is not whole: go on with it (dpr-runtime encode ... --resume)")
-    shards = [read_shard(corpus, number) for number in range(job.shards)]
+    shards = [read_shard(corpus, number, identity(job)) for number in range(job.shards)]
     if lost := [str(number) for number, shard in enumerate(shards) if shard is None]:
         some = ", ".join(lost[:5]) + (", …" if lost[5:] else "")
         raise ValueError(
-            f"{corpus} lacks {len(lost)} of its {job.shards} shards ({some}): "
-            "go on with it (dpr-runtime encode ... --resume), or copy them here"
+            f"{corpus} lacks {len(lost)} of its {job.shards} shards ({some}), or they are of another model, input or "
+            "cut: go on with it (dpr-runtime encode ... --resume), or copy them here"
         )
-    return [shard.rows for shard in shards if shard]
+    return [shard for shard in shards if shard]
 
 
-def _sample(corpus: Path, sizes: Sequence[int]) -> NDArray[np.float32]:
+def _sample(corpus: Path, stored: str, shards: Sequence[Shard]) -> NDArray[np.float32]:
     """Vectors to learn from: every n-th of the whole corpus."""
-    step = -(-sum(sizes) // _TRAINING)
-    parts = [np.asarray(shard_vectors(corpus, number)[::step], np.float32) for number in range(len(sizes))]
+    step = -(-sum(shard.rows for shard in shards) // _TRAINING)
+    parts, start = [], 0
+    for number, shard in enumerate(shards):
+        parts.append(np.asarray(shard_vectors(corpus, number, stored)[start::step], np.float32))
+        start = (start - shard.rows) % step
     return np.concatenate(parts)
 
 

@@ -28,11 +28,13 @@ def exact_match(answer: str, right: str) -> float:
 
 
 def f1(answer: str, right: str) -> float:
-    """The harmonic mean of precision and recall over words.
+    """The harmonic mean of precision and recall over words; nothing is right where nothing is the answer (SQuAD 2).
 
     >>> f1("the French capital", "French")
     0.6666666666666666
     """
+    if not right:
+        return exact_match(answer, right)
     ours, theirs = normalized(answer).split(), normalized(right).split()
     same = sum((Counter(ours) & Counter(theirs)).values())
     if not same:

@@ -9,9 +9,11 @@ import json
 import logging
 import os
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -37,7 +39,7 @@ def encode_on_ray(plan: Plan, address: str, workers: int | None, how: dict[str, 
     Args:
         plan: the job.
         address: the cluster's; "local" starts one on this machine.
-        workers: how many actors hold the model; None: as many as there are processors for.
+        workers: how many actors hold the model, at most; None: as many as there are processors for.
         how: the arguments of `from_pretrained`: `threads` is what each actor computes with.
         watch: as in `encode_corpus`.
 
@@ -53,7 +55,7 @@ def encode_on_ray(plan: Plan, address: str, workers: int | None, how: dict[str, 
     passages = shards = 0
     read = Progress()
     with _cluster(ray, address):
-        count = workers or room(ray, how["threads"])
+        count = min(workers or sys.maxsize, room(ray, how["threads"]))
         for record in _records(ray, plan, count, how):
             for stage, seconds in json.loads(record["busy"]).items():
                 busy[stage] += seconds
@@ -71,7 +73,7 @@ def encode_on_ray(plan: Plan, address: str, workers: int | None, how: dict[str, 
             plan.write(block, vectors)
             busy["writing"] += time.perf_counter() - since
             passages, shards = passages + len(block.rows), shards + 1
-            watch(len(block.rows), read)
+            watch(len(block.rows), plan.expected(read))
     read.rows, read.skipped = end
     plan.finish(read)
     return Encoded(passages, read.skipped, shards, len(plan.wanted.done), time.perf_counter() - start, busy)
@@ -108,7 +110,7 @@ def _source(plan: Plan) -> Any:
     from ray.data.datasource import Datasource, ReadTask
 
     told: list[str] = []
-    quiet = Plan(plan.job, plan.folder, plan.part, plan.wanted, told.append)
+    quiet = replace(plan, tell=told.append)
 
     def read() -> Iterator[Any]:
         progress = Progress()
@@ -167,12 +169,8 @@ class Worker:
         self._model = DPRContextEncoder.from_pretrained(**how)
         cut = {name: getattr(job, name) for name in ("segments", "shard_size", "stored", "dtype", "on_error")}
         ours = job_of(self._model, "-", job.input.format, job.batch_tokens, **cut).encoder
-        if (ours.graph_sha256, ours.backend, ours.precision) != (
-            job.encoder.graph_sha256,
-            job.encoder.backend,
-            job.encoder.precision,
-        ):
-            raise ValueError(f"a worker has {ours.name} as {ours.backend} {ours.precision}, which is another graph")
+        if replace(ours, name=job.encoder.name, engine=job.encoder.engine) != job.encoder:
+            raise ValueError(f"a worker has another {ours.name} ({ours.backend} {ours.precision}) than this machine")
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Add a block's vectors, as bytes of float32 (rows, dim), to its record."""

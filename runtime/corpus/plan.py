@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +11,12 @@ from dpr_export.runtime.corpus.begin import begun
 from dpr_export.runtime.corpus.blocks import Block, Wanted, blocks_of
 from dpr_export.runtime.corpus.job import Job, finished, hash_of, identity, write_job
 from dpr_export.runtime.corpus.read import Progress, read_corpus
-from dpr_export.runtime.corpus.shards import DTYPES, Vectors, read_shard, shard_numbers, sweep, write_shard
+from dpr_export.runtime.corpus.shards import DTYPES, read_shard, remove_shard, shard_numbers, sweep, write_shard
+from dpr_export.runtime.encoders import Vectors
 
 STAGES = ("reading", "tokenizing", "computing", "writing")
 Tell = Callable[[str], None]
-Watch = Callable[[int, Progress], None]
+Watch = Callable[[int, int | None], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +42,21 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A job, and the part of it that this process does: every `count`-th shard from the `index`-th, counted from 1."""
+    """A job, and the part of it that this process does.
+
+    Attributes:
+        job: the job.
+        folder: where its shards are written.
+        wanted: which of them.
+        tell: is given a line for each row that is left out.
+        written: the numbers of those that were written.
+    """
 
     job: Job
     folder: Path
-    part: tuple[int, int]
     wanted: Wanted
     tell: Tell
+    written: list[int] = field(default_factory=list)
 
     def blocks(self, read: Progress) -> Iterator[Block]:
         """The blocks that are to be computed."""
@@ -59,15 +68,22 @@ class Plan:
         """Write a block's shard.
 
         Raises:
-            ValueError: a number is not finite in the type that is stored.
+            ValueError: a number is not finite, or not in the type that is stored.
         """
         with np.errstate(over="ignore"):
             stored = vectors.astype(DTYPES[self.job.dtype])
         if not np.isfinite(stored).all():
-            raise ValueError(
-                f"a vector of shard {block.number} is not finite in {self.job.dtype}: store fp32 (--dtype)"
-            )
+            mend = "store fp32 (--dtype)" if np.isfinite(vectors).all() else "verify the model (dpr-runtime verify)"
+            raise ValueError(f"a vector of shard {block.number} is not finite in {self.job.dtype}: {mend}")
         write_shard(self.folder, block.number, identity(self.job), block.rows, stored, block.skipped, self.job.stored)
+        self.written.append(block.number)
+
+    def expected(self, read: Progress) -> int | None:
+        """How many passages this part will have given, as far as one can tell."""
+        if (total := read.expected) is None:
+            return None
+        blocks = range(self.wanted.index - 1, -(-total // self.job.shard_size), self.wanted.count)
+        return min(total, (len(blocks) - len(self.wanted.done)) * self.job.shard_size)
 
     def finish(self, read: Progress) -> None:
         """Note how much the whole corpus is, once its end was read.
@@ -76,7 +92,9 @@ class Plan:
             ValueError: the file is another by now.
         """
         if hash_of(self.job.input.name) != self.job.input.sha256:
-            raise ValueError(f"{self.job.input.name} was changed while it was read: begin again in another folder")
+            for number in self.written:
+                remove_shard(self.folder, number)
+            raise ValueError(f"{self.job.input.name} was changed while it was read: what was made of it is removed")
         shards = -(-read.rows // self.job.shard_size)
         write_job(self.folder, finished(self.job, shards, read.rows, read.skipped))
 
@@ -89,4 +107,4 @@ def planned(job: Job, output: Path, part: tuple[int, int], resume: bool, tell: C
         mine = [number for number in shard_numbers(output) if number % count == index - 1]
         done = frozenset(number for number in mine if read_shard(output, number, identity(job)))
         sweep(output, part)
-        yield Plan(job, output, part, Wanted(index, count, done), tell)
+        yield Plan(job, output, Wanted(index, count, done), tell)

@@ -7,7 +7,7 @@ The first DPR code's questions are a table, `question TAB ["answer", ...]`; what
 import ast
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,8 +82,8 @@ def read_questions(file: str) -> Asked:
     return asked
 
 
-def write_found(path: Path, questions: Sequence[Question]) -> None:
-    """Write questions and what was found for them, as the first code's retriever does."""
+def write_found(path: Path, questions: Iterable[Question]) -> None:
+    """Write questions and what was found for them, as the first code's retriever does, one after another."""
     with file_written_whole(path) as file:
         file.write(b"[")
         for place, question in enumerate(questions):
@@ -102,19 +102,24 @@ def as_result(question: Question) -> dict[str, Any]:
 
 
 def _table(lines: Any, file: str) -> list[Question]:
-    questions = []
+    questions: list[Question] = []
     reader = csv.reader(lines, delimiter="\t")
-    for cells in reader:
+    while True:
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            raise ValueError(f"{file}, line {reader.line_num}, is no row of a table: {error}") from None
+        if cells is None:
+            return questions
         if not cells:
             continue
         where = f"{file}, line {reader.line_num},"
         if len(cells) != 2:
             raise ValueError(f'{where} has {len(cells)} columns, and needs two: question and ["answer", ...]')
         answers: Any = None
-        with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+        with suppress(ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
             answers = ast.literal_eval(cells[1])
         questions.append(Question(cells[0], _answers(answers, where)))
-    return questions
 
 
 def _object(value: dict[str, Any], where: str) -> Question:
@@ -134,7 +139,7 @@ def _object(value: dict[str, Any], where: str) -> Question:
 def _found(value: Any, where: str) -> Found:
     try:
         key, title, text, score = value.get("id", ""), value.get("title"), value["text"], float(value.get("score", 0))
-    except (AttributeError, KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
         raise ValueError(f'{where}, needs the string "text", and a number as "score" if it has one') from None
     if not isinstance(text, str) or not isinstance(title, str | None):
         raise ValueError(f'{where}, needs strings as "text" and "title"')

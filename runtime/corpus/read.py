@@ -22,6 +22,7 @@ from dpr_export.runtime.corpus.missing import needed
 ON_ERROR = ("stop", "skip")
 COLUMNS = ("id", "text", "title")  # of a table that has no header
 _IDS = ("id", "_id", "pid")
+LONGEST = 1 << 20  # characters of a passage
 _LONGEST_LINE = 1 << 24
 
 
@@ -123,6 +124,7 @@ def _passages(file: str, rows: Parsed, on_error: str, tell: Callable[[str], None
 def _tsv(file: str, progress: Progress) -> Parsed:
     """The rows of a table. Quotes that are left around a text are taken off, as the first code does."""
     columns: tuple[str, ...] = COLUMNS
+    first = True
     with _opened(file, progress) as stream:
         reader = csv.reader(_lines(stream, file), delimiter="\t")
         while True:
@@ -133,9 +135,13 @@ def _tsv(file: str, progress: Progress) -> Parsed:
             except csv.Error as error:
                 yield reader.line_num, f"is no row of a table: {error}"
                 continue
-            if reader.line_num == 1 and len(set(cells) & {*_IDS, "title", "text"}) > 1:
-                columns = _header(cells, file)
-            elif cells and len(cells) != len(columns):
+            if first and cells:
+                first = False
+                names = [cell.strip().lower() for cell in cells]
+                if names[0] in _IDS or len({*_IDS, "title", "text"} & set(names)) > 1:
+                    columns = _header(names, file)
+                    continue
+            if cells and len(cells) != len(columns):
                 yield reader.line_num, f"has {len(cells)} columns, and needs {len(columns)}: {', '.join(columns)}"
             elif cells:
                 values: dict[str, Any] = dict(zip(columns, cells, strict=True))
@@ -162,8 +168,9 @@ def _parquet(file: str, progress: Progress) -> Parsed:
     pyarrow, parquet = needed("pyarrow"), needed("pyarrow.parquet")
     if file == "-":
         raise ValueError("Parquet cannot be read from standard input: give a file")
+    path = _regular(file)
     try:
-        with parquet.ParquetFile(_regular(file), memory_map=True) as opened:
+        with parquet.ParquetFile(path, memory_map=True) as opened:
             names = [name for name in opened.schema_arrow.names if name in (*_IDS, "title", "text")]
             number, total = 0, max(1, opened.metadata.num_rows)
             for batch in opened.iter_batches(batch_size=1024, columns=names):
@@ -171,7 +178,7 @@ def _parquet(file: str, progress: Progress) -> Parsed:
                     number += 1
                     yield number, _row(values, number)
                 progress.fraction = number / total
-    except (pyarrow.ArrowException, UnicodeDecodeError) as error:
+    except (pyarrow.ArrowException, UnicodeDecodeError, OSError) as error:
         raise ValueError(f"{file} is no Parquet file that can be read: {' '.join(str(error).split())}") from None
 
 
@@ -200,6 +207,8 @@ def _row(values: dict[str, Any], number: int) -> Row | str:
         return f'"text" is {"missing" if text is None else f"of type {type(text).__name__}"}, and must be a string'
     if not isinstance(title, str | None):
         return f'"title" is of type {type(title).__name__}, and must be a string'
+    if (size := len(text) + len(title or "")) > LONGEST:
+        return f"has {size:,} characters, and a passage at most {LONGEST:,}"
     row = Row(str(key), title or None, text)  # as the first code, which encodes a text without a title alone
     try:
         "".join(part or "" for part in row).encode()
@@ -236,11 +245,18 @@ class _Counted:
         return getattr(self._file, name)
 
 
+def _standard_input() -> BinaryIO:
+    """Standard input below its buffer, whose lock would keep Python from ending while a thread waits for more."""
+    if sys.stdin is None:
+        raise OSError("standard input is closed")
+    return cast(BinaryIO, getattr(sys.stdin.buffer, "raw", sys.stdin.buffer))
+
+
 @contextmanager
 def _opened(file: str, progress: Progress) -> Iterator[TextIOWrapper]:
     """A file of text, packed or not. Bytes that are not UTF-8 become lone surrogates, which no row may hold."""
     try:
-        raw = sys.stdin.buffer if file == "-" else _regular(file).open("rb")
+        raw = _standard_input() if file == "-" else _regular(file).open("rb")
     except OSError as error:
         raise OSError(f"{file} cannot be read: {error.strerror}" if error.strerror else str(error)) from None
     with nullcontext(raw) if file == "-" else raw:

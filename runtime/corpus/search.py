@@ -1,6 +1,6 @@
 """Search an index: questions to the passages that answer them best."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,12 +12,12 @@ from dpr_export.runtime.encoders import DPRQuestionEncoder
 
 
 def search(
-    questions: Sequence[Question], encoder: DPRQuestionEncoder, index: PassageIndex, top_k: int = 100
+    questions: Sequence[Question | str], encoder: DPRQuestionEncoder, index: PassageIndex, top_k: int = 100
 ) -> list[Question]:
     """Find the passages of each question, the best first.
 
     Args:
-        questions: the questions.
+        questions: the questions, or their texts.
         encoder: the question encoder that belongs to the index's context encoder.
         index: the index.
         top_k: how many passages to find for each.
@@ -26,23 +26,25 @@ def search(
         The questions, with what was found.
 
     Raises:
-        ValueError: the encoder's vectors have another width than the index's.
+        TypeError: `questions` is one string.
+        ValueError: the encoder's vectors have another width than the index's; or `top_k` is below 1.
     """
+    if isinstance(questions, str):
+        raise TypeError("questions is one string: give a list of strings")
     check_width(encoder, index)
-    return found_by(questions, encoder.encode([question.text for question in questions]), index, top_k)
+    asked = [Question(each) if isinstance(each, str) else each for each in questions]
+    return list(found_by(asked, encoder.encode([question.text for question in asked]), index, top_k))
 
 
 def found_by(
     questions: Sequence[Question], vectors: NDArray[np.float32], index: PassageIndex, top_k: int
-) -> list[Question]:
-    """The questions with what is found for their vectors, float32 (n, dim)."""
-    results = []
+) -> Iterator[Question]:
+    """Yield the questions with what is found for their vectors, float32 (n, dim)."""
     for question, scores, positions in zip(questions, *index.search(vectors, top_k), strict=True):
         there = positions[positions >= 0].tolist()
         rows = index.passages(there)
         found = tuple(Found(*row, float(score)) for row, score in zip(rows, scores, strict=False))
-        results.append(replace(question, found=found))
-    return results
+        yield replace(question, found=found)
 
 
 def check_width(encoder: DPRQuestionEncoder, index: PassageIndex) -> None:

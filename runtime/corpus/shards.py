@@ -11,6 +11,7 @@ the whole corpus, whoever makes it: many machines may fill one folder, and each 
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import file_digest, sha256
@@ -25,11 +26,14 @@ from dpr_export.models.records import read_record, written_record
 from dpr_export.models.writing import file_written_whole
 from dpr_export.runtime.corpus.missing import needed
 from dpr_export.runtime.corpus.read import Row, read_corpus
+from dpr_export.runtime.encoders import Vectors
 
 DTYPES = {"fp32": np.float32, "fp16": np.float16}
 STORED = ("npy", "parquet")
 SCHEMA = 1
-Vectors = NDArray[np.float32]
+LEFT = re.compile(  # what a run that was killed leaves
+    r"\.(?:(?P<number>\d{6,})\.(?:npy|jsonl|parquet|json)\.|corpus\.json\.|\d+-of-\d+\.lock$)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,7 @@ class Shard:
     Attributes:
         job: the identity of the job that made it, as `job.identity` gives it.
         rows: how many passages it has.
-        skipped: how many rows of the input that were no passages came before its last one.
+        skipped: how many rows of the input that were no passages were met by then.
         files: its files' sizes and hashes.
         schema: the version of this layout.
     """
@@ -53,7 +57,7 @@ class Shard:
 
 def write_shard(
     folder: Path, number: int, job: str, rows: Sequence[Row], vectors: Vectors, skipped: int, stored: str
-) -> Shard:
+) -> None:
     """Write a shard's files, and then its record; or none of them.
 
     Raises:
@@ -64,10 +68,8 @@ def write_shard(
         shard = Shard(job, len(rows), skipped, files)
         _written(folder / f"{number:06}.json", lambda file: file.write(written_record(shard).encode()))
     except BaseException:
-        for name in (each for each, _ in _FILES[stored](f"{number:06}", rows, vectors)):
-            (folder / name).unlink(missing_ok=True)
+        remove_shard(folder, number)
         raise
-    return shard
 
 
 def read_shard(folder: Path, number: int, job: str) -> Shard | None:
@@ -79,6 +81,12 @@ def read_shard(folder: Path, number: int, job: str) -> Shard | None:
     except (FileNotFoundError, ValueError):
         return None
     return shard if whole and shard.job == job else None
+
+
+def remove_shard(folder: Path, number: int) -> None:
+    """Remove a shard, its record first."""
+    for ending in ("json", "jsonl", *STORED):
+        (folder / f"{number:06}.{ending}").unlink(missing_ok=True)
 
 
 def check_shard(folder: Path, number: int, shard: Shard) -> None:
@@ -101,30 +109,29 @@ def shard_numbers(folder: Path) -> list[int]:
     return sorted(int(path.stem) for path in folder.glob("[0-9]*.json") if path.stem.isdecimal())
 
 
-def shard_vectors(folder: Path, number: int) -> NDArray[Any]:
+def shard_vectors(folder: Path, number: int, stored: str) -> NDArray[Any]:
     """A shard's vectors, (rows, dim); of .npy files they are mapped into memory."""
-    path = folder / f"{number:06}.npy"
-    if path.exists():
+    path = folder / f"{number:06}.{stored}"
+    if stored == "npy":
         vectors: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
         return vectors
-    table = needed("pyarrow.parquet").read_table(path.with_suffix(".parquet"), columns=["vector"])
+    table = needed("pyarrow.parquet").read_table(path, columns=["vector"])
     column = table["vector"].combine_chunks()
     flat: NDArray[Any] = column.flatten().to_numpy(zero_copy_only=False)
     return flat.reshape(len(column), -1)
 
 
-def shard_rows(folder: Path, number: int) -> Iterator[Row]:
+def shard_rows(folder: Path, number: int, stored: str) -> Iterator[Row]:
     """A shard's passages, in order."""
-    path = folder / f"{number:06}.jsonl"
-    return read_corpus(str(path if path.exists() else path.with_suffix(".parquet")))
+    return read_corpus(folder / f"{number:06}.{'jsonl' if stored == 'npy' else stored}")
 
 
 def sweep(folder: Path, part: tuple[int, int]) -> None:
     """Remove what a run of this part that was killed left half-written; a run alone, what any part left."""
     index, count = part
-    for path in folder.glob(".*.*"):
-        number = path.name.split(".")[1]
-        if count == 1 or (number.isdecimal() and int(number) % count == index - 1):
+    for path in folder.iterdir():
+        found = LEFT.match(path.name)
+        if found and (count == 1 or (found["number"] and int(found["number"]) % count == index - 1)):
             path.unlink(missing_ok=True)
 
 

@@ -1,6 +1,6 @@
 """What the commands for corpora print for people: passages that were found."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from rich.console import Console
 from rich.text import Text
@@ -9,7 +9,7 @@ from dpr_export.runtime.corpus.questions import Question
 from dpr_export.runtime.show import printable
 
 
-def show_found(console: Console, questions: Sequence[Question]) -> None:
+def show_found(console: Console, questions: Iterable[Question]) -> None:
     """Print each question and the passages that were found for it, a line or two each."""
     for question in questions:
         console.print(Text(printable(question.text), style="bold"))

@@ -19,6 +19,7 @@ from tempfile import TemporaryDirectory
 from dpr_export.runtime.corpus.shards import shard_numbers
 from tests.corpus.conftest import contents
 
+_START = 2.0  # seconds in which a job begins or goes on
 DPR_RUNTIME = Path(sys.executable).with_name("dpr-runtime")
 OFFLINE = {**os.environ, "HF_HUB_OFFLINE": "1"}
 
@@ -41,9 +42,12 @@ def kill_and_resume(model: Path, file: Path, out: Path, kills: int, seed: object
         process = subprocess.Popen(run, env=OFFLINE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         if turn < kills:
             before = len(shard_numbers(out)) if out.exists() else 0
-            wanted = before + draw.randint(0, 2)
-            while process.poll() is None and not (out.exists() and len(shard_numbers(out)) >= wanted):
-                time.sleep(0.005)
+            wanted, start = before + draw.randint(1, 2), time.monotonic()
+            longest = draw.choice((60.0, draw.uniform(0, _START)))  # of two kills, one falls while a job begins
+            while process.poll() is None and time.monotonic() - start < longest:
+                if out.exists() and len(shard_numbers(out)) >= wanted:
+                    break
+                time.sleep(0.002)
             time.sleep(draw.uniform(0, 0.05))
             process.send_signal(signal.SIGKILL)
         said, _ = process.communicate()

@@ -2,12 +2,15 @@
 
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
 import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dpr_export.exporter import export
+from dpr_export.models.records import written_record
 from dpr_export.runtime import DPRContextEncoder
 from dpr_export.runtime.corpus import blocks
 from dpr_export.runtime.corpus.begin import begun
@@ -33,7 +37,8 @@ SMALL = {"shard_size": 16, "backend": "onnxruntime", "threads": 1}
 
 
 def vectors_of(folder: Path) -> np.ndarray:
-    return np.concatenate([shard_vectors(folder, number) for number in shard_numbers(folder)])
+    stored = read_job(folder).stored
+    return np.concatenate([shard_vectors(folder, number, stored) for number in shard_numbers(folder)])
 
 
 def shard_of(folder: Path, number: int) -> Shard | None:
@@ -41,7 +46,7 @@ def shard_of(folder: Path, number: int) -> Shard | None:
 
 
 def rows_of(folder: Path) -> list[Row]:
-    return [row for number in shard_numbers(folder) for row in shard_rows(folder, number)]
+    return [row for number in shard_numbers(folder) for row in shard_rows(folder, number, read_job(folder).stored)]
 
 
 @pytest.fixture
@@ -284,7 +289,11 @@ def test_an_input_that_changes_while_it_is_read_is_noticed(tiny: dict[str, Path]
             opened.write("x\ty\tz\n")
 
     refused("a.tsv was changed while it was read", ValueError, tiny["context"], file, tmp_path / "out", watch=grow)
-    assert read_job(tmp_path / "out").shards is None
+    assert not (tmp_path / "out").exists()
+    write_tsv(file, passages(100))
+    encode_corpus(tiny["context"], file, tmp_path / "part", part=(1, 2), **SMALL)
+    refused("a.tsv was changed", ValueError, tiny["context"], file, tmp_path / "part", part=(2, 2), watch=grow)
+    assert shard_numbers(tmp_path / "part") == [0, 2, 4, 6]
 
 
 def test_of_jobs_that_begin_at_once_in_one_folder_one_goes_on(
@@ -317,9 +326,9 @@ def test_of_jobs_that_begin_at_once_in_one_folder_one_goes_on(
 
 def test_a_part_of_a_job_has_one_writer(tiny: dict[str, Path], corpus: Path, whole: Path) -> None:
     fcntl = pytest.importorskip("fcntl")
-    model, words, before = tiny["context"], "is being changed by another process", contents(whole)
+    model, before = tiny["context"], contents(whole)
 
-    def held(path: Path, how: int, blocked: tuple[int, int]) -> None:
+    def held(path: Path, how: int, blocked: tuple[int, int], words: str = "is being changed by another") -> None:
         descriptor = os.open(path, os.O_RDONLY)
         try:
             fcntl.flock(descriptor, how)
@@ -331,8 +340,8 @@ def test_a_part_of_a_job_has_one_writer(tiny: dict[str, Path], corpus: Path, who
     held(whole, fcntl.LOCK_EX, (1, 2))
     held(whole, fcntl.LOCK_SH, (1, 1))
     (whole / ".2-of-3.lock").touch()
-    held(whole / ".2-of-3.lock", fcntl.LOCK_EX, (2, 3))
-    held(whole / ".2-of-3.lock", fcntl.LOCK_EX, (1, 2))
+    held(whole / ".2-of-3.lock", fcntl.LOCK_EX, (2, 3), "part 2/3 of .* is being written by another process")
+    held(whole / ".2-of-3.lock", fcntl.LOCK_EX, (1, 2), "part 2/3 of .* is being written by another process")
     descriptor = os.open(whole / ".2-of-3.lock", os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -342,6 +351,74 @@ def test_a_part_of_a_job_has_one_writer(tiny: dict[str, Path], corpus: Path, who
         os.close(descriptor)
     encode_corpus(model, corpus, whole, resume=True, part=(1, 2), **SMALL)  # nobody holds the other's lock by now
     assert contents(whole) == before
+
+
+def test_of_parts_that_begin_at_once_none_has_two_writers(tiny: dict[str, Path], corpus: Path, tmp_path: Path) -> None:
+    pytest.importorskip("fcntl")
+    with DPRContextEncoder.from_pretrained(tiny["context"], backend="onnxruntime") as model:
+        cut = {"segments": "hf", "shard_size": 16, "stored": "npy", "dtype": "fp32", "on_error": "stop"}
+        job = job_of(model, str(corpus), "tsv", 100, **cut)
+    writing, together, guard = Counter[tuple[int, int]](), list[set[tuple[int, int]]](), threading.Lock()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "corpus.json").write_text(written_record(job))  # which none of them withdraws
+
+    def write(seed: int) -> int:
+        draw, began = random.Random(seed), 0
+        for _ in range(300):
+            part = draw.choice([(1, 2), (2, 2), (1, 3)])
+            with suppress(BlockingIOError), begun(tmp_path / "out", job, True, part):
+                with guard:
+                    writing[part] += 1
+                    together.append({each for each, number in writing.items() if number})
+                    assert writing[part] == 1
+                    began += 1
+                time.sleep(0.0002)
+                with guard:
+                    writing[part] -= 1
+        return began
+
+    with ThreadPoolExecutor(8) as pool:
+        began = list(pool.map(write, range(8)))
+    assert sum(began) > 100
+    assert {(1, 2), (2, 2)} in together
+    assert all(len({count for _, count in parts}) == 1 for parts in together)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["corpus.json"]
+
+
+def test_what_a_job_did_not_make_it_does_not_remove(tiny: dict[str, Path], corpus: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    for name in ("corpus.json", "2018.tsv", "000001.npy", ".env.local", ".1.notes.txt"):
+        (mine / name).write_text("mine")
+    before = contents(mine)
+    refused("corpus.json is not JSON", ValueError, tiny["context"], corpus, mine, resume=True)
+    refused("corpus.json is not JSON", ValueError, tiny["context"], corpus, mine, part=(1, 2))
+    assert contents(mine) == before
+    (mine / "corpus.json").unlink()
+    (mine / "2018.tsv").unlink()
+    (mine / "000001.npy").unlink()
+    refused("is no encoded corpus", OSError, tiny["context"], corpus, mine, resume=True)
+    assert len(contents(mine)) == 2
+
+
+def test_an_index_that_was_killed_does_not_stop_a_job(tiny: dict[str, Path], corpus: Path, whole: Path) -> None:
+    (whole / ".index.abcd").mkdir()
+    (whole / ".index.abcd" / "vectors.faiss").write_bytes(b"half")
+    assert encode_corpus(tiny["context"], corpus, whole, resume=True, **SMALL).there == 7
+
+
+@pytest.mark.parametrize(("part", "lost"), [((1, 1), 7), ((2, 3), 2), ((1, 3), 1), ((1, 1), 2)])
+def test_what_is_expected_is_what_this_run_will_do(
+    tiny: dict[str, Path], corpus: Path, whole: Path, part: tuple[int, int], lost: int
+) -> None:
+    for number in [n for n in range(7) if n % part[1] == part[0] - 1][:lost]:
+        (whole / f"{number:06}.json").unlink()
+    told: list[int | None] = []
+    how = {**SMALL, "part": part, "resume": True, "watch": lambda _done, expected: told.append(expected)}
+    done = encode_corpus(tiny["context"], corpus, whole, **how)
+    assert done.shards == lost
+    assert told[-1] is not None
+    assert 0 <= told[-1] - done.passages < 16
 
 
 @given(sizes=st.lists(st.integers(0, 60), min_size=1, max_size=30))

@@ -1,8 +1,11 @@
 """An index finds what NumPy finds over transformers' vectors, and refuses what it was not made for."""
 
+import io
 import json
 import os
 import random
+import re
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +20,8 @@ import transformers
 from dpr_export.exporter import export
 from dpr_export.runtime import DPRQuestionEncoder, DPRReader
 from dpr_export.runtime.corpus import PassageIndex, Question, ask, build_index, encode_corpus, read_corpus, search
+from dpr_export.runtime.corpus import index as index_file
+from dpr_export.runtime.corpus.job import read_job
 from dpr_export.runtime.corpus.questions import read_questions
 from tests.corpus.conftest import passages, write_tsv
 
@@ -103,6 +108,14 @@ def test_many_threads_may_use_an_index(encoded: Path, corpus: Path) -> None:
     assert found == [[rows[place] for place in draw] for draw in draws]
 
 
+def test_what_an_index_learns_from_is_every_nth_vector(encoded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shards = index_file._shards(encoded, read_job(encoded))
+    vectors = np.concatenate([np.load(encoded / f"{number:06}.npy") for number in range(7)])
+    for most, step in ((100, 1), (99, 2), (10, 10), (3, 34), (1, 100)):
+        monkeypatch.setattr(index_file, "_TRAINING", most)
+        np.testing.assert_array_equal(index_file._sample(encoded, "npy", shards), vectors[::step])
+
+
 def test_too_few_are_found_where_an_index_looks_at_some_only(encoded: Path, tmp_path: Path) -> None:
     build_index(encoded, tmp_path / "index", factory="IVF32,Flat")
     with PassageIndex.open(tmp_path / "index") as index:
@@ -123,6 +136,9 @@ def test_what_cannot_be_indexed_or_opened_is_one_clear_line(
     words = "FAISS refused factory 'Nope' for 100 passages: could not parse index string Nope"
     refused(words, ValueError, build_index, encoded, out, factory=nope)
     refused("FAISS refused factory 'IVF1000,Flat'", ValueError, build_index, encoded, out, factory=many)
+    for factory, number in (("IVF0,Flat", "0"), ("PQ0", "0"), ("HNSW1", "HNSW1"), ("PCA00,Flat", "00")):
+        words = f"factory is '{factory}', and FAISS makes no index of '{number}'"
+        refused(words, ValueError, build_index, encoded, out, factory=factory)
     refused("is no encoded corpus: it has no corpus.json", OSError, build_index, tmp_path)
     part = tmp_path / "part"
     encode_corpus(tiny["context"], str(corpus), part, shard_size=16, backend="onnxruntime", part=(2, 2))
@@ -135,6 +151,8 @@ def test_what_cannot_be_indexed_or_opened_is_one_clear_line(
         narrow, fitting = np.zeros((1, 5), np.float32), np.zeros((1, 32), np.float32)
         refused(r"vectors has shape \(1, 5\), and must be \(n, 32\)", ValueError, index.search, narrow, 1)
         refused("top_k is 0, and must be at least 1", ValueError, index.search, fitting, 0)
+        for position in (-1, 100):
+            refused(f"positions has {position}, and must be from 0 to 99", IndexError, index.passages, [position])
     assert not (tmp_path / "i").exists()
 
 
@@ -148,6 +166,60 @@ def test_a_damaged_index_is_one_clear_line(encoded: Path, tmp_path: Path) -> Non
         build_index(encoded, folder)
         (folder / name).write_bytes(content)
         refused(words, ValueError, PassageIndex.open, folder)
+    whole = {name: (encoded / "index" / name).read_bytes() for name in ("passages.jsonl", "offsets.npy")}
+    for name, content in (
+        ("passages.jsonl", None),
+        ("passages.jsonl", b""),
+        ("passages.jsonl", whole["passages.jsonl"][:-1]),
+        ("offsets.npy", None),
+        ("offsets.npy", b""),
+        ("offsets.npy", whole["offsets.npy"][:-8]),
+        ("offsets.npy", _npy(np.zeros(0, np.int64))),
+        ("offsets.npy", _npy(np.float64(1.0))),
+        ("offsets.npy", _npy(np.zeros((101, 2), np.int64))),
+    ):
+        folder = tmp_path / f"{name}-{content and len(content)}"
+        build_index(encoded, folder)
+        (folder / name).unlink()
+        if content is not None:
+            (folder / name).write_bytes(content)
+        refused(f"^{re.escape(str(folder))} is damaged: [^\n]+$", ValueError, PassageIndex.open, folder)
+    folder = tmp_path / "letters"
+    build_index(encoded, folder)
+    (folder / "passages.jsonl").write_bytes(b"x" * len(whole["passages.jsonl"]))
+    with PassageIndex.open(folder) as index:
+        refused("passage 3 of the index is damaged", ValueError, index.passages, [3])
+    refused("this index is closed", RuntimeError, index.passages, [3])
+
+
+def _npy(array: Any) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("stored", ["npy", "parquet"])
+def test_a_corpus_whose_shards_are_not_what_they_were_is_not_indexed(
+    tiny: dict[str, Path], corpus: Path, tmp_path: Path, stored: str
+) -> None:
+    folder = tmp_path / "c"
+    encode_corpus(tiny["context"], corpus, folder, shard_size=16, backend="onnxruntime", stored=stored)
+    data = folder / f"000003.{stored}"
+    content = bytearray(data.read_bytes())
+    content[-1] ^= 1  # of the size that its record says
+    data.write_bytes(content)
+    refused(f"000003.{stored} is damaged, or another file: remove 000003.json", ValueError, build_index, folder)
+    assert not (folder / "index").exists()
+    (folder / "000003.json").unlink()
+    encode_corpus(tiny["context"], corpus, folder, shard_size=16, backend="onnxruntime", stored=stored, resume=True)
+    assert build_index(folder).passages == 100
+    other = tmp_path / "other"
+    encode_corpus(tiny["context"], corpus, other, shard_size=16, backend="openvino", stored=stored)
+    for path in other.glob("000005.*"):
+        shutil.copy(path, folder)
+    refused(
+        r"lacks 1 of its 7 shards \(5\), or they are of another model", ValueError, build_index, folder, tmp_path / "i"
+    )
 
 
 def test_a_question_encoder_of_another_width_is_refused(encoded: Path, checkpoint: Any, tmp_path: Path) -> None:
@@ -170,7 +242,14 @@ def test_a_question_is_answered_from_what_is_found(tiny: dict[str, Path], encode
         DPRReader.from_pretrained(tiny["reader"]) as reader,
     ):
         reply = ask("who wrote hamlet ?", encoder, index, reader, passages=7, top_k=3)
-        (question,) = search([Question("who wrote hamlet ?")], encoder, index, top_k=7)
+        (question,) = search(["who wrote hamlet ?"], encoder, index, top_k=7)
+        assert search([Question("who wrote hamlet ?", ("x",))], encoder, index, top_k=7)[0].found == question.found
+        assert search([], encoder, index) == []
+        with pytest.raises(TypeError, match="questions is one string: give a list"):
+            search("who ?", encoder, index)
+        for name in ("passages", "top_k", "max_answer_length"):
+            with pytest.raises(ValueError, match=f"{name} is 0, and must be"):
+                ask("who ?", encoder, index, reader, **{name: 0})
         assert reply.found == question.found
         titles, texts = [each.title or "" for each in reply.found], [each.text for each in reply.found]
         assert reply.answers == reader.answer("who wrote hamlet ?", titles, texts, top_k=3)
@@ -206,7 +285,7 @@ def test_the_commands_go_from_a_table_to_an_answer(tiny: dict[str, Path], tmp_pa
     assert found[0]["ctxs"][0].keys() == {"id", "title", "text", "score", "has_answer"}
     assert len(read_questions(str(tmp_path / "found.json")).questions[0].found or ()) == 30
     asked = ("ask", "--index", tmp_path / "corpus" / "index", *models, "--reader", tiny["reader"], "who wrote hamlet ?")
-    assert "20 passages of 30 read: load " in run(*asked)
+    assert "20 of 30 passages read: load " in run(*asked)
     reply = json.loads(run(*asked, "--json", "--passages", "3"))
     assert len(reply["passages"]) == 3
     assert reply["seconds"].keys() == {"load", "encode", "search", "read"}

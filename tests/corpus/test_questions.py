@@ -77,6 +77,13 @@ BAD = [
     ("a.tsv", "who ?\t['a'\n", r"a\.tsv, line 1, needs the answers as a list of strings"),
     ("a.tsv", "who ?\t__import__('os').system('true')\n", "line 1, needs the answers"),
     ("a.tsv", "who ?\t[1]\n", "line 1, needs the answers"),
+    ("a.tsv", "who ?\t{[1]}\n", "line 1, needs the answers"),
+    ("a.tsv", '"' + "x" * 140_000 + "\n", "line 1, is no row of a table: field larger"),
+    (
+        "a.json",
+        '[{"question": "who ?", "ctxs": [{"text": "a", "score": 1' + "0" * 400 + "}]}]",
+        'question 1, passage 1, needs the string "text", and a number as "score"',
+    ),
     ("a.tsv", "who ?\t" + "[" * 5000 + "\n", "line 1, needs the answers"),
     ("a.jsonl", "{}\n", r'a\.jsonl, line 1 needs the string "question"'),
     ("a.json", "[1]", "question 1, is no JSON object"),
@@ -140,5 +147,6 @@ def test_answers_are_compared_by_squads_rules() -> None:
     assert f1("the cat sat", "cat sat down") == pytest.approx(2 * (2 / 2) * (2 / 3) / (2 / 2 + 2 / 3))
     assert f1("cat cat", "cat") == pytest.approx(2 / 3)
     assert f1("the", "a") == 0.0
+    assert (f1("", ""), f1("the", ""), f1("cat", ""), f1("", "cat")) == (1.0, 1.0, 0.0, 0.0)
     assert best(f1, "cat", ["dog", "cat sat", "bird"]) == pytest.approx(2 / 3)
     assert best(exact_match, "cat", []) == 0.0

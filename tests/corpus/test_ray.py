@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 
@@ -13,7 +14,9 @@ import pytest
 
 from dpr_export.runtime.corpus import on_ray
 from dpr_export.runtime.corpus.encode import encode_corpus
+from dpr_export.runtime.corpus.job import job_of
 from dpr_export.runtime.corpus.shards import shard_numbers
+from dpr_export.runtime.encoders import DPRContextEncoder
 from tests.corpus.conftest import contents, passages, write_jsonl, write_tsv
 
 ray = pytest.importorskip("ray")
@@ -33,7 +36,7 @@ def cluster() -> Iterator[None]:
     ray.shutdown()
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, 2, 64])
 def test_a_job_on_ray_gives_the_same_bytes(tiny: dict[str, Path], corpus: Path, tmp_path: Path, workers: int) -> None:
     alone = encode_corpus(tiny["context"], str(corpus), tmp_path / "alone", **SMALL)
     there: list[int] = []
@@ -112,6 +115,18 @@ def test_bad_rows_are_told_of_as_in_one_process(tiny: dict[str, Path], tmp_path:
         encode_corpus(tiny["context"], str(file), tmp_path / "stop", ray="auto", **SMALL)
 
 
+def test_a_worker_with_another_tokenizer_or_graph_is_refused(tiny: dict[str, Path], corpus: Path) -> None:
+    how = {"folder": tiny["context"], "backend": "onnxruntime", "threads": 1}
+    cut = {"segments": "hf", "shard_size": 16, "stored": "npy", "dtype": "fp32", "on_error": "stop"}
+    with DPRContextEncoder.from_pretrained(**how) as model:
+        job = job_of(model, str(corpus), "tsv", 100, **cut)
+    on_ray.Worker(job, how)
+    for changed in ({"tokenizer_sha256": "0" * 64}, {"graph_sha256": "0" * 64}, {"precision": "int8"}, {"dim": 7}):
+        other = replace(job, encoder=replace(job.encoder, **changed))
+        with pytest.raises(ValueError, match=r"a worker has another .*context \(onnxruntime fp32\) than this machine"):
+            on_ray.Worker(other, how)
+
+
 def test_more_threads_than_a_machine_has_are_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -123,7 +138,7 @@ def test_more_threads_than_a_machine_has_are_refused(
 
 
 def test_standard_input_is_not_read_on_ray(tiny: dict[str, Path], tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="standard input cannot be read on Ray: give a file"):
+    with pytest.raises(ValueError, match="standard input can be read once, by one: give a file"):
         encode_corpus(tiny["context"], "-", tmp_path / "out", format="tsv", ray="local", **SMALL)
 
 

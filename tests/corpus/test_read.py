@@ -77,6 +77,7 @@ BAD = [
     ("a.jsonl", b'{"text": "a", "title": []}', 1, '"title" is of type list'),
     ("a.jsonl", b'{"text": "a", "id": true}', 1, '"id" is of type bool, and must be a string or an integer'),
     ("a.jsonl", b'{"text": "a", "id": 1.5}', 1, '"id" is of type float'),
+    ("a.jsonl", b'{"text": "a", "id": null}', 1, '"id" is of type NoneType'),
     ("a.jsonl", b'{"text": "\xff"}', 1, "is not UTF-8 text"),
     ("a.jsonl", b'{"text": "\\ud800"}', 1, "is not UTF-8 text"),
     ("a.jsonl", b"[1]", 1, "is no JSON object"),
@@ -84,6 +85,12 @@ BAD = [
     ("a.jsonl", b"[" * 100_000, 1, "is not JSON"),
     ("a.tsv", b"id\ttext\ttitle\nonly\ttwo", 2, "has 2 columns, and needs 3: id, text, title"),
     ("a.tsv", b"1\t\xff\ttitle", 1, "is not UTF-8 text"),
+    (
+        "a.jsonl",
+        b'{"text": "' + b"x" * 1_048_577 + b'"}',
+        1,
+        "has 1,048,577 characters, and a passage at most 1,048,576",
+    ),
     ("a.tsv", b'1\t"' + b"x" * 140_000 + b'"\ttitle', 1, "field larger than field limit"),
 ]
 
@@ -112,6 +119,26 @@ def test_a_bad_row_of_a_parquet_file_is_told_of(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r'a\.parquet, row 2: "text" is missing'):
         list(read_corpus(str(tmp_path / "a.parquet")))
     assert [row.id for row in read_corpus(str(tmp_path / "a.parquet"), on_error="skip")] == ["1", "3"]
+
+
+def test_a_header_is_known_by_its_names(tmp_path: Path) -> None:
+    for header in ("id\ttext\ttitle", "Id\tText\tTitle", "\nid\ttext\ttitle", "_id\ttext\tmore", "pid\ttext \ttitle"):
+        (tmp_path / "a.tsv").write_text(f"{header}\n7\tA play.\tHamlet\n")
+        (row,) = read_corpus(tmp_path / "a.tsv")
+        assert (row.id, row.text) == ("7", "A play."), header
+
+
+@pytest.mark.parametrize("header", ["id\tpassage\ttitle", "id\tcontents\tname", "title\tid", "id\ttext\ttext"])
+def test_a_header_without_the_text_is_no_passage(tmp_path: Path, header: str) -> None:
+    (tmp_path / "a.tsv").write_text(f"{header}\n" + "\t".join("x" for _ in header.split("\t")) + "\n")
+    for on_error in ("stop", "skip"):
+        with pytest.raises(ValueError, match=r'a\.tsv has the columns .*, and needs "text", and each once'):
+            list(read_corpus(tmp_path / "a.tsv", on_error=on_error))
+
+
+def test_a_bad_argument_is_named_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="on_error is 'go', and must be one of: stop, skip"):
+        read_corpus(tmp_path / "a.tsv", on_error="go")
 
 
 def test_a_damaged_file_is_one_clear_line(tmp_path: Path) -> None:
