@@ -80,7 +80,7 @@ def evaluate(
 
 PICTURES = (".png", ".svg", ".pdf")
 _MEANINGS = {
-    "top-": "of the questions that have an answer, those with it in one of the first k passages",
+    "top-k": "of the questions that have an answer, those with it in one of the first k passages",
     "exact match": "the reader's best answer is a right one, by SQuAD's rules; F1 counts the words that are right",
 }
 
@@ -106,7 +106,7 @@ def show_scores(console: Console, scores: Sequence[Score]) -> None:
         table.add_row(f"{stage}, ms a question", *(f"{score.milliseconds[stage]:,.1f}" for score in scores))
     console.print(table)
     for what, meaning in _MEANINGS.items():
-        if any(name.startswith(what) for name in first):
+        if any(name.startswith(what.removesuffix("k")) for name in first):
             console.print(f"{what}: {meaning}", style="dim", soft_wrap=True)
 
 
@@ -145,7 +145,7 @@ def draw_scores(path: Path, scores: Sequence[Score]) -> None:
         bars = right.bar(middles, [100 * share for share in figures(score).values()], width, label=score.variant)
         right.bar_label(bars, fmt="%.1f", fontsize=7, padding=1)
         before = 0.0
-        for stage, colour in zip(score.milliseconds, ("tab:gray", "silver", "dimgray"), strict=False):
+        for stage, colour in zip(score.milliseconds, ("tab:brown", "tab:olive", "tab:gray"), strict=False):
             label = stage if score is scores[0] else None
             times.barh(score.variant, score.milliseconds[stage], 0.6, before, color=colour, label=label)
             before += score.milliseconds[stage]
