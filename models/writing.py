@@ -119,15 +119,15 @@ def file_written_whole(output: Path) -> Iterator[BinaryIO]:
     Raises:
         OSError: `output` is a folder, or its own folder does not exist.
     """
-    output = output.resolve()
     if output.is_dir():
         raise IsADirectoryError(f"output {output} is a folder: give a file")
-    if not output.parent.is_dir():
-        raise FileNotFoundError(f"output {output} cannot be written: there is no folder {output.parent}")
     if output.exists() and not output.is_file():
         with output.open("wb") as file:
             yield file
         return
+    output = output.resolve()
+    if not output.parent.is_dir():
+        raise FileNotFoundError(f"output {output} cannot be written: there is no folder {output.parent}")
     with tempfile.NamedTemporaryFile(dir=output.parent, prefix=f".{output.name[:100]}.", delete=False) as file:
         making = Path(file.name)
         try:

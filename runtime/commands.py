@@ -41,7 +41,8 @@ def run_command(app: typer.Typer, name: str) -> NoReturn:
     """Run `app` on the process's arguments, and exit."""
     try:
         code = app(standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it may be closed
+            sys.stdout.flush()
         if code == _INTERRUPTED:  # typer turns Ctrl-C into this
             raise KeyboardInterrupt
     except _USAGE_ERROR as error:

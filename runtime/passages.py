@@ -1,9 +1,11 @@
 """Read passages and texts from files that people have: JSON lines, or one text a line."""
 
+import errno
 import json
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
@@ -55,6 +57,14 @@ def json_objects(lines: Iterable[str], name: str) -> Iterator[tuple[int, dict[st
         yield number, value
 
 
+def _standard_input() -> AbstractContextManager[TextIO]:
+    if sys.stdin is None:
+        raise OSError(errno.EBADF, "it is closed")
+    if isinstance(sys.stdin, TextIOWrapper):
+        sys.stdin.reconfigure(encoding="utf-8-sig", errors="strict")
+    return nullcontext(sys.stdin)
+
+
 @contextmanager
 def opened(file: str) -> Iterator[TextIO]:
     """Open a file of UTF-8 text, with or without a byte-order mark; - is standard input.
@@ -64,7 +74,7 @@ def opened(file: str) -> Iterator[TextIO]:
         ValueError: it is not UTF-8; the message names it.
     """
     try:
-        stream = nullcontext(sys.stdin) if file == "-" else Path(file).open(encoding="utf-8-sig")  # noqa: SIM115
+        stream = _standard_input() if file == "-" else Path(file).open(encoding="utf-8-sig")  # noqa: SIM115
     except OSError as error:
         raise OSError(f"{file} cannot be read: {error.strerror}") from None
     with stream as lines:

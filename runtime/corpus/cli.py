@@ -89,7 +89,7 @@ def search(
         write_found(output, found)
         seconds, top_k = time.perf_counter() - start, min(top_k, opened_index.record.passages)
     console.print(
-        f"{counted(len(asked), 'question')}, {counted(top_k, 'passage')} each, in {escape(str(output))}: "
+        f"{counted(len(asked), 'question')}, up to {counted(top_k, 'passage')} each, in {escape(str(output))}: "
         f"{1000 * seconds / len(asked):,.1f} ms a question",
         soft_wrap=True,
     )

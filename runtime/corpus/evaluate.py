@@ -4,8 +4,8 @@ A retriever is judged by top-k accuracy: of the questions that have an answer, t
 among the first k, by the first DPR code's matching. A reader is judged by exact match and F1, by SQuAD's official
 rules: what it answers is the best span of the passage that it finds most relevant.
 
-What is read depends on what there is: passages that a retriever found before, if the file has them; else those that
-the encoders find; else, without encoders, each question's own paragraph.
+What is read depends on what there is: with encoders, the passages that they find; without, those that a retriever found
+before, if the file has them; else each question's own paragraph.
 """
 
 import time
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dpr_export.models.kinds import KINDS
 from dpr_export.models.pretrained import exported_folder
 from dpr_export.runtime.corpus.ask import READ
 from dpr_export.runtime.corpus.index import PassageIndex
@@ -74,7 +75,7 @@ class Models:
 
 
 def evaluate(
-    data: str,
+    data: str | Path,
     models: Models,
     *,
     passages: str | None = None,
@@ -110,8 +111,8 @@ def evaluate(
         if number < 1:
             raise ValueError(f"{name} is {number}, and must be at least 1")
     asked = read_questions(data)
-    _check(data, asked, models, passages, index)
-    named = tuple(variants) or _shared_variants(models.folders)
+    _check(str(data), asked, models, passages, index)
+    named = tuple(dict.fromkeys(variants)) or _shared_variants(models.folders)
     rows = list(read_corpus(passages)) if passages else list(asked.passages)
     if passages and not rows:
         raise ValueError(f"{passages} holds no passages")
@@ -251,6 +252,9 @@ def _check(data: str, asked: Asked, models: Models, passages: str | None, index:
     Raises:
         ValueError: with what to give.
     """
+    for folder, kind in zip((models.question_encoder, models.context_encoder, models.reader), KINDS, strict=True):
+        if folder and (found := exported_folder(folder).manifest.kind) != kind:
+            raise ValueError(f"{folder} holds a {found} model, and a {kind} model is needed there")
     given = asked.questions[0].found is not None
     if lost := [place for place, each in enumerate(asked.questions, start=1) if (each.found is not None) != given]:
         raise ValueError(f"{data}, question {lost[0]}, and question 1: one has passages (ctxs), and the other has none")
@@ -264,6 +268,8 @@ def _check(data: str, asked: Asked, models: Models, passages: str | None, index:
         if not given and not asked.own:
             raise ValueError(f"{data} has no passages to read: give --question-encoder, and --passages or --index")
         return
+    if models.context_encoder and index:
+        raise ValueError("the index has the passages' vectors: give --context-encoder or --index, not both")
     if passages and index:
         raise ValueError("give --passages or --index, not both")
     if index is None:

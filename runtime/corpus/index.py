@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from dpr_export.models.records import read_record, written_record
 from dpr_export.models.writing import written_whole
-from dpr_export.runtime.corpus.job import Encoder, Job, identity, read_job
+from dpr_export.runtime.corpus.job import CORPUS_FILE, Encoder, Job, identity, read_job
 from dpr_export.runtime.corpus.missing import needed
 from dpr_export.runtime.corpus.read import Row
 from dpr_export.runtime.corpus.shards import Shard, as_json, check_shard, read_shard, shard_rows, shard_vectors
@@ -29,6 +29,7 @@ from dpr_export.runtime.corpus.shards import Shard, as_json, check_shard, read_s
 INDEX_FILE, FAISS_FILE, PASSAGES_FILE, OFFSETS_FILE = "index.json", "vectors.faiss", "passages.jsonl", "offsets.npy"
 SCHEMA = 1
 _TRAINING = 1 << 18  # vectors that a factory that learns is given at the most
+_NUMBER, _LARGEST = re.compile(r"\d+(\.\d+)?"), (1 << 31) - 1
 _NO_FACTORY = re.compile(r"(?<!\d)0+(?!\d)|HNSW1(?!\d)")  # numbers that end FAISS, and Python with it
 
 
@@ -72,14 +73,15 @@ def build_index(corpus: str | Path, output: str | Path | None = None, *, factory
     if found := _NO_FACTORY.search(factory):
         raise ValueError(f"factory is {factory!r}, and FAISS makes no index of {found.group()!r}")
     output = corpus / "index" if output is None else Path(output)
-    if output.exists():
+    if output.exists() or output.is_symlink():
         raise FileExistsError(f"output {output} exists: give another, or remove it")
-    numbers, total = range(len(shards)), sum(shard.rows for shard in shards)
+    numbers, total = range(len(shards)), job.passages or 0
     if not total:
         raise ValueError(f"{corpus} has no passages")
     with written_whole(output) as making:
         for number, shard in enumerate(shards):
-            check_shard(corpus, number, shard)
+            rows = min(job.shard_size, total - number * job.shard_size)
+            check_shard(corpus, number, shard, rows, job.stored)
         try:
             index = faiss.index_factory(job.encoder.dim, factory, faiss.METRIC_INNER_PRODUCT)
             if not index.is_trained:
@@ -142,6 +144,7 @@ class PassageIndex:
                 f"{INDEX_FILE} says {record.passages:,} of {record.encoder.dim}"
             )
         if parameters:
+            _check_parameters(parameters)
             try:
                 faiss.ParameterSpace().set_index_parameters(index, parameters)
             except RuntimeError as error:
@@ -163,8 +166,10 @@ class PassageIndex:
             less. A position is -1 where an index that is not exact found too few.
 
         Raises:
-            ValueError: vectors of another width.
+            ValueError: vectors of another width; `top_k` is below 1.
+            RuntimeError: the index is closed.
         """
+        self._check_open()
         if vectors.ndim != 2 or vectors.shape[1] != self.record.encoder.dim:
             raise ValueError(f"vectors has shape {vectors.shape}, and must be (n, {self.record.encoder.dim})")
         if top_k < 1:
@@ -182,8 +187,7 @@ class PassageIndex:
             ValueError: the passage is damaged.
             RuntimeError: the index is closed.
         """
-        if self._passages.closed:
-            raise RuntimeError("this index is closed")
+        self._check_open()
         return [self._passage(int(position)) for position in positions]
 
     def _passage(self, position: int) -> Row:
@@ -195,6 +199,10 @@ class PassageIndex:
         except (ValueError, TypeError) as error:
             raise ValueError(f"passage {position} of the index is damaged: {error}") from None
 
+    def _check_open(self) -> None:
+        if self._passages.closed:
+            raise RuntimeError("this index is closed")
+
     def close(self) -> None:
         """Close its files."""
         self._passages.close()
@@ -204,6 +212,14 @@ class PassageIndex:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _check_parameters(parameters: str) -> None:
+    """Refuse what FAISS would take for another number, or see only while it searches."""
+    for each in parameters.split(","):
+        name, _, value = each.partition("=")
+        if not (name.strip().isidentifier() and _NUMBER.fullmatch(value) and 0 < float(value) <= _LARGEST):
+            raise ValueError(f"parameters has {each!r}, and must be name=number, above 0 and up to {_LARGEST}")
 
 
 def _record(folder: Path) -> IndexRecord:
@@ -226,6 +242,8 @@ def _shards(corpus: Path, job: Job) -> list[Shard]:
     """
     if job.shards is None:
         raise ValueError(f"{corpus} is not whole: go on with it (dpr-runtime encode ... --resume)")
+    if job.passages is None or job.shards != -(-job.passages // job.shard_size):
+        raise ValueError(f"{corpus / CORPUS_FILE} is damaged: {job.passages} passages are not {job.shards} shards")
     shards = [read_shard(corpus, number, identity(job)) for number in range(job.shards)]
     if lost := [str(number) for number, shard in enumerate(shards) if shard is None]:
         some = ", ".join(lost[:5]) + (", …" if lost[5:] else "")

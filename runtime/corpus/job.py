@@ -83,6 +83,8 @@ def job_of(model: DPRContextEncoder, file: str, format: str, batch_tokens: int |
         batch_tokens: how many tokens one batch may have; None: as many as suit the engine.
         cut: segments, shard_size, stored, dtype and on_error of `Job`.
     """
+    if any("\ud800" <= letter <= "\udfff" for letter in file):
+        raise ValueError(f"file {file!r} has a name that is not UTF-8: rename it")
     folder, choice = model.folder, model.choice
     assert folder is not None
     assert choice is not None
@@ -109,6 +111,8 @@ def read_job(folder: Path) -> Job:
     """
     try:
         text = (folder / CORPUS_FILE).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{folder / CORPUS_FILE} is not UTF-8 text: {error}") from None
     except (FileNotFoundError, NotADirectoryError):
         raise OSError(
             f"{folder} is no encoded corpus: it has no {CORPUS_FILE}. This command makes one: "

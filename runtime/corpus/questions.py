@@ -60,13 +60,14 @@ class Asked:
     own: tuple[int, ...] = ()
 
 
-def read_questions(file: str) -> Asked:
+def read_questions(file: str | Path) -> Asked:
     """Read questions: .tsv or .csv (question, tab, answers), .json (SQuAD's, or a retriever's), .jsonl, or one a line.
 
     Raises:
         OSError: the file cannot be read.
         ValueError: it is none of these; the message gives the line or the place.
     """
+    file = str(file)
     name = file.lower()
     with opened(file) as lines:
         if name.endswith(".json"):
@@ -79,6 +80,10 @@ def read_questions(file: str) -> Asked:
             asked = Asked(tuple(Question(line.strip()) for line in lines if line.strip()))
     if not asked.questions:
         raise ValueError(f"{file} holds no questions")
+    for place, question in enumerate(asked.questions, start=1):
+        texts = (question.text, *question.answers, *(part or "" for each in question.found or () for part in each[:3]))
+        if any("\ud800" <= letter <= "\udfff" for letter in "".join(texts)):
+            raise ValueError(f"{file}, question {place}, holds half a surrogate pair, which no text may")
     return asked
 
 

@@ -22,7 +22,7 @@ from dpr_export.runtime.corpus.missing import needed
 ON_ERROR = ("stop", "skip")
 COLUMNS = ("id", "text", "title")  # of a table that has no header
 _IDS = ("id", "_id", "pid")
-LONGEST = 1 << 20  # characters of a passage
+LONGEST = 1 << 17  # characters of a passage, and of a field that the csv module reads
 _LONGEST_LINE = 1 << 24
 
 
@@ -171,14 +171,14 @@ def _parquet(file: str, progress: Progress) -> Parsed:
     path = _regular(file)
     try:
         with parquet.ParquetFile(path, memory_map=True) as opened:
-            names = [name for name in opened.schema_arrow.names if name in (*_IDS, "title", "text")]
+            names = _header([name for name in opened.schema_arrow.names if name in (*_IDS, "title", "text")], file)
             number, total = 0, max(1, opened.metadata.num_rows)
-            for batch in opened.iter_batches(batch_size=1024, columns=names):
+            for batch in opened.iter_batches(batch_size=1024, columns=list(names)):
                 for values in batch.to_pylist():
                     number += 1
                     yield number, _row(values, number)
                 progress.fraction = number / total
-    except (pyarrow.ArrowException, UnicodeDecodeError, OSError) as error:
+    except (pyarrow.ArrowException, UnicodeDecodeError, OSError, OverflowError) as error:
         raise ValueError(f"{file} is no Parquet file that can be read: {' '.join(str(error).split())}") from None
 
 
@@ -186,7 +186,7 @@ FORMATS: dict[str, Callable[[str, Progress], Parsed]] = {"tsv": _tsv, "jsonl": _
 
 
 def _header(names: Sequence[str], file: str) -> tuple[str, ...]:
-    """The columns that a table's first line names.
+    """The columns of a table, by their names.
 
     Raises:
         ValueError: none is the text, or two have one name.

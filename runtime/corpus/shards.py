@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import file_digest, sha256
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -29,7 +30,8 @@ from dpr_export.runtime.corpus.read import Row, read_corpus
 from dpr_export.runtime.encoders import Vectors
 
 DTYPES = {"fp32": np.float32, "fp16": np.float16}
-STORED = ("npy", "parquet")
+_NAMES = {"npy": ("npy", "jsonl"), "parquet": ("parquet",)}  # the files of a shard, by how it is stored
+STORED = tuple(_NAMES)
 SCHEMA = 1
 LEFT = re.compile(  # what a run that was killed leaves
     r"\.(?:(?P<number>\d{6,})\.(?:npy|jsonl|parquet|json)\.|corpus\.json\.|\d+-of-\d+\.lock$)"
@@ -85,23 +87,23 @@ def read_shard(folder: Path, number: int, job: str) -> Shard | None:
 
 def remove_shard(folder: Path, number: int) -> None:
     """Remove a shard, its record first."""
-    for ending in ("json", "jsonl", *STORED):
+    for ending in ("json", *chain(*_NAMES.values())):
         (folder / f"{number:06}.{ending}").unlink(missing_ok=True)
 
 
-def check_shard(folder: Path, number: int, shard: Shard) -> None:
-    """Compare a shard's files with its record.
+def check_shard(folder: Path, number: int, shard: Shard, rows: int, stored: str) -> None:
+    """Compare a shard's record with its files, and with how many passages it must have.
 
     Raises:
-        ValueError: they are others.
+        ValueError: they differ.
     """
+    names, mend = _NAMES[stored], f"remove {number:06}.json and go on (dpr-runtime encode ... --resume)"
+    if (shard.rows, sorted(shard.files)) != (rows, sorted(f"{number:06}.{ending}" for ending in names)):
+        raise ValueError(f"{folder / f'{number:06}.json'} is damaged: {mend}")
     for name, record in shard.files.items():
         with (folder / name).open("rb") as file:
             if file_digest(file, "sha256").hexdigest() != record.sha256:
-                raise ValueError(
-                    f"{folder / name} is damaged, or another file: remove {number:06}.json beside it and go on "
-                    "(dpr-runtime encode ... --resume)"
-                )
+                raise ValueError(f"{folder / name} is damaged, or another file: {mend}")
 
 
 def shard_numbers(folder: Path) -> list[int]:

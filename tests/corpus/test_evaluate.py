@@ -195,6 +195,9 @@ def test_what_cannot_be_judged_is_one_clear_line(tiny: dict[str, Path], squad: P
         ("holds no variant with", dev, Models(reader=reader), {"variants": ["onnxruntime-int8"]}),
         ("empty.jsonl holds no passages", table, Models(question, context), empty),
         ("question 2, and question 1: one has passages", str(tmp_path / "mixed.json"), Models(reader=reader), {}),
+        ("holds a question model, and a reader model is needed there", dev, Models(reader=question), {}),
+        ("holds a context model, and a question model is", dev, Models(context, question), {}),
+        ("give --context-encoder or --index, not both", dev, Models(question, context), {"index": "i"}),
         ("read is 0, and must be at least 1", dev, Models(reader=reader), {"read": 0}),
         ("max_answer_length is 0, and must be", dev, Models(reader=reader), {"max_answer_length": 0}),
     ]
@@ -267,3 +270,22 @@ def test_a_context_encoder_of_another_width_is_refused(
     models = Models(str(tiny["question"]), str(tmp_path / "other"))
     with pytest.raises(ValueError, match="vectors of 32 numbers, and the context encoder of 24"):
         list(evaluate(str(squad), models, variants=["onnxruntime-fp32"]))
+
+
+def test_an_index_that_finds_too_few_is_judged_at_the_same_places(
+    tiny: dict[str, Path], squad: Path, tmp_path: Path
+) -> None:
+    """Or variants that happen to find more and less would have other rows in the table."""
+    rows = [json.dumps(row._asdict()) for row in read_questions(str(squad)).passages]
+    (tmp_path / "passages.jsonl").write_text("\n".join(rows))
+    encode_corpus(tiny["context"], tmp_path / "passages.jsonl", tmp_path / "c", backend="onnxruntime")
+    build_index(tmp_path / "c", tmp_path / "index", factory="IVF30,Flat")
+    models = Models(str(tiny["question"]))
+    (score,) = evaluate(str(squad), models, index=tmp_path / "index", variants=["onnxruntime-fp32"])
+    with (
+        PassageIndex.open(tmp_path / "index") as index,
+        DPRQuestionEncoder.from_pretrained(tiny["question"]) as encoder,
+    ):
+        found = search(read_questions(str(squad)).questions, encoder, index, 100)
+    assert max(len(question.found or ()) for question in found) < 20
+    assert (score.searched, list(score.top_k)) == (60, [1, 5, 20])

@@ -5,6 +5,7 @@ import json
 import os
 import random
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -147,6 +148,10 @@ def test_what_cannot_be_indexed_or_opened_is_one_clear_line(
     refused("is no index: it has no index.json", OSError, opened, tmp_path)
     refused("is an encoded corpus; its index is", OSError, opened, encoded)
     refused("parameters are 'bogus=1', and FAISS refused them", ValueError, opened, index_folder, "bogus=1")
+    for bad in ("efSearch=-3", "efSearch=0", "efSearch=99999999999", "nprobe=x", "nprobe", ",,,", "nprobe=4,=5"):
+        refused("parameters has '.*', and must be name=number, above 0", ValueError, opened, index_folder, bad)
+    (tmp_path / "link").symlink_to("nowhere")
+    refused("link exists: give another, or remove it", OSError, build_index, encoded, tmp_path / "link")
     with PassageIndex.open(index_folder) as index:
         narrow, fitting = np.zeros((1, 5), np.float32), np.zeros((1, 32), np.float32)
         refused(r"vectors has shape \(1, 5\), and must be \(n, 32\)", ValueError, index.search, narrow, 1)
@@ -190,6 +195,7 @@ def test_a_damaged_index_is_one_clear_line(encoded: Path, tmp_path: Path) -> Non
     with PassageIndex.open(folder) as index:
         refused("passage 3 of the index is damaged", ValueError, index.passages, [3])
     refused("this index is closed", RuntimeError, index.passages, [3])
+    refused("this index is closed", RuntimeError, index.search, np.zeros((1, 32), np.float32), 1)
 
 
 def _npy(array: Any) -> bytes:
@@ -213,6 +219,19 @@ def test_a_corpus_whose_shards_are_not_what_they_were_is_not_indexed(
     (folder / "000003.json").unlink()
     encode_corpus(tiny["context"], corpus, folder, shard_size=16, backend="onnxruntime", stored=stored, resume=True)
     assert build_index(folder).passages == 100
+    for damage in ({"rows": 15}, {"rows": 17}, {"rows": -5}, {"files": {}}):
+        record = json.loads((folder / "000003.json").read_text())
+        (folder / "000003.json").write_text(json.dumps({**record, **damage}))
+        refused("000003.json is damaged: remove 000003.json", ValueError, build_index, folder, tmp_path / "i")
+        (folder / "000003.json").write_text(json.dumps(record))
+    job = (folder / "corpus.json").read_text()
+    for name, value in (("shards", 5), ("shards", 10**15), ("shards", -1), ("passages", 7), ("passages", 113)):
+        (folder / "corpus.json").write_text(json.dumps({**json.loads(job), name: value}))
+        refused("corpus.json is damaged", ValueError, build_index, folder, tmp_path / "i")
+    (folder / "corpus.json").write_bytes(b"\xff")
+    refused("corpus.json is not UTF-8", ValueError, build_index, folder, tmp_path / "i")
+    (folder / "corpus.json").write_text(job)
+    assert not (tmp_path / "i").exists()
     other = tmp_path / "other"
     encode_corpus(tiny["context"], corpus, other, shard_size=16, backend="openvino", stored=stored)
     for path in other.glob("000005.*"):
@@ -291,3 +310,26 @@ def test_the_commands_go_from_a_table_to_an_answer(tiny: dict[str, Path], tmp_pa
     assert reply["seconds"].keys() == {"load", "encode", "search", "read"}
     assert reply["answers"][0]["text"] in reply["passages"][reply["answers"][0]["passage"]]["text"]
     assert "give --question, or --questions FILE" in run("search", tmp_path / "corpus" / "index", *models, code=2)
+
+
+def test_standard_streams_may_be_pipes_or_closed(tiny: dict[str, Path], encoded: Path, tmp_path: Path) -> None:
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    command = [COMMAND, "search", encoded / "index", "--question-encoder", tiny["question"], "--top-k", "1"]
+    asked = shlex.join(map(str, [*command, "--questions", "-"]))
+
+    def ran(line: str, given: bytes = b"") -> tuple[int, str, str]:
+        done = subprocess.run(["sh", "-c", line], input=given, env=environment, capture_output=True)
+        return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+    code, said, _ = ran(f"{asked} -o /dev/stdout | cat", "\ufeffwho is it ?\n".encode())
+    assert code == 0
+    (found,) = json.loads(said[: said.rindex("]") + 1])
+    assert found["question"] == "who is it ?"
+    assert ran(f"{asked} <&-") == (1, "", "dpr-runtime: - cannot be read: it is closed\n")
+    assert ran(asked, b"who \xff\n")[::2] == (
+        1,
+        "dpr-runtime: - is not UTF-8 text: 'utf-8' codec can't decode byte 0xff in position 4: invalid start byte\n",
+    )
+    code, _, said = ran(f"{asked} -o {shlex.quote(str(tmp_path / 'found.json'))} >&-", b"who ?\n")
+    assert (code, said) == (0, "")
+    assert len(json.loads((tmp_path / "found.json").read_text())) == 1

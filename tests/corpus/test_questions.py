@@ -78,6 +78,8 @@ BAD = [
     ("a.tsv", "who ?\t__import__('os').system('true')\n", "line 1, needs the answers"),
     ("a.tsv", "who ?\t[1]\n", "line 1, needs the answers"),
     ("a.tsv", "who ?\t{[1]}\n", "line 1, needs the answers"),
+    ("a.tsv", "a\t['\\ud800']\n", r"a\.tsv, question 1, holds half a surrogate pair"),
+    ("a.json", '[{"question": "a"}, {"question": "b", "ctxs": [{"text": "\\ud800"}]}]', "question 2, holds half"),
     ("a.tsv", '"' + "x" * 140_000 + "\n", "line 1, is no row of a table: field larger"),
     (
         "a.json",

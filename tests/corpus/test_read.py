@@ -87,9 +87,9 @@ BAD = [
     ("a.tsv", b"1\t\xff\ttitle", 1, "is not UTF-8 text"),
     (
         "a.jsonl",
-        b'{"text": "' + b"x" * 1_048_577 + b'"}',
+        b'{"text": "' + b"x" * 131_073 + b'"}',
         1,
-        "has 1,048,577 characters, and a passage at most 1,048,576",
+        "has 131,073 characters, and a passage at most 131,072",
     ),
     ("a.tsv", b'1\t"' + b"x" * 140_000 + b'"\ttitle', 1, "field larger than field limit"),
 ]
@@ -139,6 +139,18 @@ def test_a_header_without_the_text_is_no_passage(tmp_path: Path, header: str) ->
 def test_a_bad_argument_is_named_at_once(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="on_error is 'go', and must be one of: stop, skip"):
         read_corpus(tmp_path / "a.tsv", on_error="go")
+
+
+def test_columns_of_a_parquet_file_are_checked_once(tmp_path: Path) -> None:
+    arrays = [pyarrow.array([1, 2]), pyarrow.array(["a", "b"]), pyarrow.array(["c", "d"])]
+    for names in (["id", "text", "text"], ["id", "title", "Text"]):
+        pyarrow.parquet.write_table(pyarrow.Table.from_arrays(arrays, names=names), tmp_path / "a.parquet")
+        with pytest.raises(ValueError, match=r'a\.parquet has the columns id, .*, and needs "text", and each once'):
+            list(read_corpus(tmp_path / "a.parquet", on_error="skip"))
+    days = pyarrow.table({"id": pyarrow.array([2**30], pyarrow.date32()), "text": ["a"]})
+    pyarrow.parquet.write_table(days, tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match=r"a\.parquet is no Parquet file that can be read: days=1073741824"):
+        list(read_corpus(tmp_path / "a.parquet"))
 
 
 def test_a_damaged_file_is_one_clear_line(tmp_path: Path) -> None:
