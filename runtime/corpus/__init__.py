@@ -1,21 +1,35 @@
 """Corpora: encode millions of passages, index them, search, answer, and see how good the models are on them.
 
+    encode_corpus("context-onnx", "psgs_w100.tsv", "corpus")
+    build_index("corpus")
+    with (
+        PassageIndex.open("corpus/index") as index,
+        DPRQuestionEncoder.from_pretrained("question-onnx") as encoder,
+        DPRReader.from_pretrained("reader-onnx") as reader,
+    ):
+        found = search(["who wrote hamlet?"], encoder, index, top_k=20)[0].found
+        print(ask("who wrote hamlet?", encoder, index, reader).answers[0].text)
+    for score in evaluate("dev.json", Models("question-onnx", "context-onnx", "reader-onnx")):
+        print(score.variant, score.top_k, score.exact_match)
+
 Each function says what it needs beyond the runtime: `pip install "dpr-export[bulk]"` brings all of it.
 """
 
 from dpr_export.runtime.corpus.ask import Reply, ask
 from dpr_export.runtime.corpus.encode import encode_corpus
-from dpr_export.runtime.corpus.evaluate import Models, Score, evaluate
+from dpr_export.runtime.corpus.evaluate import Models, evaluate
 from dpr_export.runtime.corpus.index import IndexRecord, PassageIndex, build_index
 from dpr_export.runtime.corpus.plan import Encoded
 from dpr_export.runtime.corpus.questions import Found, Question, read_questions
 from dpr_export.runtime.corpus.read import Row, read_corpus
+from dpr_export.runtime.corpus.scores import Judged, Score
 from dpr_export.runtime.corpus.search import search
 
 __all__ = [
     "Encoded",
     "Found",
     "IndexRecord",
+    "Judged",
     "Models",
     "PassageIndex",
     "Question",

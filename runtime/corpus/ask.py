@@ -58,9 +58,11 @@ def ask(
         max_answer_length: the longest answer, in tokens.
 
     Raises:
-        ValueError: the encoder's vectors have another width than the index's; a number below 1.
+        ValueError: the encoder's vectors have another width than the index's; a number below 1; an empty question.
     """
     check_width(encoder, index)
+    if not question.strip():
+        raise ValueError("question is empty")
     if passages < 1:
         raise ValueError(f"passages is {passages}, and must be at least 1")
     times = [time.perf_counter()]

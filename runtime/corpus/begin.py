@@ -18,6 +18,16 @@ from dpr_export.models.writing import locked, umask
 from dpr_export.runtime.corpus.job import CORPUS_FILE, MAY_DIFFER, Job, read_job, write_job
 from dpr_export.runtime.corpus.shards import LEFT, shard_numbers
 
+_OPTIONS = {
+    "backend": "--backend",
+    "precision": "--precision",
+    "batch_tokens": "a --device and --backend that take batches of",
+    "shard_size": "--shard-size",
+    "stored": "--store",
+    "dtype": "--dtype",
+    "segments": "--segments",
+}
+
 
 @contextmanager
 def begun(folder: Path, job: Job, resume: bool, part: tuple[int, int]) -> Iterator[None]:
@@ -128,10 +138,10 @@ def _check_same(folder: Path, old: Any, new: Any, within: str = "") -> None:
         if is_dataclass(before):
             _check_same(folder, before, now, f"the {field.name}'s ")
         elif before != now:
-            hint = " (as --device has it)" if field.name == "batch_tokens" else ""
+            mend = f"{_OPTIONS[field.name]} {_short(before)}" if field.name in _OPTIONS else "the same again"
             raise ValueError(
                 f"output {folder} was begun with {within}{field.name.replace('_', ' ')} {_short(before)}, and this is "
-                f"{_short(now)}{hint}: give another folder, or the same again"
+                f"{_short(now)}: give {mend}, or another folder"
             )
 
 

@@ -72,7 +72,7 @@ def encode_corpus(
         ray: None computes here; else the address of a Ray cluster that does, "local" for one that is started here.
             `threads` is then what each worker computes with; None: 4, or all processors where there are fewer.
         workers: how many workers of the cluster hold the model, at most; None: as many as there are processors for.
-        tell: is given a line for each row that is left out.
+        tell: is given a line that says what encodes, and one for each row that is left out.
         watch: is given how many more passages are done, and how many there will have been, if that can be told.
 
     Raises:
@@ -108,6 +108,8 @@ def encode_corpus(
     how: dict[str, Any] = {"backend": backend, "precision": precision, "device": device, "threads": threads}
     with DPRContextEncoder.from_pretrained(folder, **how) as model:
         job = job_of(model, file, format, batch_tokens, **cut)
+        made = job.encoder
+        tell(f"{made.name}: {made.backend} {made.precision}, {made.dim} numbers a vector")
         if ray is None:
             with planned(job, Path(output), part, resume, tell) as plan:
                 return _encode(model, plan, watch)

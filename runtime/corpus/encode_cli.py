@@ -16,9 +16,9 @@ from dpr_export.models.pretrained import exported_folder
 from dpr_export.models.writing import file_written_whole
 from dpr_export.runtime.corpus.bar import passages_bar
 from dpr_export.runtime.corpus.encode import SHARD_SIZE, encode_corpus
-from dpr_export.runtime.corpus.job import CORPUS_FILE
 from dpr_export.runtime.corpus.plan import Encoded
 from dpr_export.runtime.corpus.read import ON_ERROR, Row, format_of, read_corpus
+from dpr_export.runtime.corpus.shards import shard_numbers
 from dpr_export.runtime.encoders import SEGMENTS, DPRContextEncoder, DPRQuestionEncoder
 from dpr_export.runtime.options import Backend, Device, Folder, Precision, Threads
 from dpr_export.runtime.passages import opened
@@ -38,10 +38,16 @@ def encode(
     folder: Folder,
     file: Annotated[
         str,
-        typer.Argument(help="The texts: .tsv, .jsonl or .parquet, also .gz, or one text a line; - is standard input."),
+        typer.Argument(
+            metavar="FILE",
+            help="The texts: .tsv, .jsonl or .parquet, also .gz, or one text a line; - is standard input.",
+        ),
     ],
     output: Annotated[
-        Path, typer.Argument(help="One file, if it ends with .npy; else a folder of shards.", show_default=False)
+        Path,
+        typer.Argument(
+            metavar="OUTPUT", help="One file, if it ends with .npy; else a folder of shards.", show_default=False
+        ),
     ],
     format: Format = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a folder that was interrupted.")] = False,
@@ -113,13 +119,20 @@ def _resumable(console: Console, file: str, output: Path) -> Iterator[None]:
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
-        if file == "-" or not (output / CORPUS_FILE).exists():  # nothing was whole
-            raise
-        console.print(f"what is whole stays in {escape(str(output))}: --resume goes on", soft_wrap=True)
+        whole = len(shard_numbers(output)) if output.is_dir() else 0
+        if not whole:
+            console.print("no shard was whole, so nothing is kept: a smaller --shard-size keeps more")
+        elif file != "-":
+            said = f"{counted(whole, 'shard')} in {escape(str(output))}: the same command with --resume goes on"
+            console.print(said, soft_wrap=True)
         raise
 
 
 def _show_encoded(console: Console, done: Encoded, output: Path) -> None:
+    if done.there and not done.shards:
+        said = f"nothing was left to do: {counted(done.there, 'shard')} in {escape(str(output))}"
+        console.print(said, soft_wrap=True)
+        return
     there = f" ({counted(done.there, 'shard')} there already)" if done.there else ""
     left_out = f", {counted(done.skipped, 'row')} left out" if done.skipped else ""
     console.print(
@@ -129,7 +142,7 @@ def _show_encoded(console: Console, done: Encoded, output: Path) -> None:
         soft_wrap=True,
     )
     shares = ", ".join(f"{stage} {seconds / done.seconds:.0%}" for stage, seconds in done.busy.items())
-    console.print(f"at work, of {done.seconds:,.1f} s: {shares}", style="dim", soft_wrap=True)
+    console.print(f"busy, of {done.seconds:,.1f} s (they overlap): {shares}", style="dim", soft_wrap=True)
 
 
 def _encode_file(
@@ -184,7 +197,7 @@ def _rows(file: str, format: str, on_error: str, tell: Callable[[str], None]) ->
 
 
 def _teller(console: Console) -> Callable[[str], None]:
-    return lambda line: console.print(escape(line), style="yellow", soft_wrap=True)
+    return lambda line: console.print(escape(line), style="yellow" if "left out" in line else "dim", soft_wrap=True)
 
 
 def _part(text: str) -> tuple[int, int]:

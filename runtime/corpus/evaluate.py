@@ -1,18 +1,14 @@
 """How good exported models are on one's own data, each variant beside the others.
 
-A retriever is judged by top-k accuracy: of the questions that have an answer, the share that have a passage with it
-among the first k, by the first DPR code's matching. A reader is judged by exact match and F1, by SQuAD's official
-rules: what it answers is the best span of the passage that it finds most relevant.
-
 What is read depends on what there is: with encoders, the passages that they find; without, those that a retriever found
-before, if the file has them; else each question's own paragraph.
+before, if the file has them; else each question's own paragraph. The answer is the best span of the passage that the
+reader finds most relevant.
 """
 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,41 +19,12 @@ from dpr_export.models.kinds import KINDS
 from dpr_export.models.pretrained import exported_folder
 from dpr_export.runtime.corpus.ask import READ
 from dpr_export.runtime.corpus.index import PassageIndex
-from dpr_export.runtime.corpus.matching import matching_tokens
-from dpr_export.runtime.corpus.official import best, exact_match, f1
 from dpr_export.runtime.corpus.questions import Asked, Found, Question, read_questions
 from dpr_export.runtime.corpus.read import Row, read_corpus
+from dpr_export.runtime.corpus.scores import TOP, Score, judge
 from dpr_export.runtime.corpus.search import check_width, found_by
 from dpr_export.runtime.encoders import DPRContextEncoder, DPRQuestionEncoder
 from dpr_export.runtime.reader import DPRReader
-
-TOP = (1, 5, 20, 100)
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """How good one variant is.
-
-    Attributes:
-        variant: the variant, as "openvino-int8".
-        questions: how many questions it was asked.
-        searched: how many passages there were to search; None without a retriever, or where one has searched before.
-        top_k: of those that have an answer, the share with one among the first k passages, by k; empty without a
-            retriever.
-        exact_match: the share that the reader answers exactly right; None without a reader.
-        f1: the mean F1 of its answers; None without a reader.
-        milliseconds: how long each stage took for a question: "encode", "search", "read".
-        answers: the reader's answers, in the order of the questions.
-    """
-
-    variant: str
-    questions: int
-    searched: int | None
-    top_k: dict[int, float]
-    exact_match: float | None
-    f1: float | None
-    milliseconds: dict[str, float]
-    answers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +79,7 @@ def evaluate(
             raise ValueError(f"{name} is {number}, and must be at least 1")
     asked = read_questions(data)
     _check(str(data), asked, models, passages, index)
-    named = tuple(dict.fromkeys(variants)) or _shared_variants(models.folders)
+    named = _named(variants, _shared_variants(models.folders))
     rows = list(read_corpus(passages)) if passages else list(asked.passages)
     if passages and not rows:
         raise ValueError(f"{passages} holds no passages")
@@ -144,24 +111,14 @@ def _score(
     if models.question_encoder:
         searched = index.record.passages if index else len(rows)
         questions = _retrieved(questions, models, rows, index, how, seconds)
-    top_k = _top_k(questions, searched) if questions[0].found is not None else {}
     answers: list[str] = []
     if models.reader:
         with DPRReader.from_pretrained(models.reader, **how) as reader:
             _answer(reader, asked, 0, questions[0], read, max_answer_length)  # engines compile at the first call
             with _timed("read", seconds):
                 answers = [_answer(reader, asked, n, q, read, max_answer_length) for n, q in enumerate(questions)]
-    pairs = list(zip(answers, questions, strict=False))
-    return Score(
-        variant,
-        len(questions),
-        searched,
-        top_k,
-        float(np.mean([best(exact_match, answer, q.answers) for answer, q in pairs])) if pairs else None,
-        float(np.mean([best(f1, answer, q.answers) for answer, q in pairs])) if pairs else None,
-        {stage: 1000 * each / len(questions) for stage, each in seconds.items()},
-        tuple(answers),
-    )
+    most = max(1 if question.found is None else len(question.found[:read]) for question in questions)
+    return judge(variant, questions, answers, searched, most if models.reader else None, seconds)
 
 
 def _retrieved(
@@ -203,27 +160,6 @@ def _nearest(
     return replace(question, found=tuple(Found(row.id, row.title, row.text, score) for row, score in nearest))
 
 
-def _top_k(questions: Sequence[Question], searched: int | None) -> dict[int, float]:
-    """The share of questions with a right answer among the first k passages, for each k that there are passages for.
-
-    One without an answer (SQuAD 2 has such) does not count: every passage would be right.
-    """
-    ranks = []
-    for question in questions:
-        if not (right := [matching_tokens(answer) for answer in question.answers if answer.strip()]):
-            continue
-        held = (any(answer in _tokens(found.text) for answer in right) for found in question.found or ())
-        ranks.append(next((rank for rank, holds in enumerate(held, start=1) if holds), TOP[-1] + 1))
-    most = max(len(question.found or ()) for question in questions) if searched is None else searched
-    return {k: float(np.mean([rank <= k for rank in ranks])) for k in TOP if ranks and k <= max(most, 1)}
-
-
-@lru_cache(maxsize=100_000)
-def _tokens(text: str) -> str:
-    """As `matching_tokens`, once for a passage that many questions find."""
-    return matching_tokens(text)
-
-
 def _answer(reader: DPRReader, asked: Asked, place: int, question: Question, read: int, max_answer_length: int) -> str:
     """What the reader answers, "" where there is nothing to read."""
     found: Sequence[Row | Found] = question.found[:read] if question.found is not None else ()
@@ -244,6 +180,21 @@ def _shared_variants(folders: Sequence[str]) -> tuple[str, ...]:
         each = "; ".join(f"{folder}: {', '.join(names)}" for folder, names in zip(folders, held, strict=True))
         raise ValueError(f"the folders have no variant that all of them hold ({each})")
     return tuple(sorted(shared, key=lambda name: not name.endswith("-fp32")))
+
+
+def _named(variants: Sequence[str], shared: tuple[str, ...]) -> tuple[str, ...]:
+    """The variants that are asked for; all that are shared where none is.
+
+    Raises:
+        TypeError: `variants` is one string.
+        ValueError: not all folders hold one.
+    """
+    if isinstance(variants, str):
+        raise TypeError("variants is one string: give a list of strings")
+    for name in variants:
+        if name not in shared and name.replace("openvino-bf16", "openvino-fp32") not in shared:
+            raise ValueError(f"variant is {name!r}, and the folders hold: {', '.join(shared)}")
+    return tuple(dict.fromkeys(variants)) or shared
 
 
 def _check(data: str, asked: Asked, models: Models, passages: str | None, index: str | Path | None) -> None:

@@ -14,9 +14,10 @@ from rich.table import Table
 
 from dpr_export.models.writing import file_written_whole
 from dpr_export.runtime.corpus.ask import READ
-from dpr_export.runtime.corpus.evaluate import Models, Score
+from dpr_export.runtime.corpus.evaluate import Models
 from dpr_export.runtime.corpus.evaluate import evaluate as scores_of
 from dpr_export.runtime.corpus.missing import needed
+from dpr_export.runtime.corpus.scores import Score
 from dpr_export.runtime.options import Threads
 from dpr_export.runtime.show import counted
 
@@ -108,12 +109,16 @@ def show_scores(console: Console, scores: Sequence[Score]) -> None:
     for what, meaning in _MEANINGS.items():
         if any(name.startswith(what.removesuffix("k")) for name in first):
             console.print(f"{what}: {meaning}", style="dim", soft_wrap=True)
+    if len(scores) > 1:
+        console.print(f"in brackets: what that differs by from {scores[0].variant}", style="dim", soft_wrap=True)
 
 
 def _asked(score: Score) -> str:
-    """How much was asked, and searched."""
+    """How much was asked, searched and read."""
     searched = "" if score.searched is None else f", {counted(score.searched, 'passage')} searched"
-    return counted(score.questions, "question") + searched
+    own = score.searched is None and not score.top_k
+    read = "" if score.read is None else ", its own paragraph read" if own else f", {score.read} read for each"
+    return counted(score.questions, "question") + searched + read
 
 
 def check_picture(path: Path) -> None:
@@ -138,7 +143,7 @@ def draw_scores(path: Path, scores: Sequence[Score]) -> None:
     figure_class = needed("matplotlib.figure").Figure
     names, width = list(figures(scores[0])), 0.8 / len(scores)
     heights = (3.2, 0.9 + 0.35 * len(scores))
-    picture = figure_class(figsize=(max(6.0, 0.5 * len(names) * (1 + len(scores))), sum(heights)), layout="constrained")
+    picture = figure_class(figsize=(max(9.0, 0.5 * len(names) * (1 + len(scores))), sum(heights)), layout="constrained")
     right, times = picture.subplots(2, 1, height_ratios=heights)
     for place, score in enumerate(scores):
         middles = [x + (place - (len(scores) - 1) / 2) * width for x in range(len(names))]
@@ -149,9 +154,11 @@ def draw_scores(path: Path, scores: Sequence[Score]) -> None:
             label = stage if score is scores[0] else None
             times.barh(score.variant, score.milliseconds[stage], 0.6, before, color=colour, label=label)
             before += score.milliseconds[stage]
-        times.annotate(f" {before:,.0f}", (before, score.variant), va="center", fontsize=8)
+        times.annotate(
+            f" {before:,.1f}" if before < 10 else f" {before:,.0f}", (before, score.variant), va="center", fontsize=8
+        )
     right.set_xticks(range(len(names)), names)
-    right.set(ylabel="percent", ylim=(0, 105), title=f"right, of {_asked(scores[0])}")
+    right.set(ylabel="percent that is right", ylim=(0, 110), title=_asked(scores[0]))
     right.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)
     times.set(xlabel="milliseconds a question")
     times.margins(x=0.1)

@@ -14,8 +14,8 @@ def show_found(console: Console, questions: Iterable[Question]) -> None:
     for question in questions:
         console.print(Text(printable(question.text), style="bold"))
         for rank, found in enumerate(question.found or (), start=1):
-            heading = Text.assemble(f"{rank:>3}  ", (printable(found.title or found.id), "cyan"))
-            console.print(heading.append(f"   {found.score:.2f}", "dim"))
+            heading = Text.assemble(f"{rank:>3}  ", (printable(found.title or "no title"), "cyan"))
+            console.print(heading.append(f"   {found.score:.2f}   id {printable(found.id)}", "dim"))
             text = Text(printable(found.text))
             text.truncate(2 * (console.width - 6), overflow="ellipsis")
             for line in text.wrap(console, console.width - 6):

@@ -16,7 +16,7 @@ import torch
 import transformers
 
 from dpr_export.exporter import export
-from dpr_export.runtime.corpus import Models, encode_corpus, evaluate, search
+from dpr_export.runtime.corpus import Models, Score, encode_corpus, evaluate, search
 from dpr_export.runtime.corpus.index import PassageIndex, build_index
 from dpr_export.runtime.corpus.questions import Question, read_questions, write_found
 from dpr_export.runtime.encoders import DPRQuestionEncoder
@@ -73,6 +73,10 @@ def official(answer: str, right: list[str]) -> tuple[float, float]:
     )
 
 
+def answers_of(score: Score) -> list[str | None]:
+    return [each.answer for each in score.judged]
+
+
 def transformers_answer(model: Any, tokenizer: Any, question: str, title: str, text: str) -> str:
     """The best span of the text by transformers' model, tried one by one, as it stands in the text, in whole words."""
     (head,) = tokenizer([question], [title])["input_ids"]  # in lists, or an empty title would be none
@@ -113,7 +117,7 @@ def test_exact_match_and_f1_are_those_of_transformers_own_answers(tiny: dict[str
     scores = list(evaluate(str(squad), Models(reader=str(tiny["reader"]))))
     assert {score.variant for score in scores} == {"openvino-fp32", "onnxruntime-fp32"}
     for score in scores:
-        differing = [(a, b) for a, b in zip(score.answers, theirs, strict=True) if a != b]
+        differing = [(a, b) for a, b in zip(answers_of(score), theirs, strict=True) if a != b]
         assert differing == []
         assert score.exact_match == np.mean([each[0] for each in expected])
         assert score.f1 == np.mean([each[1] for each in expected])
@@ -165,9 +169,9 @@ def test_an_index_and_a_retrievers_file_give_the_same_as_the_passages(
     assert (searched.searched, encoded.searched, given.searched) == (60, 60, None)
     for score in (encoded, given):
         assert (score.top_k, score.exact_match, score.f1) == (searched.top_k, searched.exact_match, searched.f1)
-        assert score.answers == searched.answers
+        assert score.judged == searched.judged
     with DPRReader.from_pretrained(reader, backend="onnxruntime") as model:
-        for q, answer in zip(read_questions(str(tmp_path / "found.json")).questions, given.answers, strict=True):
+        for q, answer in zip(read_questions(str(tmp_path / "found.json")).questions, answers_of(given), strict=True):
             three = (q.found or ())[:3]
             (best,) = model.answer(q.text, [f.title or "" for f in three], [f.text for f in three], top_k=1)
             assert answer == best.text
@@ -192,7 +196,12 @@ def test_what_cannot_be_judged_is_one_clear_line(tiny: dict[str, Path], squad: P
         ("give --context-encoder, or --index", dev, Models(question), {}),
         ("give --question-encoder", dev, Models(reader=reader), {"passages": "a.tsv"}),
         ("give --passages or --index, not both", dev, Models(question), {"passages": "a.tsv", "index": "i"}),
-        ("holds no variant with", dev, Models(reader=reader), {"variants": ["onnxruntime-int8"]}),
+        (
+            "variant is 'onnxruntime-int8', and the folders hold: onnxruntime-",
+            dev,
+            Models(reader=reader),
+            {"variants": ["onnxruntime-int8"]},
+        ),
         ("empty.jsonl holds no passages", table, Models(question, context), empty),
         ("question 2, and question 1: one has passages", str(tmp_path / "mixed.json"), Models(reader=reader), {}),
         ("holds a question model, and a reader model is needed there", dev, Models(reader=question), {}),
@@ -212,7 +221,7 @@ def test_the_command_shows_a_table_json_and_a_picture(tiny: dict[str, Path], squ
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "80"}
     drawn = [*command, "--picture", str(tmp_path / "a.png")]
     said = subprocess.run(drawn, env=environment, capture_output=True, text=True, check=True).stdout
-    assert said.startswith("120 questions")
+    assert said.startswith("120 questions, 60 passages searched, 2 read for each")
     for words in (
         "openvino-fp32",
         "onnxruntime-fp32",
@@ -228,7 +237,11 @@ def test_the_command_shows_a_table_json_and_a_picture(tiny: dict[str, Path], squ
     printed = subprocess.run([*command, "--json"], env=environment, capture_output=True, text=True, check=True).stdout
     scores = json.loads(printed)
     assert {score["variant"] for score in scores} == {"openvino-fp32", "onnxruntime-fp32"}
-    assert len(scores[0]["answers"]) == 120
+    assert len(scores[0]["judged"]) == 120
+    judged = scores[0]["judged"]
+    assert judged[0].keys() == {"question", "right", "rank", "answer", "exact_match", "f1"}
+    assert np.mean([each["exact_match"] for each in judged]) == scores[0]["exact_match"]
+    assert np.mean([each["rank"] == 1 for each in judged]) == scores[0]["top_k"]["1"]
     bad = [*command, "--picture", str(tmp_path / "a.doc")]
     done = subprocess.run(bad, env=environment, capture_output=True, text=True)
     assert done.returncode == 1
@@ -239,7 +252,7 @@ def test_the_command_shows_a_table_json_and_a_picture(tiny: dict[str, Path], squ
 def test_questions_without_passages_are_answered_with_nothing(tiny: dict[str, Path], tmp_path: Path) -> None:
     write_found(tmp_path / "found.json", [Question("who ?", ("it",), ())])
     (score,) = evaluate(str(tmp_path / "found.json"), Models(reader=str(tiny["reader"])), variants=["openvino-fp32"])
-    assert (score.answers, score.exact_match, score.top_k) == (("",), 0.0, {1: 0.0})
+    assert (answers_of(score), score.exact_match, score.top_k) == ([""], 0.0, {1: 0.0})
 
 
 def test_questions_that_have_no_answer_count_for_the_reader_alone(tiny: dict[str, Path], tmp_path: Path) -> None:
@@ -258,7 +271,7 @@ def test_questions_that_have_no_answer_count_for_the_reader_alone(tiny: dict[str
     (score,) = evaluate(str(tmp_path / "dev.json"), models, variants=["onnxruntime-fp32"])
     assert (score.questions, score.top_k) == (3, {1: 0.5})
     rights = [["shakespeare"], ["paris"], [""]]
-    figures = [official(answer, right) for answer, right in zip(score.answers, rights, strict=True)]
+    figures = [official(answer, right) for answer, right in zip(answers_of(score), rights, strict=True)]
     assert score.exact_match == np.mean([exact for exact, _ in figures])
     assert score.f1 == np.mean([f1 for _, f1 in figures])
 
