@@ -117,7 +117,7 @@ def _asked(score: Score) -> str:
     """How much was asked, searched and read."""
     searched = "" if score.searched is None else f", {counted(score.searched, 'passage')} searched"
     own = score.searched is None and not score.top_k
-    read = "" if score.read is None else ", its own paragraph read" if own else f", {score.read} read for each"
+    read = "" if score.read is None else ", the own paragraph of each read" if own else f", {score.read} read for each"
     return counted(score.questions, "question") + searched + read
 
 
