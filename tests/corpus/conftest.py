@@ -5,13 +5,18 @@ import json
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from dpr_export.runtime.corpus.encode import encode_corpus
+from dpr_export.runtime.corpus.job import identity, read_job
 from dpr_export.runtime.corpus.read import Row
+from dpr_export.runtime.corpus.shards import Shard, read_shard
 from tests.conftest import WORDS
 
 WriteCorpus = Callable[..., Path]
+SMALL = {"shard_size": 16, "backend": "onnxruntime", "threads": 1}
 STRANGE = ("naïve", "東京", "\u00a0", "tab\there", 'a "quoted" word', "é", "😀", "[SEP]", "line\u2028break")
 
 
@@ -52,3 +57,19 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def contents(folder: Path) -> dict[str, bytes]:
     """Every file of a folder."""
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def shard_of(folder: Path, number: int) -> Shard | None:
+    return read_shard(folder, number, identity(read_job(folder)))
+
+
+@pytest.fixture
+def whole(tiny: dict[str, Path], corpus: Path, tmp_path: Path) -> Path:
+    """A folder of 100 passages in seven shards."""
+    encode_corpus(tiny["context"], str(corpus), tmp_path / "whole", **SMALL)
+    return tmp_path / "whole"
+
+
+def refused(match: str, error: type[Exception], *arguments: Any, **options: Any) -> None:
+    with pytest.raises(error, match=match):
+        encode_corpus(*arguments, **{**SMALL, **options})

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from dpr_export.runtime.corpus.encode import encode_corpus
-from tests.corpus.conftest import contents, passages, write_tsv
+from tests.corpus.conftest import SMALL, contents, passages, write_tsv
 from tests.corpus.kills import command
-from tests.corpus.test_encode import SMALL
 from tests.hostile.test_full_disk import NO_SMALL_DISKS, UNSHARE
 
 pytestmark = pytest.mark.skipif(NO_SMALL_DISKS is not None, reason=f"no small disks: {NO_SMALL_DISKS}")
