@@ -54,8 +54,7 @@ def begun(folder: Path, job: Job, resume: bool, part: tuple[int, int]) -> Iterat
                 _check_same(folder, read_job(folder), job)
                 yield
     except BaseException:
-        if created:
-            _withdraw(folder, new)
+        _withdraw(folder, new, created)
         raise
 
 
@@ -121,13 +120,13 @@ def _created(folder: Path, job: Job) -> bool:
     return True
 
 
-def _withdraw(folder: Path, new: Sequence[Path]) -> None:
+def _withdraw(folder: Path, new: Sequence[Path], created: bool) -> None:
     """Leave nothing of a job that this process began and that has no shard, unless others work on it."""
     with suppress(OSError), locked(folder):
-        if not shard_numbers(folder):
+        if created and not shard_numbers(folder):
             (folder / CORPUS_FILE).unlink(missing_ok=True)
-            for each in new:
-                each.rmdir()
+        for each in new:
+            each.rmdir()  # but for those that hold something
 
 
 def _check_same(folder: Path, old: Any, new: Any, within: str = "") -> None:

@@ -166,6 +166,17 @@ def test_of_parts_that_begin_at_once_none_has_two_writers(tiny: dict[str, Path],
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["corpus.json"]
 
 
+def test_a_folder_that_cannot_be_begun_is_not_left(
+    tiny: dict[str, Path], corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("dpr_export.runtime.corpus.begin.NamedTemporaryFile", full)
+    refused("No space left", OSError, tiny["context"], corpus, tmp_path / "new" / "out")
+    assert not (tmp_path / "new").exists()
+
+
 def test_what_a_job_did_not_make_it_does_not_remove(tiny: dict[str, Path], corpus: Path, tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     mine.mkdir()
