@@ -132,7 +132,7 @@ USAGE = [
     (dpr_runtime, ("encode", "QUESTION", "a.txt", "gone/out.npy"), 1, "there is no folder .*gone"),
     (dpr_runtime, ("encode", "QUESTION", "a.txt", "."), 1, "holds a question model, and shards in a folder take a context encoder"),
     (dpr_runtime, ("encode", "QUESTION", "bytes.txt", "out.npy"), 1, "bytes.txt|UTF-8|utf-8"),
-    (dpr_runtime, ("encode", "QUESTION", "a.txt"), 2, "Missing argument 'output'"),
+    (dpr_runtime, ("encode", "QUESTION", "a.txt"), 2, "Missing argument 'OUTPUT'"),
     (dpr_runtime, ("verify", "gone"), 1, "gone is not an exported folder"),
     (dpr_runtime, ("verify", "READER", "--device", "cuda"), 1, "device is 'cuda', and it cannot be used"),
     (dpr_runtime, ("inspect", "a.txt"), 1, "a.txt is not an exported folder"),
