@@ -61,11 +61,11 @@ def _read(kind: Any, value: Any, where: str, file: str) -> Any:
         return None if value is None else _read(arguments[0], value, where, file)
     if kind is float and type(value) in (int, float) and abs(value) < 1e300:
         return float(value)
-    if type(value) is kind and not (kind is str and _surrogates(value)):
+    if type(value) is kind and not (kind is str and half_surrogates(value)):
         return value
     raise ValueError(f"{file}: {where.rstrip('.') or 'the whole'} is {value!r}, of the wrong type")
 
 
-def _surrogates(text: str) -> bool:
+def half_surrogates(text: str) -> bool:
     """Whether a text holds half a surrogate pair, which JSON can write and no file can hold."""
     return any("\ud800" <= letter <= "\udfff" for letter in text)

@@ -27,6 +27,7 @@ from dpr_export.runtime.processors import usable_processors
 
 SHARD_SIZE = 8192
 _RAY_THREADS = 4
+_CHOICES = {"stored": STORED, "dtype": tuple(DTYPES), "segments": SEGMENTS, "on_error": ON_ERROR}
 
 
 def encode_corpus(
@@ -81,20 +82,10 @@ def encode_corpus(
         ImportError: a library that this needs is not installed.
     """
     file = str(file)
-    for name, value, allowed in (
-        ("stored", stored, STORED),
-        ("dtype", dtype, tuple(DTYPES)),
-        ("segments", segments, SEGMENTS),
-        ("on_error", on_error, ON_ERROR),
-    ):
-        if value not in allowed:
-            raise ValueError(f"{name} is {value!r}, and must be one of: {', '.join(allowed)}")
-    for name, number in (("shard_size", shard_size), ("batch_tokens", batch_tokens), ("workers", workers)):
-        if number is not None and number < 1:
-            raise ValueError(f"{name} is {number}, and must be at least 1")
+    check_choices(stored=stored, dtype=dtype, segments=segments, on_error=on_error)
+    _check_numbers(part, shard_size=shard_size, batch_tokens=batch_tokens, workers=workers)
     if workers is not None and ray is None:
         raise ValueError(f"workers is {workers}, and there are workers on Ray alone: give ray too (--ray local)")
-    _check_part(part)
     if file == "-" and (resume or part != (1, 1) or ray is not None):
         raise ValueError("standard input can be read once, by one: give a file to go on, to share out, or for Ray")
     for library, used in (("ray", ray is not None), ("pyarrow", stored == "parquet")):
@@ -138,7 +129,21 @@ def _encode(model: DPRContextEncoder, plan: Plan, watch: Watch) -> Encoded:
     return Encoded(passages, read.skipped, shards, len(plan.wanted.done), seconds, {s: busy[s] for s in STAGES})
 
 
-def _check_part(part: tuple[int, int]) -> None:
+def check_choices(**given: str) -> None:
+    """Refuse an option of `encode_corpus` that is none of what it may be.
+
+    Raises:
+        ValueError: it names the option, its value and what it may be.
+    """
+    for name, value in given.items():
+        if value not in _CHOICES[name]:
+            raise ValueError(f"{name} is {value!r}, and must be one of: {', '.join(_CHOICES[name])}")
+
+
+def _check_numbers(part: tuple[int, int], **given: int | None) -> None:
+    for name, number in given.items():
+        if number is not None and number < 1:
+            raise ValueError(f"{name} is {number}, and must be at least 1")
     index, count = part
     if not 1 <= index <= count:
         raise ValueError(f"part is {index}/{count}, and must be from 1/{count} to {count}/{count}")

@@ -15,9 +15,9 @@ from dpr_export.models.kinds import CONTEXT, KINDS, READER
 from dpr_export.models.pretrained import exported_folder
 from dpr_export.models.writing import file_written_whole
 from dpr_export.runtime.corpus.bar import passages_bar
-from dpr_export.runtime.corpus.encode import SHARD_SIZE, encode_corpus
+from dpr_export.runtime.corpus.encode import SHARD_SIZE, check_choices, encode_corpus
 from dpr_export.runtime.corpus.plan import Encoded
-from dpr_export.runtime.corpus.read import ON_ERROR, Row, format_of, read_corpus
+from dpr_export.runtime.corpus.read import LEFT_OUT, Row, format_of, read_corpus
 from dpr_export.runtime.corpus.shards import shard_numbers
 from dpr_export.runtime.encoders import SEGMENTS, DPRContextEncoder, DPRQuestionEncoder
 from dpr_export.runtime.options import Backend, Device, Folder, Precision, Threads
@@ -157,9 +157,7 @@ def _encode_file(
 ) -> None:
     """All texts of a file, held in memory, into one array: float32 (n, dim), in the order given."""
     kind = KINDS[exported_folder(folder).manifest.kind]
-    for name, value, allowed in (("--segments", segments, SEGMENTS), ("--on-error", on_error, ON_ERROR)):
-        if value not in allowed:
-            raise typer.BadParameter(f"{name} is {value!r}, and must be one of: {', '.join(allowed)}")
+    check_choices(segments=segments, on_error=on_error)
     if kind is not CONTEXT and segments != SEGMENTS[0]:
         raise typer.BadParameter(f"--segments is for passages, and {folder} holds a {kind.name} model")
     if kind is READER:
@@ -197,7 +195,10 @@ def _rows(file: str, format: str, on_error: str, tell: Callable[[str], None]) ->
 
 
 def _teller(console: Console) -> Callable[[str], None]:
-    return lambda line: console.print(escape(line), style="yellow" if "left out" in line else "dim", soft_wrap=True)
+    def tell(line: str) -> None:
+        console.print(escape(line), style="yellow" if line.startswith(LEFT_OUT) else "dim", soft_wrap=True)
+
+    return tell
 
 
 def _part(text: str) -> tuple[int, int]:

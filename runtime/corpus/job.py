@@ -10,7 +10,7 @@ from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
 
-from dpr_export.models.records import read_record, written_record
+from dpr_export.models.records import half_surrogates, read_record, written_record
 from dpr_export.models.writing import file_written_whole
 from dpr_export.runtime.corpus.read import format_of
 from dpr_export.runtime.corpus.shards import SCHEMA
@@ -83,7 +83,7 @@ def job_of(model: DPRContextEncoder, file: str, format: str, batch_tokens: int |
         batch_tokens: how many tokens one batch may have; None: as many as suit the engine.
         cut: segments, shard_size, stored, dtype and on_error of `Job`.
     """
-    if any("\ud800" <= letter <= "\udfff" for letter in file):
+    if half_surrogates(file):
         raise ValueError(f"file {file!r} has a name that is not UTF-8: rename it")
     folder, choice = model.folder, model.choice
     assert folder is not None

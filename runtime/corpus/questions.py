@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
+from dpr_export.models.records import half_surrogates
 from dpr_export.models.writing import file_written_whole
 from dpr_export.runtime.corpus.matching import has_answer
 from dpr_export.runtime.corpus.read import Row
@@ -82,7 +83,7 @@ def read_questions(file: str | Path) -> Asked:
         raise ValueError(f"{file} holds no questions")
     for place, question in enumerate(asked.questions, start=1):
         texts = (question.text, *question.answers, *(part or "" for each in question.found or () for part in each[:3]))
-        if any("\ud800" <= letter <= "\udfff" for letter in "".join(texts)):
+        if any(map(half_surrogates, texts)):
             raise ValueError(f"{file}, question {place}, holds half a surrogate pair, which no text may")
     return asked
 

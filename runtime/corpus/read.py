@@ -20,6 +20,7 @@ from typing import Any, BinaryIO, NamedTuple, cast
 from dpr_export.runtime.corpus.missing import needed
 
 ON_ERROR = ("stop", "skip")
+LEFT_OUT = "left out: "  # what the line of such a row begins with
 COLUMNS = ("id", "text", "title")  # of a table that has no header
 _IDS = ("id", "_id", "pid")
 LONGEST = 1 << 17  # characters of a passage, and of a field that the csv module reads
@@ -118,7 +119,7 @@ def _passages(file: str, rows: Parsed, on_error: str, tell: Callable[[str], None
         if on_error == "stop":
             raise ValueError(f"{problem} (--on-error skip leaves such rows out)")
         found.skipped += 1
-        tell(f"left out: {problem}")
+        tell(f"{LEFT_OUT}{problem}")
 
 
 def _tsv(file: str, progress: Progress) -> Parsed:
