@@ -244,7 +244,8 @@ def _shards(corpus: Path, job: Job) -> list[Shard]:
         raise ValueError(f"{corpus} is not whole: go on with it (dpr-runtime encode ... --resume)")
     if job.passages is None or job.shards != -(-job.passages // job.shard_size):
         raise ValueError(f"{corpus / CORPUS_FILE} is damaged: {job.passages} passages are not {job.shards} shards")
-    shards = [read_shard(corpus, number, identity(job)) for number in range(job.shards)]
+    job_id = identity(job)
+    shards = [read_shard(corpus, number, job_id) for number in range(job.shards)]
     if lost := [str(number) for number, shard in enumerate(shards) if shard is None]:
         some = ", ".join(lost[:5]) + (", …" if lost[5:] else "")
         raise ValueError(

@@ -103,8 +103,8 @@ class Plan:
 def planned(job: Job, output: Path, part: tuple[int, int], resume: bool, tell: Callable[[str], None]) -> Iterator[Plan]:
     """Begin a job, or go on with it: what is left to do."""
     with begun(output, job, resume, part):
-        index, count = part
+        (index, count), job_id = part, identity(job)
         mine = [number for number in shard_numbers(output) if number % count == index - 1]
-        done = frozenset(number for number in mine if read_shard(output, number, identity(job)))
+        done = frozenset(number for number in mine if read_shard(output, number, job_id))
         sweep(output, part)
         yield Plan(job, output, Wanted(index, count, done), tell)
