@@ -16,9 +16,9 @@ from rich.console import Console
 from rich.table import Table
 
 from dpr_export.exporter import export
+from dpr_export.exporter.checkpoint.source import found
 from dpr_export.exporter.demo import PASSAGES_FILE, QUESTION
-from dpr_export.exporter.source import found
-from dpr_export.runtime.passages import read_passages
+from dpr_export.runtime.corpus.text_files import read_passages
 
 ROUNDS = 7
 READ = """

@@ -39,7 +39,7 @@ from benchmarks.corpus_jobs import (
 )
 from benchmarks.results import about, write
 from benchmarks.workers import ROOT
-from dpr_export.runtime.processors import usable_processors
+from dpr_export.runtime.engines.processors import usable_processors
 
 VARIANTS = ("int8", "fp32")
 WORDS, LEAST = 100, 10  # of a passage

@@ -21,7 +21,7 @@ def make_models(work: Path) -> dict[str, Any]:
 
     In a process of its own too: the peak of a process counts what its parent had when it was forked.
     """
-    from dpr_export.exporter.source import found
+    from dpr_export.exporter.checkpoint.source import found
 
     for kind in KINDS:
         with found(f"demo/{kind}") as checkpoint:
@@ -78,7 +78,8 @@ def encode_transformers(work: Path, passages: str, count: str) -> dict[str, Any]
 
 def answer_ours(work: Path, precision: str, data: str) -> dict[str, Any]:
     """Answer every question with one variant."""
-    from dpr_export.runtime.corpus import Models, evaluate
+    from dpr_export.runtime.corpus import Models
+    from dpr_export.runtime.corpus.evaluation import evaluate
 
     models = Models(*(str(work / kind) for kind in KINDS))
     (score,) = evaluate(data, models, variants=[f"openvino-{precision}"], read=READ)
@@ -98,8 +99,8 @@ def answer_transformers(work: Path, data: str) -> dict[str, Any]:
     import transformers
 
     from dpr_export.runtime.corpus import read_questions
-    from dpr_export.runtime.corpus.matching import has_answer
-    from dpr_export.runtime.corpus.official import best, exact_match, f1
+    from dpr_export.runtime.corpus.evaluation.squad_metrics import best, exact_match, f1
+    from dpr_export.runtime.corpus.retrieval.answer_matching import has_answer
 
     asked = read_questions(data)
     questions = asked.questions

@@ -26,7 +26,7 @@ from benchmarks.results import about, earlier, write
 from benchmarks.tables import show
 from benchmarks.workers import ROOT, WorkerError
 from dpr_export.models.kinds import KINDS
-from dpr_export.runtime.processors import usable_processors
+from dpr_export.runtime.engines.processors import usable_processors
 
 LIMITS = "limits"
 BY_KIND = ("model-calls", LIMITS)

@@ -28,8 +28,8 @@ from benchmarks.results import about, write
 from benchmarks.team import Say, Team, team
 from benchmarks.workers import ROOT
 from dpr_export.models.config import DPRConfig
-from dpr_export.runtime.devices import parse_device
-from dpr_export.runtime.nvidia import gpu_problem
+from dpr_export.runtime.engines.devices import parse_device
+from dpr_export.runtime.engines.nvidia.driver import gpu_problem
 
 Records = dict[str, Any]
 SAVED = Path(__file__).parent / "results" / "gpu.json"

@@ -10,8 +10,8 @@ import numpy as np
 
 from benchmarks.contenders import Contender, Loaded
 from benchmarks.workers import Call, Request, serve
+from dpr_export.models.artifact.variants import VARIANTS
 from dpr_export.models.kinds import KINDS
-from dpr_export.models.variants import VARIANTS
 
 MODULE = "gpu_contenders"
 
@@ -64,7 +64,7 @@ def load_dpr_export(request: Request) -> Loaded:
     from dpr_export import runtime
 
     if request["backend"] == "tensorrt":
-        from dpr_export.runtime.build import build_engine
+        from dpr_export.runtime.checks.build_engine import build_engine
 
         build_engine(request["folder"], precision=request["precision"], device=request["device"])
     architecture = KINDS[request["kind"]].architecture

@@ -31,8 +31,8 @@ from benchmarks.operations import multiply_adds, weight_bytes
 from benchmarks.parts import feeds_of
 from benchmarks.place import SHAPES, shape_name
 from dpr_export import runtime
+from dpr_export.models.artifact.folder import ExportedFolder
 from dpr_export.models.config import DPRConfig
-from dpr_export.models.folder import ExportedFolder
 from dpr_export.models.kinds import KINDS
 
 Records = dict[str, Any]

@@ -1,8 +1,8 @@
 """What each variant loses on real questions, and how fast it reads them: python -m benchmarks.loss
 
 The demo models answer and find the questions of `xquad_dev.json`, by the same code that measures them in PyTorch
-(exporter/demo/evaluate.py): the reader's exact match and F1 of the best span in the question's own passage, and how
-often the encoders find that passage among all. DPR_EXPORT_DATA names the folder that holds the file.
+(scripts/demo_training/evaluate.py): the reader's exact match and F1 of the best span in the question's own passage, and
+how often the encoders find that passage among all. DPR_EXPORT_DATA names the folder that holds the file.
 
 612 questions carry a standard error of two points, more than a variant ought to lose. So each question is compared
 with what the original makes of it, in PyTorch and float32: what was right and is wrong now is lost, and the other way
@@ -31,13 +31,13 @@ from benchmarks.place import Place, Size
 from benchmarks.results import about, write
 from benchmarks.team import Say, team
 from benchmarks.workers import ROOT, Call, Prepare, Request, serve
-from dpr_export.exporter.demo.squad import exact_match, f1, read_squad
-from dpr_export.models.folder import ExportedFolder
+from dpr_export.models.artifact.atomic_writing import written_whole
+from dpr_export.models.artifact.folder import ExportedFolder
+from dpr_export.models.artifact.variants import RUNTIME_PRECISIONS
 from dpr_export.models.kinds import CONTEXT, KINDS, QUESTION, READER
-from dpr_export.models.variants import RUNTIME_PRECISIONS
-from dpr_export.models.writing import written_whole
-from dpr_export.runtime.processors import usable_processors
-from dpr_export.runtime.session import SESSION_CLASSES
+from dpr_export.runtime.engines.processors import usable_processors
+from dpr_export.runtime.engines.session import SESSION_CLASSES
+from scripts.demo_training.squad import exact_match, f1, read_squad
 
 DEMO = Size("demo", {})
 FILE = "xquad_dev.json"
@@ -94,7 +94,7 @@ def _model(request: Request, kind: str, folder: str) -> Any:
 
 def _reader_call(models: Sequence[Any], tokenizer: Any, passages: Sequence[Any], questions: Sequence[Any]) -> Call:
     """One row: the exact match of each question, then the F1 of each."""
-    from dpr_export.exporter.demo.evaluate import read
+    from scripts.demo_training.evaluate import read
 
     pairs = [(question.text, passages[question.passage]) for question in questions]
     golds = [[answer.text for answer in question.answers] for question in questions]
@@ -110,7 +110,7 @@ def _encoders_call(models: Sequence[Any], tokenizer: Any, passages: Sequence[Any
     """One row: for each question whether its passage is the first, then whether it is among the first five."""
     import torch
 
-    from dpr_export.exporter.demo.evaluate import vectors
+    from scripts.demo_training.evaluate import vectors
 
     asked = [(row.ids, row.type_ids) for row in tokenizer.encode_batch([question.text for question in questions])]
     held = [(row.ids, row.type_ids) for row in tokenizer.encode_batch([(one.title, one.text) for one in passages])]

@@ -67,7 +67,7 @@ def make_exported(kind: str, config: dict[str, Any], folder: Path, output: Path)
     trained weights, and random ones may miss them."""
     del kind, config
     from dpr_export.exporter import export
-    from dpr_export.models.variants import BOUNDS
+    from dpr_export.models.artifact.variants import BOUNDS
 
     BOUNDS.clear()
     export(
@@ -83,7 +83,7 @@ def make_exported_gpu(kind: str, config: dict[str, Any], folder: Path, output: P
     """The folder that dpr-export writes, with every variant for GPUs, made as those are."""
     del kind, config
     from dpr_export.exporter import export
-    from dpr_export.models.variants import BOUNDS
+    from dpr_export.models.artifact.variants import BOUNDS
 
     BOUNDS.clear()
     export(

@@ -39,7 +39,7 @@ from benchmarks.results import about, earlier, write
 from benchmarks.team import Say, team
 from benchmarks.workers import ROOT, Request, Worker, WorkerError
 from dpr_export.models.kinds import KINDS, QUESTION, READER
-from dpr_export.runtime.processors import usable_processors
+from dpr_export.runtime.engines.processors import usable_processors
 
 Records = dict[str, Any]  # a record's keys are the columns of its table, but for "reason", "note" and "files"
 SAVED = Path(__file__).parent / "results" / "memory.json"

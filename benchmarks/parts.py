@@ -80,7 +80,7 @@ def _cosines(numbers: dict[str, list[float]]) -> dict[str, float]:
 
 def strings(place: Place, plan: Plan, threads: int, say: Say) -> Records:
     """From strings to vectors, by the context encoder: exact lengths, and passages of mixed lengths."""
-    from dpr_export.models.tokenizers import DPRContextEncoderTokenizer
+    from dpr_export.models.tokenization.encoder_tokenizers import DPRContextEncoderTokenizer
 
     rows = {BASELINE.name: BASELINE, STRONGEST.name: STRONGEST, TUNED: STRONGEST, OURS.name: OURS}
     with team(place, "context", rows, threads, say) as loaded:

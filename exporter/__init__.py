@@ -2,6 +2,6 @@
 
 from dpr_export.exporter.errors import ExportError
 from dpr_export.exporter.export import export
-from dpr_export.exporter.push import push
+from dpr_export.exporter.hub.push import push
 
 __all__ = ["ExportError", "export", "push"]

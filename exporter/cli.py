@@ -10,17 +10,17 @@ from rich.table import Table
 
 from dpr_export.exporter.export import DEFAULT_OPSET, DEFAULT_PRECISIONS, OPSETS, default_output
 from dpr_export.exporter.export import export as make
+from dpr_export.exporter.hub.push import check_push, push
 from dpr_export.exporter.progress import steps
-from dpr_export.exporter.push import check_push, push
-from dpr_export.models.folder import ExportedFolder
-from dpr_export.models.golden import ATOL
-from dpr_export.models.manifest import Manifest
-from dpr_export.models.variants import DEFAULT_BACKENDS
-from dpr_export.models.writing import is_exported
-from dpr_export.runtime.commands import run_command
-from dpr_export.runtime.processors import SLOW_INT8, int8_products
-from dpr_export.runtime.show import human_size
-from dpr_export.runtime.show_manifest import show_variants
+from dpr_export.models.artifact.atomic_writing import is_exported
+from dpr_export.models.artifact.folder import ExportedFolder
+from dpr_export.models.artifact.manifest import Manifest
+from dpr_export.models.artifact.reference_outputs import ATOL
+from dpr_export.models.artifact.variants import DEFAULT_BACKENDS
+from dpr_export.runtime.cli.run_command import run_command
+from dpr_export.runtime.cli.show_answers import human_size
+from dpr_export.runtime.cli.show_manifest import show_variants
+from dpr_export.runtime.engines.processors import SLOW_INT8, int8_products
 
 app = typer.Typer(
     add_completion=False, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}

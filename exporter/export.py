@@ -9,19 +9,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dpr_export.exporter.checkpoint.source import Checkpoint, Unsaid, found
 from dpr_export.exporter.errors import ExportError
-from dpr_export.exporter.source import Checkpoint, Unsaid, found
+from dpr_export.models.artifact.atomic_writing import is_exported, written_whole
+from dpr_export.models.artifact.folder import file_record, folder_records
+from dpr_export.models.artifact.manifest import MANIFEST_FILE, Manifest, Source, Variant
+from dpr_export.models.artifact.reference_outputs import ATOL
+from dpr_export.models.artifact.variants import DEFAULT_BACKENDS, wanted
 from dpr_export.models.config import DPRConfig
-from dpr_export.models.extras import Extras
-from dpr_export.models.folder import file_record, folder_records
-from dpr_export.models.golden import ATOL
-from dpr_export.models.manifest import MANIFEST_FILE, Manifest, Source, Variant
-from dpr_export.models.variants import DEFAULT_BACKENDS, wanted
-from dpr_export.models.writing import is_exported, written_whole
-from dpr_export.runtime.progress import Step, silent
+from dpr_export.models.optional_outputs import Extras
+from dpr_export.models.tokenization.by_kind import TOKENIZER_CLASSES
+from dpr_export.runtime.inference.progress import Step, silent
 
 if TYPE_CHECKING:
-    from dpr_export.exporter.load import Original
+    from dpr_export.exporter.checkpoint.load import Original
 
 OPSETS = range(18, 24)
 DEFAULT_OPSET = 18
@@ -177,7 +178,7 @@ def _loaded(checkpoint: Checkpoint, making: Path, asked: Mapping[str, bool | Non
     """
     with step(f"load {checkpoint.name}"):
         try:
-            from dpr_export.exporter.load import load
+            from dpr_export.exporter.checkpoint.load import load
         except ModuleNotFoundError as error:
             raise ExportError(f'{error.name} is not installed: pip install "dpr-export[export]"') from None
         original = load(checkpoint)
@@ -189,7 +190,7 @@ def _loaded(checkpoint: Checkpoint, making: Path, asked: Mapping[str, bool | Non
 
 def _write_tokenizer(original: "Original", checkpoint: Checkpoint, making: Path) -> None:
     try:
-        tokenizer = original.kind.tokenizer_class.from_pretrained(checkpoint.folder)
+        tokenizer = TOKENIZER_CLASSES[original.kind.name].from_pretrained(checkpoint.folder)
     except (OSError, ValueError) as error:
         raise ExportError(f"{checkpoint.name} has no tokenizer that can be read: {error}") from None
     if len(tokenizer) > original.config.vocab_size:

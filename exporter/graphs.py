@@ -9,19 +9,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dpr_export.exporter.load import Original
-from dpr_export.exporter.prove import GOLDEN_SHAPES, WORD_EMBEDDINGS, examples
-from dpr_export.exporter.trace import trace
-from dpr_export.exporter.weights import check_weights
-from dpr_export.models.extras import Extras
-from dpr_export.models.golden import Example, write_golden
+from dpr_export.exporter.checkpoint.load import Original
+from dpr_export.exporter.tracing.reference_outputs import GOLDEN_SHAPES, WORD_EMBEDDINGS, examples
+from dpr_export.exporter.tracing.trace import trace
+from dpr_export.exporter.tracing.weights import check_weights
+from dpr_export.models.artifact.manifest import GOLDEN_FILE, Variant
+from dpr_export.models.artifact.reference_outputs import Example, write_golden
+from dpr_export.models.artifact.variants import EMBEDS_FILE, MODEL_FILE, VariantSpec
 from dpr_export.models.kinds import EMBEDS, IDS
-from dpr_export.models.manifest import GOLDEN_FILE, Variant
-from dpr_export.models.variants import EMBEDS_FILE, MODEL_FILE, VariantSpec
+from dpr_export.models.optional_outputs import Extras
 from dpr_export.quantization.add import make_variants
 from dpr_export.quantization.texts import Texts
 from dpr_export.quantization.variants import REFERENCE, Maker
-from dpr_export.runtime.progress import Step
+from dpr_export.runtime.inference.progress import Step
 
 EMBEDS_BACKENDS = (REFERENCE, "openvino")  # those that run it: on the CPU
 

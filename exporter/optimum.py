@@ -37,7 +37,7 @@ import copy
 from typing import Any
 
 from dpr_export.exporter.export import DEFAULT_OPSET
-from dpr_export.models.golden import ATOL
+from dpr_export.models.artifact.reference_outputs import ATOL
 from dpr_export.models.kinds import Kind, kind_of
 
 try:

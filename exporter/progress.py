@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.markup import escape
 
-from dpr_export.runtime.commands import end_if_asked
-from dpr_export.runtime.progress import Step
+from dpr_export.runtime.cli.run_command import end_if_asked
+from dpr_export.runtime.inference.progress import Step
 
 
 def steps(console: Console) -> Step:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from dpr_export.models.pretrained import folder_with
+from dpr_export.models.artifact.resolve import folder_with
 
 CONFIG_FILE = "config.json"
 _LEAST = {

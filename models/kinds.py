@@ -1,7 +1,8 @@
-"""The three kinds of DPR model, as a table of three rows: all that differs between them stands here.
+"""The three kinds of DPR model, as a table of three rows.
 
-What a mask is when none is given differs too, and so does nothing else: encoders leave out the padding
-(`input_ids != pad`), the reader attends to everything, as the original does.
+A row names the class, the inputs, the outputs, and the attention mask that applies when a call gives none: encoders
+mask padding (`input_ids != pad`), the reader masks nothing, as in transformers. Which tokenizer a kind uses stands in
+`tokenization/by_kind.py`, so that the exported folder can name a kind without loading tokenizers.
 """
 
 from collections.abc import Callable
@@ -16,8 +17,6 @@ from dpr_export.models.outputs import (
     DPRReaderOutput,
     ModelOutput,
 )
-from dpr_export.models.reader_tokenizer import DPRReaderTokenizer
-from dpr_export.models.tokenizers import BertTokenizer, DPRContextEncoderTokenizer, DPRQuestionEncoderTokenizer
 
 Ids = NDArray[np.int64]
 
@@ -41,7 +40,6 @@ class Kind:
         outputs: the graph's outputs, float32.
         token_outputs: those of them with a number for each token.
         output_class: the dataclass that the outputs are returned in.
-        tokenizer_class: the tokenizer that makes the inputs.
         default_mask: (input_ids, pad_token_id) -> the attention mask where none is given.
         columns: which of question, title and text the tokenizer takes, in its order.
     """
@@ -52,7 +50,6 @@ class Kind:
     outputs: tuple[str, ...]
     token_outputs: tuple[str, ...]
     output_class: type[ModelOutput]
-    tokenizer_class: type[BertTokenizer]
     default_mask: Callable[[Ids, int], Ids]
     columns: tuple[str, ...]
 
@@ -68,7 +65,6 @@ QUESTION = Kind(
     ("pooler_output",),
     (),
     DPRQuestionEncoderOutput,
-    DPRQuestionEncoderTokenizer,
     _all_but_padding,
     ("question",),
 )
@@ -79,7 +75,6 @@ CONTEXT = Kind(
     ("pooler_output",),
     (),
     DPRContextEncoderOutput,
-    DPRContextEncoderTokenizer,
     _all_but_padding,
     ("title", "text"),
 )
@@ -90,7 +85,6 @@ READER = Kind(
     ("start_logits", "end_logits", "relevance_logits"),
     ("start_logits", "end_logits"),
     DPRReaderOutput,
-    DPRReaderTokenizer,
     _everything,
     ("question", "title", "text"),
 )

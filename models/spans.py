@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dpr_export.models.outputs import DPRSpanPrediction
-from dpr_export.models.tensors import to_numpy
+from dpr_export.models.torch_interop import to_numpy
 
 Floats = NDArray[np.floating[Any]]
 Gap = tuple[int, int, int, int]  # spans begin in the first two, end in the last two, all inclusive

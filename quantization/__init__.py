@@ -2,11 +2,11 @@
 
 from dpr_export.quantization.add import add_variants
 from dpr_export.quantization.errors import QuantizationError
-from dpr_export.quantization.fp16 import to_fp16
-from dpr_export.quantization.fusion import fuse
 from dpr_export.quantization.gate import Gate, tokenized
-from dpr_export.quantization.int8_dynamic import quantize_dynamic_int8
-from dpr_export.quantization.int8_static import quantize_static_int8
+from dpr_export.quantization.passes.fp16 import to_fp16
+from dpr_export.quantization.passes.fusion import fuse
+from dpr_export.quantization.passes.int8_dynamic import quantize_dynamic_int8
+from dpr_export.quantization.passes.int8_static import quantize_static_int8
 from dpr_export.quantization.texts import read_texts
 
 __all__ = [

@@ -13,18 +13,18 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from dpr_export.models.artifact.atomic_writing import locked
+from dpr_export.models.artifact.folder import ExportedFolder, add_files
+from dpr_export.models.artifact.manifest import GOLDEN_FILE, Manifest, Variant
+from dpr_export.models.artifact.reference_outputs import ATOL, Example, calls_of, read_golden
+from dpr_export.models.artifact.variants import DEFAULT_BACKENDS, MODEL_FILE, VariantSpec, wanted
 from dpr_export.models.config import DPRConfig
-from dpr_export.models.folder import ExportedFolder, add_files
-from dpr_export.models.golden import ATOL, Example, calls_of, read_golden
 from dpr_export.models.kinds import IDS, KINDS, Kind
-from dpr_export.models.manifest import GOLDEN_FILE, Manifest, Variant
-from dpr_export.models.variants import DEFAULT_BACKENDS, MODEL_FILE, VariantSpec, wanted
-from dpr_export.models.writing import locked
 from dpr_export.quantization.errors import QuantizationError
 from dpr_export.quantization.texts import CALIBRATION_FILE, Texts, read_texts
 from dpr_export.quantization.variants import REFERENCE, Maker, opened
-from dpr_export.runtime.progress import Step, silent
-from dpr_export.runtime.proof import grid
+from dpr_export.runtime.checks.parity import grid
+from dpr_export.runtime.inference.progress import Step, silent
 
 MAKERS = ("dpr-export", "onnx", "onnxscript", "onnxruntime", "openvino", "nncf")
 

@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 
 from dpr_export.models.config import DPRConfig
 from dpr_export.models.kinds import READER, Kind
+from dpr_export.models.tokenization.by_kind import TOKENIZER_CLASSES
 from dpr_export.quantization.texts import Row
-from dpr_export.runtime.answers import Answer
-from dpr_export.runtime.batching import Rows, run_rows
-from dpr_export.runtime.reader import DPRReader
-from dpr_export.runtime.session import Feeds, Session
+from dpr_export.runtime.engines.session import Feeds, Session
+from dpr_export.runtime.inference.answers import Answer
+from dpr_export.runtime.inference.batching import Rows, run_rows
+from dpr_export.runtime.inference.reader import DPRReader
 
 Figures = dict[str, float]
 Vectors = NDArray[np.float32]
@@ -107,7 +108,7 @@ class Gate:
 
 
 def _parts(kind: Kind, folder: Path) -> tuple[DPRConfig, Any]:
-    return DPRConfig.from_pretrained(folder), kind.tokenizer_class.from_pretrained(folder)
+    return DPRConfig.from_pretrained(folder), TOKENIZER_CLASSES[kind.name].from_pretrained(folder)
 
 
 def _vectors(session: Session, rows: Sequence[Feeds]) -> Vectors:

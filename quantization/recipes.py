@@ -16,15 +16,15 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import onnx
 
-from dpr_export.models.golden import Arrays
-from dpr_export.quantization.fp16 import to_fp16
-from dpr_export.quantization.fusion import fuse
-from dpr_export.quantization.int8_dynamic import BLOCK, quantize_blockwise_int8, quantize_dynamic_int8
-from dpr_export.quantization.int8_static import quantize_static_int8, unquantized
-from dpr_export.quantization.parts import HEADS, parts
-from dpr_export.quantization.tensorrt import check_for_tensorrt, scales_in_fp16
-from dpr_export.runtime.processors import usable_processors
-from dpr_export.runtime.session import Feeds, open_session
+from dpr_export.models.artifact.reference_outputs import Arrays
+from dpr_export.quantization.passes.fp16 import to_fp16
+from dpr_export.quantization.passes.fusion import fuse
+from dpr_export.quantization.passes.int8_dynamic import BLOCK, quantize_blockwise_int8, quantize_dynamic_int8
+from dpr_export.quantization.passes.int8_static import quantize_static_int8, unquantized
+from dpr_export.quantization.passes.parts import HEADS, parts
+from dpr_export.quantization.passes.tensorrt import check_for_tensorrt, scales_in_fp16
+from dpr_export.runtime.engines.processors import usable_processors
+from dpr_export.runtime.engines.session import Feeds, open_session
 
 RANGE_CALLS = 24
 RANKING_CALLS = 24

@@ -3,7 +3,7 @@
 import statistics
 import time
 
-from dpr_export.runtime.session import Feeds, Session
+from dpr_export.runtime.engines.session import Feeds, Session
 
 ROUNDS = 9
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dpr_export.runtime.passages import json_objects
+from dpr_export.runtime.corpus.text_files import json_objects
 
 FOLDER = Path(__file__).with_name("data")
 CALIBRATION_FILE = FOLDER / "calibration.jsonl"

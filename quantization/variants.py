@@ -1,8 +1,8 @@
 """Make the variants of an exported model: each by its recipe, each shown on the engine that runs it.
 
-What is equal to the original is proved over the grid of `runtime/proof.py`. What is lossy must give finite numbers
-there, whatever is masked, and keep its bounds on texts that it was not calibrated with; a recipe may try several
-settings until one does.
+What is equal to the original is proved over the grid of `runtime/checks/parity.py`. What is lossy must give finite
+numbers there, whatever is masked, and keep its bounds on texts that it was not calibrated with; a recipe may try
+several settings until one does.
 """
 
 import shutil
@@ -13,20 +13,20 @@ from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 
-from dpr_export.models.golden import Example
+from dpr_export.models.artifact.manifest import Loss, Variant
+from dpr_export.models.artifact.reference_outputs import Example
+from dpr_export.models.artifact.variants import BOUNDS, MODEL_FILE, VariantSpec, short_of
 from dpr_export.models.kinds import Kind
-from dpr_export.models.manifest import Loss, Variant
-from dpr_export.models.variants import BOUNDS, MODEL_FILE, VariantSpec, short_of
 from dpr_export.quantization.errors import QuantizationError
 from dpr_export.quantization.gate import Figures, Gate, tokenized
 from dpr_export.quantization.recipes import RECIPES, Made, Settings
 from dpr_export.quantization.speed import speedup
 from dpr_export.quantization.texts import JUDGING_FILE, Texts, read_texts
-from dpr_export.runtime.nvidia import gpu_problem
-from dpr_export.runtime.processors import usable_processors
-from dpr_export.runtime.progress import Step, silent
-from dpr_export.runtime.proof import errors, prove, relative_error
-from dpr_export.runtime.session import Feeds, Session, open_session
+from dpr_export.runtime.checks.parity import errors, prove, relative_error
+from dpr_export.runtime.engines.nvidia.driver import gpu_problem
+from dpr_export.runtime.engines.processors import usable_processors
+from dpr_export.runtime.engines.session import Feeds, Session, open_session
+from dpr_export.runtime.inference.progress import Step, silent
 
 WORTH_KEEPING = 1.03
 REFERENCE = "onnxruntime"
@@ -169,7 +169,7 @@ def _place(spec: VariantSpec) -> str | None:
         return "cpu" if find_spec(spec.backend) else None
     if spec.backend != "onnxruntime" or gpu_problem(0):
         return None
-    from dpr_export.runtime.onnxruntime_cuda import cuda_problem
+    from dpr_export.runtime.engines.nvidia.onnxruntime_cuda import cuda_problem
 
     return None if cuda_problem(0) else "cuda"
 

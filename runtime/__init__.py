@@ -7,16 +7,16 @@ from dpr_export.models.outputs import (
     DPRReaderOutput,
     DPRSpanPrediction,
 )
-from dpr_export.models.reader_tokenizer import DPRReaderTokenizer, DPRReaderTokenizerFast
-from dpr_export.models.tokenizers import (
+from dpr_export.models.tokenization.encoder_tokenizers import (
     DPRContextEncoderTokenizer,
     DPRContextEncoderTokenizerFast,
     DPRQuestionEncoderTokenizer,
     DPRQuestionEncoderTokenizerFast,
 )
-from dpr_export.runtime.answers import Answer
-from dpr_export.runtime.encoders import DPRContextEncoder, DPRQuestionEncoder
-from dpr_export.runtime.reader import DPRReader
+from dpr_export.models.tokenization.reader_tokenizer import DPRReaderTokenizer, DPRReaderTokenizerFast
+from dpr_export.runtime.inference.answers import Answer
+from dpr_export.runtime.inference.encoders import DPRContextEncoder, DPRQuestionEncoder
+from dpr_export.runtime.inference.reader import DPRReader
 
 __all__ = [
     "Answer",

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from dpr_export.models.kinds import KINDS
-from dpr_export.runtime.session import Feeds, Outputs, open_session
+from dpr_export.runtime.engines.session import Feeds, Outputs, open_session
 
 
 def random_call(kind: str, rows: int, length: int, seed: int = 0) -> Feeds:

@@ -11,10 +11,10 @@ import torch
 import transformers
 
 from dpr_export.exporter import export
-from dpr_export.models.folder import ExportedFolder
+from dpr_export.models.artifact.folder import ExportedFolder
+from dpr_export.models.artifact.manifest import MANIFEST_FILE
+from dpr_export.models.artifact.variants import BACKENDS, MODEL_FILE, PRECISIONS
 from dpr_export.models.kinds import KINDS
-from dpr_export.models.manifest import MANIFEST_FILE
-from dpr_export.models.variants import BACKENDS, MODEL_FILE, PRECISIONS
 from dpr_export.quantization import add_variants, variants
 from dpr_export.quantization.texts import CALIBRATION_FILE, JUDGING_FILE
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dpr_export import runtime
+from dpr_export.exporter.checkpoint.source import SMALL_FILES, WEIGHT_FILES
 from dpr_export.exporter.export import DEFAULT_OPSET, OPSETS
-from dpr_export.exporter.source import SMALL_FILES, WEIGHT_FILES
-from dpr_export.models.extras import LENGTH_AXES
+from dpr_export.models.artifact.variants import EMBEDS_FILE, MODEL_FILE, RUNTIME_PRECISIONS, VARIANTS
 from dpr_export.models.kinds import KINDS
-from dpr_export.models.variants import EMBEDS_FILE, MODEL_FILE, RUNTIME_PRECISIONS, VARIANTS
-from dpr_export.runtime.session import SESSION_CLASSES
+from dpr_export.models.optional_outputs import LENGTH_AXES
+from dpr_export.runtime.engines.session import SESSION_CLASSES
 
 README = Path(__file__).parent.parent / "README.md"
 DEVICES = {"cpu": "CPU", "cuda": "NVIDIA GPU"}

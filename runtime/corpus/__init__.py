@@ -15,15 +15,15 @@
 Each function says what it needs beyond the runtime: `pip install "dpr-export[bulk]"` brings all of it.
 """
 
-from dpr_export.runtime.corpus.ask import Reply, ask
-from dpr_export.runtime.corpus.encode import encode_corpus
-from dpr_export.runtime.corpus.evaluate import Models, evaluate
-from dpr_export.runtime.corpus.index import IndexRecord, PassageIndex, build_index
-from dpr_export.runtime.corpus.plan import Encoded
-from dpr_export.runtime.corpus.questions import Found, Question, read_questions
-from dpr_export.runtime.corpus.read import Row, read_corpus
-from dpr_export.runtime.corpus.scores import Judged, Score
-from dpr_export.runtime.corpus.search import search
+from dpr_export.runtime.corpus.corpus_files import Row, read_corpus
+from dpr_export.runtime.corpus.encoding.encode import encode_corpus
+from dpr_export.runtime.corpus.encoding.plan import Encoded
+from dpr_export.runtime.corpus.evaluation.evaluate import Models, evaluate
+from dpr_export.runtime.corpus.evaluation.scores import Judged, Score
+from dpr_export.runtime.corpus.retrieval.ask import Reply, ask
+from dpr_export.runtime.corpus.retrieval.index import IndexRecord, PassageIndex, build_index
+from dpr_export.runtime.corpus.retrieval.questions import Found, Question, read_questions
+from dpr_export.runtime.corpus.retrieval.search import search
 
 __all__ = [
     "Encoded",

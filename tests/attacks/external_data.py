@@ -6,7 +6,7 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto
 
-from dpr_export.models.variants import MODEL_FILE
+from dpr_export.models.artifact.variants import MODEL_FILE
 from tests.attacks.victim import refusal, sign
 
 SECRET = "secret.bin"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dpr_export.models.folder import file_record
+from dpr_export.models.artifact.folder import file_record
 
 BIN = Path(sys.executable).parent
 LIMIT = 2000.0  # MB: what a command may take at the most; importing PyTorch takes a quarter of it

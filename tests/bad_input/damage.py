@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from dpr_export.models.folder import file_record
+from dpr_export.models.artifact.folder import file_record
 
 GRAPH = "onnx/model.onnx"
 Damage = Callable[[Path], object]

@@ -3,7 +3,7 @@
 import torch
 
 from dpr_export.exporter.cli import main as dpr_export
-from dpr_export.runtime.cli import main as dpr_runtime
+from dpr_export.runtime.cli.app import main as dpr_runtime
 from tests.bad_input.damage import (
     GRAPH,
     Broken,

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dpr_export.exporter.cli import main as dpr_export
-from dpr_export.runtime.cli import main as dpr_runtime
+from dpr_export.runtime.cli.app import main as dpr_runtime
 from tests.bad_input.damage import MARK, Broken, Payload
 from tests.bad_input.folders import CHECKPOINTS, FOLDERS, USAGE
 from tests.conftest import copy_plain, write_checkpoint

@@ -12,7 +12,7 @@ from rich.console import Console
 from benchmarks import gpu
 from benchmarks.gpu_contenders import COMPILED, EAGER, OURS, SDPA
 from benchmarks.team import Team
-from dpr_export.runtime.nvidia import gpu_problem
+from dpr_export.runtime.engines.nvidia.driver import gpu_problem
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from dpr_export.runtime.corpus.encode import encode_corpus
-from dpr_export.runtime.corpus.job import identity, read_job
-from dpr_export.runtime.corpus.read import Row
-from dpr_export.runtime.corpus.shards import Shard, read_shard
+from dpr_export.runtime.corpus.corpus_files import Row
+from dpr_export.runtime.corpus.encoding.encode import encode_corpus
+from dpr_export.runtime.corpus.encoding.job import identity, read_job
+from dpr_export.runtime.corpus.encoding.shards import Shard, read_shard
 from tests.conftest import WORDS
 
 WriteCorpus = Callable[..., Path]

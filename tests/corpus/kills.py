@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from dpr_export.runtime.corpus.shards import shard_numbers
+from dpr_export.runtime.corpus.encoding.shards import shard_numbers
 from tests.corpus.conftest import contents
 
 _START = 2.0  # seconds in which a job begins or goes on

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from dpr_export.exporter import export
-from dpr_export.models.records import written_record
+from dpr_export.models.artifact.records import written_record
 from dpr_export.runtime import DPRContextEncoder
-from dpr_export.runtime.corpus.begin import begun
-from dpr_export.runtime.corpus.encode import encode_corpus
-from dpr_export.runtime.corpus.job import Job, job_of, read_job
-from dpr_export.runtime.corpus.shards import shard_numbers
+from dpr_export.runtime.corpus.encoding.begin import begun
+from dpr_export.runtime.corpus.encoding.encode import encode_corpus
+from dpr_export.runtime.corpus.encoding.job import Job, job_of, read_job
+from dpr_export.runtime.corpus.encoding.shards import shard_numbers
 from tests.corpus.conftest import SMALL, contents, passages, refused, shard_of, write_tsv
 
 
@@ -172,7 +172,7 @@ def test_a_folder_that_cannot_be_begun_is_not_left(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("dpr_export.runtime.corpus.begin.NamedTemporaryFile", full)
+    monkeypatch.setattr("dpr_export.runtime.corpus.encoding.begin.NamedTemporaryFile", full)
     refused("No space left", OSError, tiny["context"], corpus, tmp_path / "new" / "out")
     assert not (tmp_path / "new").exists()
 

@@ -16,11 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dpr_export.runtime import DPRContextEncoder
-from dpr_export.runtime.corpus import blocks
-from dpr_export.runtime.corpus.encode import encode_corpus
-from dpr_export.runtime.corpus.job import read_job
-from dpr_export.runtime.corpus.read import Row, read_corpus
-from dpr_export.runtime.corpus.shards import shard_numbers, shard_rows, shard_vectors
+from dpr_export.runtime.corpus.corpus_files import Row, read_corpus
+from dpr_export.runtime.corpus.encoding import blocks
+from dpr_export.runtime.corpus.encoding.encode import encode_corpus
+from dpr_export.runtime.corpus.encoding.job import read_job
+from dpr_export.runtime.corpus.encoding.shards import shard_numbers, shard_rows, shard_vectors
 from tests.corpus.conftest import SMALL, contents, passages, refused, shard_of, write_jsonl, write_tsv
 from tests.corpus.kills import DPR_RUNTIME, OFFLINE, command, kill_and_resume
 
@@ -210,7 +210,7 @@ def test_an_error_while_writing_ends_the_job(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("dpr_export.runtime.corpus.plan.write_shard", full)
+    monkeypatch.setattr("dpr_export.runtime.corpus.encoding.plan.write_shard", full)
     refused("No space left", OSError, tiny["context"], str(corpus), tmp_path / "out")
     monkeypatch.undo()
     encode_corpus(tiny["context"], str(corpus), tmp_path / "out", resume=True, **SMALL)

@@ -16,11 +16,13 @@ import torch
 import transformers
 
 from dpr_export.exporter import export
-from dpr_export.runtime.corpus import Models, Score, encode_corpus, evaluate, search
-from dpr_export.runtime.corpus.index import PassageIndex, build_index
-from dpr_export.runtime.corpus.questions import Question, read_questions, write_found
-from dpr_export.runtime.encoders import DPRQuestionEncoder
-from dpr_export.runtime.reader import DPRReader
+from dpr_export.runtime.corpus import Models, Score, encode_corpus
+from dpr_export.runtime.corpus.evaluation import evaluate
+from dpr_export.runtime.corpus.retrieval import search
+from dpr_export.runtime.corpus.retrieval.index import PassageIndex, build_index
+from dpr_export.runtime.corpus.retrieval.questions import Question, read_questions, write_found
+from dpr_export.runtime.inference.encoders import DPRQuestionEncoder
+from dpr_export.runtime.inference.reader import DPRReader
 from tests.corpus.conftest import passages
 
 COMMAND = Path(sys.executable).with_name("dpr-runtime")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dpr_export.runtime.corpus.encode import encode_corpus
+from dpr_export.runtime.corpus.encoding.encode import encode_corpus
 from tests.corpus.conftest import SMALL, contents, passages, write_tsv
 from tests.corpus.kills import command
 from tests.hostile.test_full_disk import NO_SMALL_DISKS, UNSHARE

@@ -20,10 +20,11 @@ import transformers
 
 from dpr_export.exporter import export
 from dpr_export.runtime import DPRQuestionEncoder, DPRReader
-from dpr_export.runtime.corpus import PassageIndex, Question, ask, build_index, encode_corpus, read_corpus, search
-from dpr_export.runtime.corpus import index as index_file
-from dpr_export.runtime.corpus.job import read_job
-from dpr_export.runtime.corpus.questions import read_questions
+from dpr_export.runtime.corpus import PassageIndex, Question, build_index, encode_corpus, read_corpus
+from dpr_export.runtime.corpus.encoding.job import read_job
+from dpr_export.runtime.corpus.retrieval import ask, search
+from dpr_export.runtime.corpus.retrieval import index as index_file
+from dpr_export.runtime.corpus.retrieval.questions import read_questions
 from tests.corpus.conftest import passages, write_tsv
 
 COMMAND = Path(sys.executable).with_name("dpr-runtime")

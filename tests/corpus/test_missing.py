@@ -7,16 +7,15 @@ from typing import Any
 
 import pytest
 
-from dpr_export.runtime.corpus import Models, build_index, encode_corpus, evaluate, read_corpus
-from dpr_export.runtime.corpus.questions import Question, read_questions, write_found
+from dpr_export.runtime.corpus import Models, build_index, encode_corpus, read_corpus
+from dpr_export.runtime.corpus.evaluation import evaluate
+from dpr_export.runtime.corpus.retrieval.questions import Question, read_questions, write_found
 
 LIBRARIES = ("faiss", "matplotlib", "pyarrow", "ray", "regex", "torch", "transformers")
 
 
 def test_the_commands_start_without_them() -> None:
-    code = (
-        f"import sys, dpr_export.runtime.cli, dpr_export.runtime.corpus; print(*({LIBRARIES!r} & sys.modules.keys()))"
-    )
+    code = f"import sys, dpr_export.runtime.cli.app\nprint(*({LIBRARIES!r} & sys.modules.keys()))"
     code = code.replace(repr(LIBRARIES), repr(set(LIBRARIES)))
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"
 
@@ -38,7 +37,7 @@ def test_a_missing_library_is_named_with_what_to_install(
         "regex": lambda: list(evaluate(str(tmp_path / "found.json"), reader, variants=["onnxruntime-fp32"])),
     }
     assert read_questions(str(tmp_path / "found.json"))
-    from dpr_export.runtime.corpus import matching
+    from dpr_export.runtime.corpus.retrieval import answer_matching as matching
 
     matching._pattern.cache_clear()
     monkeypatch.setitem(sys.modules, name, None)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from dpr_export.runtime.corpus.pipeline import Ahead, Behind, Clock
+from dpr_export.runtime.corpus.encoding.pipeline import Ahead, Behind, Clock
 
 
 def alive() -> int:

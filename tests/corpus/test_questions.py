@@ -9,10 +9,10 @@ import regex
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dpr_export.runtime.corpus.matching import has_answer
-from dpr_export.runtime.corpus.official import best, exact_match, f1, normalized
-from dpr_export.runtime.corpus.questions import Found, Question, read_questions, write_found
-from dpr_export.runtime.corpus.read import Row
+from dpr_export.runtime.corpus.corpus_files import Row
+from dpr_export.runtime.corpus.evaluation.squad_metrics import best, exact_match, f1, normalized
+from dpr_export.runtime.corpus.retrieval.answer_matching import has_answer
+from dpr_export.runtime.corpus.retrieval.questions import Found, Question, read_questions, write_found
 
 SQUAD = {
     "version": "1.1",

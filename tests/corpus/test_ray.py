@@ -12,11 +12,11 @@ from threading import Thread
 
 import pytest
 
-from dpr_export.runtime.corpus import on_ray
-from dpr_export.runtime.corpus.encode import encode_corpus
-from dpr_export.runtime.corpus.job import job_of
-from dpr_export.runtime.corpus.shards import shard_numbers
-from dpr_export.runtime.encoders import DPRContextEncoder
+from dpr_export.runtime.corpus.encoding import on_ray
+from dpr_export.runtime.corpus.encoding.encode import encode_corpus
+from dpr_export.runtime.corpus.encoding.job import job_of
+from dpr_export.runtime.corpus.encoding.shards import shard_numbers
+from dpr_export.runtime.inference.encoders import DPRContextEncoder
 from tests.corpus.conftest import contents, passages, write_jsonl, write_tsv
 
 ray = pytest.importorskip("ray")

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dpr_export.runtime.corpus.read import Progress, Row, format_of, read_corpus
+from dpr_export.runtime.corpus.corpus_files import Progress, Row, format_of, read_corpus
 from tests.corpus.conftest import passages, write_jsonl, write_tsv
 
 TEXTS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0\r"), max_size=20)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dpr_export.runtime.dlpack import CPU, CUDA, DeviceArray
+from dpr_export.runtime.engines.nvidia.dlpack import CPU, CUDA, DeviceArray
 
 
 class GpuArray:

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from dpr_export.exporter import graphs
+from dpr_export.exporter.checkpoint.load import load
+from dpr_export.exporter.checkpoint.source import Checkpoint
 from dpr_export.exporter.cli import main
-from dpr_export.exporter.load import load
-from dpr_export.exporter.source import Checkpoint
 
 COMMAND = Path(sys.executable).with_name("dpr-export")
 OFFLINE = {**os.environ, "HF_HUB_OFFLINE": "1"}

@@ -17,10 +17,10 @@ from rich.console import Console
 
 from dpr_export.exporter import cli
 from dpr_export.exporter.cli import main, report
-from dpr_export.models.folder import ExportedFolder, file_record
-from dpr_export.models.variants import BOUNDS, MODEL_FILE
+from dpr_export.models.artifact.folder import ExportedFolder, file_record
+from dpr_export.models.artifact.variants import BOUNDS, MODEL_FILE
 from dpr_export.quantization.texts import CALIBRATION_FILE
-from dpr_export.runtime.processors import SLOW_INT8
+from dpr_export.runtime.engines.processors import SLOW_INT8
 
 COMMAND = Path(sys.executable).with_name("dpr-export")
 ORT_INT8 = "onnx/model_ort_int8.onnx"

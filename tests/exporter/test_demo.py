@@ -14,12 +14,13 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from typer.testing import CliRunner
 
-from dpr_export.exporter.demo import base, evaluate, squad, train
+from dpr_export.exporter.demo import base
 from dpr_export.exporter.demo.base import MODELS, base_model, base_tokenizer
 from dpr_export.exporter.demo.checkpoint import ADAPTERS, merged, write_checkpoint
-from dpr_export.exporter.demo.evaluate import best_span, encoder_figures, read, reader_figures
-from dpr_export.exporter.demo.lora import cosine
-from dpr_export.exporter.demo.squad import Answer, Passage, Question
+from scripts.demo_training import evaluate, squad, train
+from scripts.demo_training.evaluate import best_span, encoder_figures, read, reader_figures
+from scripts.demo_training.lora import cosine
+from scripts.demo_training.squad import Answer, Passage, Question
 
 KINDS = list(MODELS)
 LIGHTHOUSE = Passage(

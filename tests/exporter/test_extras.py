@@ -9,15 +9,15 @@ import pytest
 import torch
 
 from dpr_export.exporter import ExportError, export, graphs
-from dpr_export.exporter.load import load
-from dpr_export.exporter.source import Checkpoint
-from dpr_export.exporter.trace import trace
-from dpr_export.models.folder import ExportedFolder
-from dpr_export.models.golden import calls_of, read_golden
+from dpr_export.exporter.checkpoint.load import load
+from dpr_export.exporter.checkpoint.source import Checkpoint
+from dpr_export.exporter.tracing.trace import trace
+from dpr_export.models.artifact.folder import ExportedFolder
+from dpr_export.models.artifact.reference_outputs import calls_of, read_golden
+from dpr_export.models.artifact.variants import EMBEDS_FILE, MODEL_FILE
 from dpr_export.models.kinds import EMBEDS, IDS, KINDS
-from dpr_export.models.variants import EMBEDS_FILE, MODEL_FILE
 from dpr_export.quantization import add_variants
-from dpr_export.runtime.verify import verify
+from dpr_export.runtime.checks.verify import verify
 
 HIDDEN = ["hidden_states.0", "hidden_states.1", "hidden_states.2"]
 ATTENTIONS = ["attentions.0", "attentions.1"]
@@ -140,7 +140,7 @@ def test_the_ordinary_graph_is_not_changed_by_what_others_may_give(tiny: dict[st
 
 
 def test_embeddings_of_the_grid_are_no_words(checkpoint) -> None:
-    from dpr_export.exporter.prove import examples
+    from dpr_export.exporter.tracing.reference_outputs import examples
 
     original = load(Checkpoint(checkpoint("context"), "it"))
     (call,) = examples(original, [(2, 5)], tokens=EMBEDS)

@@ -16,13 +16,13 @@ import transformers
 from safetensors.torch import load_file
 
 from dpr_export.exporter import ExportError, export
+from dpr_export.exporter.checkpoint.load import Original, load
+from dpr_export.exporter.checkpoint.source import Unsaid, found
 from dpr_export.exporter.cli import app
 from dpr_export.exporter.export import default_output
-from dpr_export.exporter.load import Original, load
-from dpr_export.exporter.source import Unsaid, found
-from dpr_export.models.folder import ExportedFolder
+from dpr_export.models.artifact.folder import ExportedFolder
+from dpr_export.models.artifact.manifest import Source
 from dpr_export.models.kinds import KINDS
-from dpr_export.models.manifest import Source
 from dpr_export.runtime import DPRQuestionEncoder
 
 Weights = dict[str, torch.Tensor]

@@ -9,8 +9,8 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from dpr_export.exporter import ExportError, export
-from dpr_export.exporter.load import load
-from dpr_export.exporter.source import Checkpoint
+from dpr_export.exporter.checkpoint.load import load
+from dpr_export.exporter.checkpoint.source import Checkpoint
 
 
 def weights_of(folder: Path) -> dict[str, torch.Tensor]:

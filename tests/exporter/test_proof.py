@@ -13,14 +13,14 @@ from onnx import numpy_helper
 from safetensors.torch import load_file, save_file
 
 from dpr_export.exporter import ExportError, export, graphs
-from dpr_export.exporter import trace as tracing
-from dpr_export.exporter.load import load
-from dpr_export.exporter.prove import examples
-from dpr_export.exporter.source import Checkpoint
-from dpr_export.exporter.weights import check_weights
+from dpr_export.exporter.checkpoint.load import load
+from dpr_export.exporter.checkpoint.source import Checkpoint
+from dpr_export.exporter.tracing import trace as tracing
+from dpr_export.exporter.tracing.reference_outputs import examples
+from dpr_export.exporter.tracing.weights import check_weights
+from dpr_export.models.artifact.variants import MODEL_FILE
 from dpr_export.models.kinds import KINDS
-from dpr_export.models.variants import MODEL_FILE
-from dpr_export.runtime.session import open_session
+from dpr_export.runtime.engines.session import open_session
 
 BOUND = 1e-4
 CONFIGURATIONS = [

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from dpr_export.exporter import ExportError
+from dpr_export.exporter.checkpoint.source import found
 from dpr_export.exporter.export import default_output
-from dpr_export.exporter.source import found
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

@@ -17,8 +17,8 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from dpr_export.exporter import ExportError, export
-from dpr_export.exporter.load import load
-from dpr_export.exporter.source import Checkpoint, found
+from dpr_export.exporter.checkpoint.load import load
+from dpr_export.exporter.checkpoint.source import Checkpoint, found
 from dpr_export.models.kinds import KINDS
 from dpr_export.runtime import DPRReader
 

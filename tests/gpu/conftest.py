@@ -12,12 +12,12 @@ import pytest
 import torch
 import transformers
 
+from dpr_export.models.artifact.reference_outputs import Arrays
+from dpr_export.models.artifact.variants import VariantSpec
 from dpr_export.models.config import DPRConfig
-from dpr_export.models.golden import Arrays
 from dpr_export.models.kinds import KINDS
-from dpr_export.models.variants import VariantSpec
-from dpr_export.runtime.nvidia import gpu_problem
-from dpr_export.runtime.session import Feeds, open_session
+from dpr_export.runtime.engines.nvidia.driver import gpu_problem
+from dpr_export.runtime.engines.session import Feeds, open_session
 
 # How far outputs may be, as a share of the largest: from PyTorch's in float32, and for INT8, which loses more than a
 # test of random weights could bound, from what the same graph gives on the CPU, where it was judged.
@@ -38,7 +38,7 @@ def engine() -> Callable[[str], None]:
 
     def needs(backend: str) -> None:
         if backend == "onnxruntime":
-            from dpr_export.runtime.onnxruntime_cuda import cuda_problem
+            from dpr_export.runtime.engines.nvidia.onnxruntime_cuda import cuda_problem
 
             if problem := cuda_problem(0):
                 pytest.skip(problem)

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from dpr_export.models.golden import Arrays
+from dpr_export.models.artifact.reference_outputs import Arrays
+from dpr_export.models.artifact.variants import VARIANTS, VariantSpec
 from dpr_export.models.kinds import KINDS
-from dpr_export.models.variants import VARIANTS, VariantSpec
 from dpr_export.runtime import DPRQuestionEncoder, DPRReader
-from dpr_export.runtime.session import DeviceSession, Feeds, open_session
+from dpr_export.runtime.engines.session import DeviceSession, Feeds, open_session
 from tests.calls import largest_share, random_call
 from tests.gpu.conftest import SIZES, TOLERANCE
 
@@ -25,7 +25,7 @@ def session(
 ) -> Iterator[DeviceSession]:
     engine(spec.backend)
     if spec.backend == "tensorrt":
-        from dpr_export.runtime.build import build_engine
+        from dpr_export.runtime.checks.build_engine import build_engine
 
         assert build_engine(tiny_variants[kind], precision=spec.precision).record.proved
     opened = open_session(
@@ -93,7 +93,7 @@ def test_torch_tensors_on_the_gpu_give_torch_tensors_on_the_gpu(
     engine(backend)
     for kind, model_class in (("question", DPRQuestionEncoder), ("reader", DPRReader)):
         if backend == "tensorrt":
-            from dpr_export.runtime.build import build_engine
+            from dpr_export.runtime.checks.build_engine import build_engine
 
             build_engine(tiny_variants[kind], precision="fp16")
         ids = torch.randint(5, 100, (3, 41), device="cuda")

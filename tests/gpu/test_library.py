@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dpr_export.models.kinds import KINDS
-from dpr_export.runtime.buckets import buckets_for
+from dpr_export.runtime.engines.nvidia.shape_buckets import buckets_for
 from tests.gpu.conftest import longest
 
 
@@ -16,9 +16,9 @@ def test_an_engine_is_what_the_table_says(
     tiny_variants: dict[str, Path], engine: Callable[[str], None], kind: str, precision: str
 ) -> None:
     engine("tensorrt")
-    from dpr_export.runtime.build import build_engine
-    from dpr_export.runtime.engines import read_engine
-    from dpr_export.runtime.tensorrt import TensorRt
+    from dpr_export.runtime.checks.build_engine import build_engine
+    from dpr_export.runtime.engines.nvidia.engine_files import read_engine
+    from dpr_export.runtime.engines.nvidia.tensorrt import TensorRt
 
     built = build_engine(tiny_variants[kind], precision=precision)
     trt = TensorRt()

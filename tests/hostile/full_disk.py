@@ -31,7 +31,7 @@ def commands(root: Path, disk: Path) -> dict[str, tuple[Callable[[], object], li
     from dpr_export.exporter.cli import main as export
     from dpr_export.quantization import variants
     from dpr_export.quantization.texts import CALIBRATION_FILE, JUDGING_FILE
-    from dpr_export.runtime.cli import main as runtime
+    from dpr_export.runtime.cli.app import main as runtime
 
     variants.speedup = lambda *_: 1.5  # type: ignore[assignment]
     few = {file: root / file.name for file in (CALIBRATION_FILE, JUDGING_FILE)}

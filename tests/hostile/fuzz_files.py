@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from dpr_export.models.artifact.folder import ExportedFolder
+from dpr_export.models.artifact.manifest import MANIFEST_FILE, Manifest
+from dpr_export.models.artifact.reference_outputs import read_golden
 from dpr_export.models.config import DPRConfig
-from dpr_export.models.folder import ExportedFolder
-from dpr_export.models.golden import read_golden
 from dpr_export.models.kinds import kind_of
-from dpr_export.models.manifest import MANIFEST_FILE, Manifest
-from dpr_export.models.reader_tokenizer import DPRReaderTokenizer
-from dpr_export.runtime.inputs import checked_feeds
+from dpr_export.models.tokenization.reader_tokenizer import DPRReaderTokenizer
+from dpr_export.runtime.inference.inputs import checked_feeds
 from tests.hostile.fuzz import Target, one_line
 
 NUMBERS = 0, 1, -1, 2, 1.5, -0.0, 1e308, 1e999, float("nan"), 2**31, 2**63, 10**30, -(10**30)

@@ -12,9 +12,9 @@ import transformers
 
 from dpr_export.models.config import DPRConfig
 from dpr_export.models.kinds import KINDS
-from dpr_export.models.reader_tokenizer import DPRReaderTokenizer
-from dpr_export.runtime.answers import best_answers, whole_words
-from dpr_export.runtime.inputs import checked_feeds
+from dpr_export.models.tokenization.reader_tokenizer import DPRReaderTokenizer
+from dpr_export.runtime.inference.answers import best_answers, whole_words
+from dpr_export.runtime.inference.inputs import checked_feeds
 from tests.hostile.fuzz import Target, one_line
 from tests.hostile.fuzz_texts import make_text, write_tokenizers
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import transformers
 
-from dpr_export.models.reader_tokenizer import DPRReaderTokenizer
-from dpr_export.models.tokenizers import DPRContextEncoderTokenizer
+from dpr_export.models.tokenization.encoder_tokenizers import DPRContextEncoderTokenizer
+from dpr_export.models.tokenization.reader_tokenizer import DPRReaderTokenizer
 from tests.hostile.fuzz import Target
 from tests.models.conftest import BERT, LETTERS, ODD
 

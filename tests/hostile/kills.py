@@ -7,7 +7,7 @@ runs, so this is not done within pytest, and nothing but imports happens before 
 
 ACTION is `new`, `force` or `variant`: an export to a new folder, over an old one, a variant more. FOLDER holds `old`
 and `new`, two checkpoints, and maybe `out`, which `old` was exported to; it is written to. `lines` instead kills a
-writer at each line of models/folder.py and models/writing.py in turn; then `old` and `new` are exported folders, and
+writer at each line of folder.py and atomic_writing.py in turn; then `old` and `new` are exported folders, and
 `new` is `old` with a variant more.
 """
 
@@ -24,10 +24,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from dpr_export.models import folder as folders
-from dpr_export.models import writing
-from dpr_export.models.folder import ExportedFolder, add_files
-from dpr_export.models.writing import file_written_whole, locked, written_whole
+from dpr_export.models.artifact import atomic_writing as writing
+from dpr_export.models.artifact import folder as folders
+from dpr_export.models.artifact.atomic_writing import file_written_whole, locked, written_whole
+from dpr_export.models.artifact.folder import ExportedFolder, add_files
 
 QUICK = {"precisions": ["int8"], "backends": ["onnxruntime"], "allow_loss": True}
 
@@ -139,7 +139,7 @@ def reset(out: Path, kept: Path) -> None:
 
 
 def dies_at(line: int, work: Callable[[], object]) -> Callable[[], object]:
-    """The work, killed as it comes to its so-manieth line of models/folder.py or models/writing.py."""
+    """The work, killed as it comes to its so-manieth line of folder.py or atomic_writing.py."""
     reached = 0
 
     def trace(frame: FrameType, event: str, _: object) -> Any:

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from dpr_export.models.kinds import KINDS
-from dpr_export.runtime.session import Feeds, Outputs, Session, open_session
+from dpr_export.runtime.engines.session import Feeds, Outputs, Session, open_session
 
 ENGINES = ("openvino", "onnxruntime")
 SOAKED = ("question", "reader")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dpr_export.models.variants import MODEL_FILE
+from dpr_export.models.artifact.variants import MODEL_FILE
 from tests.conftest import copy_plain, write_checkpoint
 
 ROOT = Path(__file__).parent.parent.parent

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from dpr_export.runtime.commands import run_command
+from dpr_export.runtime.cli.run_command import run_command
 from tests.conftest import write_checkpoint
 
 BIN = Path(sys.executable).parent
@@ -148,7 +148,7 @@ def test_a_request_to_end_that_was_lost_within_a_step_is_heard_after_it(tmp_path
 import signal, sys, typer
 from rich.console import Console
 from dpr_export.exporter.progress import steps
-from dpr_export.runtime.commands import run_command
+from dpr_export.runtime.cli.run_command import run_command
 
 class Finalized:
     def __del__(self):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dpr_export.models.folder import ExportedFolder, add_files
+from dpr_export.models.artifact.folder import ExportedFolder, add_files
 from tests.conftest import copy_plain, write_checkpoint
 
 ROOT = Path(__file__).parent.parent.parent

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
-from dpr_export.exporter.card import model_card
-from dpr_export.models.folder import ExportedFolder
-from dpr_export.models.manifest import Manifest, Source
-from dpr_export.models.variants import BOUNDS
+from dpr_export.exporter.hub.card import model_card
+from dpr_export.models.artifact.folder import ExportedFolder
+from dpr_export.models.artifact.manifest import Manifest, Source
+from dpr_export.models.artifact.variants import BOUNDS
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 HUB = Source("facebook/dpr-reader-single-nq-base", COMMIT, "ab" * 32)

@@ -14,11 +14,11 @@ import pytest
 from huggingface_hub import constants
 
 from dpr_export.exporter import ExportError
-from dpr_export.exporter.source import found
+from dpr_export.exporter.checkpoint.source import found
+from dpr_export.models.artifact.hub import NotInCacheError, Repository
+from dpr_export.models.artifact.manifest import MANIFEST_FILE
+from dpr_export.models.artifact.variants import EMBEDS_FILE
 from dpr_export.models.config import DPRConfig
-from dpr_export.models.hub import NotInCacheError, Repository
-from dpr_export.models.manifest import MANIFEST_FILE
-from dpr_export.models.variants import EMBEDS_FILE
 from dpr_export.runtime import (
     DPRContextEncoder,
     DPRContextEncoderTokenizer,

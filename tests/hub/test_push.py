@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from huggingface_hub import ModelCard, constants
 
-from dpr_export.exporter import ExportError, push
-from dpr_export.exporter.push import check_push
-from dpr_export.models.folder import ExportedFolder
-from dpr_export.models.manifest import MANIFEST_FILE
+from dpr_export.exporter import ExportError
+from dpr_export.exporter.hub import push
+from dpr_export.exporter.hub.push import check_push
+from dpr_export.models.artifact.folder import ExportedFolder
+from dpr_export.models.artifact.manifest import MANIFEST_FILE
 from dpr_export.runtime import DPRContextEncoder, DPRQuestionEncoder, DPRReader
 from tests.hub.server import READ_ONLY, TOKEN, Hub, Repo
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dpr_export.models.folder import ExportedFolder, add_files, file_record
-from dpr_export.models.manifest import FileRecord, Manifest, Variant
+from dpr_export.models.artifact.folder import ExportedFolder, add_files, file_record
+from dpr_export.models.artifact.manifest import FileRecord, Manifest, Variant
 
 FILES = ("onnx/model_ort_fp16.onnx", "onnx/model_ort_int8.onnx")
 

@@ -10,11 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dpr_export.models import writing
-from dpr_export.models.folder import ExportedFolder
-from dpr_export.models.golden import Example, allowed_error, largest_error, read_golden, write_golden
-from dpr_export.models.manifest import MANIFEST_FILE
-from dpr_export.models.writing import file_written_whole, written_whole
+from dpr_export.models.artifact import atomic_writing as writing
+from dpr_export.models.artifact.atomic_writing import file_written_whole, written_whole
+from dpr_export.models.artifact.folder import ExportedFolder
+from dpr_export.models.artifact.manifest import MANIFEST_FILE
+from dpr_export.models.artifact.reference_outputs import (
+    Example,
+    allowed_error,
+    largest_error,
+    read_golden,
+    write_golden,
+)
 
 
 def fill(folder: Path, content: str) -> None:
@@ -154,7 +160,7 @@ def test_a_name_with_an_accent_may_be_replaced(tmp_path: Path) -> None:
 REPLACE = """
 import sys
 from pathlib import Path
-from dpr_export.models.writing import written_whole
+from dpr_export.models.artifact.atomic_writing import written_whole
 print("ready", flush=True)
 while True:
     with written_whole(Path(sys.argv[1]), force=True) as making:

@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dpr_export.models.manifest import REQUIRED_FILES, SCHEMA, FileRecord, Loss, Manifest, Proof, Source, Variant
+from dpr_export.models.artifact.manifest import (
+    REQUIRED_FILES,
+    SCHEMA,
+    FileRecord,
+    Loss,
+    Manifest,
+    Proof,
+    Source,
+    Variant,
+)
 
 FILES = {name: FileRecord(3, "a" * 64) for name in ("onnx/model.onnx", "onnx/model_int8.onnx", *REQUIRED_FILES)}
 PROOF = Proof("engine 1.0", ((1, 1), (3, 7)), 1e-4, 2.5e-7, 0.0025)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dpr_export.models.outputs import DPRReaderOutput
-from dpr_export.models.reader_tokenizer import DPRReaderTokenizer, DPRReaderTokenizerFast
+from dpr_export.models.tokenization.reader_tokenizer import DPRReaderTokenizer, DPRReaderTokenizerFast
 
 NAMES = ["uncased", "cased-vocab", "tiny"]
 WORKLOADS: list[dict[str, Any]] = [

@@ -17,15 +17,15 @@ import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dpr_export.models import tensors
-from dpr_export.models.encoding import BatchEncoding
-from dpr_export.models.rows import kept_lengths
-from dpr_export.models.tokenizers import (
+from dpr_export.models import torch_interop as tensors
+from dpr_export.models.tokenization.batch_encoding import BatchEncoding
+from dpr_export.models.tokenization.encoder_tokenizers import (
     DPRContextEncoderTokenizer,
     DPRContextEncoderTokenizerFast,
     DPRQuestionEncoderTokenizer,
 )
-from dpr_export.models.wordpiece import TokenizerOptions, from_vocab
+from dpr_export.models.tokenization.rows import kept_lengths
+from dpr_export.models.tokenization.tokenizer_files import TokenizerOptions, from_vocab
 
 NAMES = ["uncased", "cased", "vocab", "cased-vocab", "no-chinese", "tiny"]
 EVERYTHING = {"return_special_tokens_mask": True, "return_offsets_mapping": True, "return_length": True}
@@ -526,7 +526,7 @@ def test_tensors_asked_for_without_torch_end_in_what_to_install(ours: Any, monke
 
 def test_tokenizing_brings_neither_torch_nor_transformers(folders: dict[str, Path]) -> None:
     program = (
-        "import sys; from dpr_export.models.tokenizers import DPRQuestionEncoderTokenizer as T;"
+        "import sys; from dpr_export.models.tokenization.encoder_tokenizers import DPRQuestionEncoderTokenizer as T;"
         f"t = T.from_pretrained({str(folders['uncased'])!r}); t.pad(t(['who', 'a b'], return_tensors=None)).to('cpu');"
         "t('who', return_tensors='np'); print([m for m in ('torch', 'transformers', 'onnx') if m in sys.modules])"
     )

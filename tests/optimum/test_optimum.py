@@ -21,13 +21,13 @@ import onnxruntime
 import pytest
 
 from dpr_export.exporter import export
+from dpr_export.exporter.checkpoint.load import load
+from dpr_export.exporter.checkpoint.source import found
 from dpr_export.exporter.export import DEFAULT_OPSET
-from dpr_export.exporter.load import load
-from dpr_export.exporter.prove import examples
-from dpr_export.exporter.source import found
-from dpr_export.exporter.trace import AXES
-from dpr_export.models.golden import ATOL, Arrays
-from dpr_export.runtime.progress import silent
+from dpr_export.exporter.tracing.reference_outputs import examples
+from dpr_export.exporter.tracing.trace import AXES
+from dpr_export.models.artifact.reference_outputs import ATOL, Arrays
+from dpr_export.runtime.inference.progress import silent
 from tests.conftest import write_checkpoint
 from tests.test_readme import COMMANDS, OPTIMUM
 

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dpr_export.models.encoding import BatchEncoding
-from dpr_export.models.rows import kept_lengths
+from dpr_export.models.tokenization.batch_encoding import BatchEncoding
+from dpr_export.models.tokenization.rows import kept_lengths
 from tests.original.conftest import Both, load_both
 from tests.original.test_tokenizers_as_tested_there import PAIR, TEXT, TEXTS, same
 

@@ -13,19 +13,19 @@ from pathlib import Path
 
 import pytest
 
-from dpr_export.models.folder import ExportedFolder, file_record
-from dpr_export.models.golden import read_golden
+from dpr_export.models.artifact.atomic_writing import locked, written_whole
+from dpr_export.models.artifact.folder import ExportedFolder, file_record
+from dpr_export.models.artifact.manifest import MANIFEST_FILE, Manifest
+from dpr_export.models.artifact.reference_outputs import read_golden
+from dpr_export.models.artifact.variants import MODEL_FILE, VARIANTS
 from dpr_export.models.kinds import KINDS
-from dpr_export.models.manifest import MANIFEST_FILE, Manifest
-from dpr_export.models.variants import MODEL_FILE, VARIANTS
-from dpr_export.models.writing import locked, written_whole
 from dpr_export.quantization import QuantizationError, add_variants, read_texts
 from dpr_export.quantization.recipes import RECIPES, Made
 from dpr_export.quantization.variants import Maker
 from dpr_export.runtime import DPRQuestionEncoder
-from dpr_export.runtime.proof import ProofError
-from dpr_export.runtime.selection import choose
-from dpr_export.runtime.session import Feeds
+from dpr_export.runtime.checks.parity import ProofError
+from dpr_export.runtime.engines.session import Feeds
+from dpr_export.runtime.inference.selection import choose
 
 ORT_FP16, ORT_INT8 = "onnx/model_ort_fp16.onnx", "onnx/model_ort_int8.onnx"
 
@@ -226,7 +226,7 @@ def test_the_versions_of_what_made_the_variants_are_noted_beside_those_of_the_ex
 def test_the_speed_of_a_variant_is_the_other_graphs_time_over_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock that the calls move: 2 seconds for the one, 6 for the other, and a slow first call."""
     from dpr_export.quantization import speed
-    from dpr_export.runtime.fake import FakeSession
+    from tests.doubles.fake_session import FakeSession
 
     now = [0.0]
     monkeypatch.setattr(speed.time, "perf_counter", lambda: now[0])

@@ -9,14 +9,14 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from dpr_export.models.folder import ExportedFolder, file_record
-from dpr_export.models.manifest import Variant
-from dpr_export.models.variants import BOUNDS, MODEL_FILE, short_of
+from dpr_export.models.artifact.folder import ExportedFolder, file_record
+from dpr_export.models.artifact.manifest import Variant
+from dpr_export.models.artifact.variants import BOUNDS, MODEL_FILE, short_of
 from dpr_export.quantization import QuantizationError, add_variants
 from dpr_export.quantization.recipes import RECIPES, Made
 from dpr_export.runtime import DPRQuestionEncoder, DPRReader
-from dpr_export.runtime.selection import choose
-from dpr_export.runtime.session import Feeds, open_session
+from dpr_export.runtime.engines.session import Feeds, open_session
+from dpr_export.runtime.inference.selection import choose
 
 FILE = "onnx/model_ort_int8.onnx"
 ASKED = {"precisions": ["int8"], "backends": ["onnxruntime"]}

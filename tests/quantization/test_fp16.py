@@ -13,13 +13,14 @@ import pytest
 from onnx import TensorProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from dpr_export.models.artifact.variants import MODEL_FILE
 from dpr_export.models.config import DPRConfig
 from dpr_export.models.kinds import KINDS
-from dpr_export.models.variants import MODEL_FILE
-from dpr_export.quantization import QuantizationError, fp16, fuse, read_texts, to_fp16, tokenized
+from dpr_export.quantization import QuantizationError, fuse, read_texts, to_fp16, tokenized
+from dpr_export.quantization.passes import fp16
 from dpr_export.quantization.texts import CALIBRATION_FILE
-from dpr_export.runtime.proof import grid
-from dpr_export.runtime.session import Feeds, Outputs, open_session
+from dpr_export.runtime.checks.parity import grid
+from dpr_export.runtime.engines.session import Feeds, Outputs, open_session
 
 HIDDEN, WEIGHT = 40.0, 2000.0
 

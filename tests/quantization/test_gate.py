@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dpr_export.models.artifact.variants import MODEL_FILE
 from dpr_export.models.kinds import KINDS
-from dpr_export.models.variants import MODEL_FILE
 from dpr_export.quantization import Gate, read_texts
 from dpr_export.quantization.gate import f1, neighbours_kept
 from dpr_export.quantization.texts import JUDGING_FILE
-from dpr_export.runtime.fake import FakeSession
-from dpr_export.runtime.session import Feeds, Outputs, open_session
+from dpr_export.runtime.engines.session import Feeds, Outputs, open_session
+from tests.doubles.fake_session import FakeSession
 
 
 @pytest.mark.parametrize("kind", KINDS)

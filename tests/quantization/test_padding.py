@@ -10,9 +10,9 @@ import numpy as np
 import onnx
 import pytest
 
+from dpr_export.models.artifact.variants import VARIANTS, VariantSpec
 from dpr_export.models.kinds import KINDS
-from dpr_export.models.variants import VARIANTS, VariantSpec
-from dpr_export.runtime.session import SESSION_CLASSES, Feeds, Outputs, Session, open_session
+from dpr_export.runtime.engines.session import SESSION_CLASSES, Feeds, Outputs, Session, open_session
 
 ROWS, LENGTH = 4, 20
 ENDS = np.array([20, 13, 6, 2])

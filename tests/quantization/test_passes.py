@@ -7,8 +7,8 @@ import numpy as np
 import onnx
 import pytest
 
+from dpr_export.models.artifact.variants import MODEL_FILE
 from dpr_export.models.kinds import KINDS
-from dpr_export.models.variants import MODEL_FILE
 from dpr_export.quantization import (
     Gate,
     QuantizationError,
@@ -18,9 +18,9 @@ from dpr_export.quantization import (
     read_texts,
     tokenized,
 )
-from dpr_export.quantization.int8_static import check_symmetric
+from dpr_export.quantization.passes.int8_static import check_symmetric
 from dpr_export.quantization.texts import CALIBRATION_FILE, JUDGING_FILE
-from dpr_export.runtime.session import Feeds, open_session
+from dpr_export.runtime.engines.session import Feeds, open_session
 
 
 def feeds(kind: str, seed: int = 0) -> Feeds:

@@ -8,12 +8,12 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from dpr_export.models.artifact.variants import MODEL_FILE
 from dpr_export.models.kinds import KINDS
-from dpr_export.models.variants import MODEL_FILE
 from dpr_export.quantization import read_texts, tokenized
-from dpr_export.quantization.parts import HEADS, part_of, parts
+from dpr_export.quantization.passes.parts import HEADS, part_of, parts
 from dpr_export.quantization.recipes import RECIPES, by_error
-from dpr_export.runtime.session import Feeds
+from dpr_export.runtime.engines.session import Feeds
 
 PARTS = {"layer 0 attention", "layer 0 feed-forward", "layer 1 attention", "layer 1 feed-forward"}
 

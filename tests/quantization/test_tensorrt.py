@@ -9,14 +9,14 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from dpr_export.models.artifact.variants import MODEL_FILE
 from dpr_export.models.config import DPRConfig
 from dpr_export.models.kinds import KINDS
-from dpr_export.models.variants import MODEL_FILE
 from dpr_export.quantization import QuantizationError
-from dpr_export.quantization.parts import HEADS, parts
-from dpr_export.quantization.tensorrt import check_for_tensorrt, scales_in_fp16
-from dpr_export.runtime.buckets import buckets_for
-from dpr_export.runtime.tensorrt import LIBRARIES, TensorRt
+from dpr_export.quantization.passes.parts import HEADS, parts
+from dpr_export.quantization.passes.tensorrt import check_for_tensorrt, scales_in_fp16
+from dpr_export.runtime.engines.nvidia.shape_buckets import buckets_for
+from dpr_export.runtime.engines.nvidia.tensorrt import LIBRARIES, TensorRt
 
 OURS = ("onnx/model.onnx", "onnx/model_fp16.onnx", "onnx/model_trt_int8.onnx", "onnx/model_int8.onnx")
 Change = Callable[[onnx.ModelProto], None]

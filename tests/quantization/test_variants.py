@@ -14,17 +14,17 @@ import torch
 import transformers
 
 from dpr_export.exporter.demo.checkpoint import write_checkpoint
-from dpr_export.models.folder import ExportedFolder, folder_records
+from dpr_export.models.artifact.folder import ExportedFolder, folder_records
+from dpr_export.models.artifact.manifest import MANIFEST_FILE, Loss, Manifest, Variant
+from dpr_export.models.artifact.variants import BOUNDS, MODEL_FILE, VARIANTS
 from dpr_export.models.kinds import QUESTION
-from dpr_export.models.manifest import MANIFEST_FILE, Loss, Manifest, Variant
-from dpr_export.models.variants import BOUNDS, MODEL_FILE, VARIANTS
 from dpr_export.quantization import Gate, read_texts
 from dpr_export.quantization.gate import cosine
 from dpr_export.quantization.texts import CALIBRATION_FILE, JUDGING_FILE
 from dpr_export.runtime import DPRQuestionEncoder
-from dpr_export.runtime.processors import usable_processors
-from dpr_export.runtime.selection import choose
-from dpr_export.runtime.session import SESSION_CLASSES, open_session
+from dpr_export.runtime.engines.processors import usable_processors
+from dpr_export.runtime.engines.session import SESSION_CLASSES, open_session
+from dpr_export.runtime.inference.selection import choose
 
 COMMAND = Path(sys.executable).with_name("dpr-runtime")
 LOSSY = [(spec.backend, spec.precision) for spec in VARIANTS if spec.lossy]

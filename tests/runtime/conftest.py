@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from dpr_export.runtime import cuda, nvidia, onnxruntime_cuda, tensorrt
-from dpr_export.runtime.tensorrt import LIBRARIES
+from dpr_export.runtime.engines.nvidia import cuda, onnxruntime_cuda, tensorrt
+from dpr_export.runtime.engines.nvidia import driver as nvidia
+from dpr_export.runtime.engines.nvidia.tensorrt import LIBRARIES
 from tests.doubles.cuda import CudaDouble
 from tests.doubles.onnxruntime_cuda import OnnxRuntimeDouble
 from tests.doubles.tensorrt import TensorRtDouble

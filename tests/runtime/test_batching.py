@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dpr_export.runtime.batching import Rows, by_token_budget, overlapped, run_rows
-from dpr_export.runtime.fake import FakeSession
+from dpr_export.runtime.engines.concurrency import overlapped
+from dpr_export.runtime.inference.batching import Rows, by_token_budget, run_rows
+from tests.doubles.fake_session import FakeSession
 
 LENGTHS = st.lists(st.integers(1, 512), max_size=60)
 
@@ -109,7 +110,7 @@ def test_calls_are_still_computed_when_the_main_thread_has_ended() -> None:
     """A program may leave its work to threads; Python then starts no more of them in pools."""
     code = """
 import threading, time
-from dpr_export.runtime.batching import overlapped
+from dpr_export.runtime.engines.concurrency import overlapped
 
 def serve():
     threading.main_thread().join()

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dpr_export.models.kinds import KINDS
-from dpr_export.runtime.buckets import (
+from dpr_export.runtime.engines.nvidia.shape_buckets import (
     GRAPH_TOKENS,
     LENGTHS,
     MOST_TOKENS,
@@ -18,7 +18,7 @@ from dpr_export.runtime.buckets import (
     plan,
     true_shape,
 )
-from dpr_export.runtime.session import Feeds
+from dpr_export.runtime.engines.session import Feeds
 
 SHAPES = {"of_rows": (None,), "of_tokens": (None, None), "of_vectors": (None, 3)}
 

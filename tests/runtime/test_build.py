@@ -21,14 +21,16 @@ import pytest
 from onnx import numpy_helper
 from rich.console import Console
 
-from dpr_export.models.folder import file_record
-from dpr_export.models.manifest import MANIFEST_FILE
-from dpr_export.runtime import nvidia, tensorrt, verify
-from dpr_export.runtime.build import build_engine
-from dpr_export.runtime.cli import main
-from dpr_export.runtime.engines import engine_path, read_record, timings_path
-from dpr_export.runtime.proof import ProofError
-from dpr_export.runtime.show_build import BuildBars
+from dpr_export.models.artifact.folder import file_record
+from dpr_export.models.artifact.manifest import MANIFEST_FILE
+from dpr_export.runtime.checks import verify
+from dpr_export.runtime.checks.build_engine import build_engine
+from dpr_export.runtime.checks.parity import ProofError
+from dpr_export.runtime.cli.app import main
+from dpr_export.runtime.cli.show_build import BuildBars
+from dpr_export.runtime.engines.nvidia import driver as nvidia
+from dpr_export.runtime.engines.nvidia import tensorrt
+from dpr_export.runtime.engines.nvidia.engine_files import engine_path, read_record, timings_path
 from tests.doubles.cuda import CudaDouble
 from tests.doubles.onnxruntime_cuda import OnnxRuntimeDouble
 from tests.doubles.tensorrt import TensorRtDouble

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dpr_export.runtime import DPRContextEncoder, DPRQuestionEncoder
-from dpr_export.runtime.show import sentence_around
+from dpr_export.runtime.cli.show_answers import sentence_around
 
 COMMAND = Path(sys.executable).with_name("dpr-runtime")
 
@@ -151,7 +151,7 @@ def test_verify_compares_with_the_golden_outputs(tiny: dict[str, Path], tmp_path
     weight = next(tensor for tensor in model.graph.initializer if list(tensor.dims) == [32, 64])
     weight.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weight) * np.float32(1.01), weight.name))
     onnx.save(model, graph)
-    from dpr_export.models.folder import file_record
+    from dpr_export.models.artifact.folder import file_record
 
     for name in ("onnx/model.onnx", "golden.npz"):
         record = file_record(tmp_path / "other" / name)

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from dpr_export.runtime import nvidia
-from dpr_export.runtime.devices import parse_device, same_device
-from dpr_export.runtime.nvidia import gpu_problem
+from dpr_export.runtime.engines.devices import parse_device, same_device
+from dpr_export.runtime.engines.nvidia import driver as nvidia
+from dpr_export.runtime.engines.nvidia.driver import gpu_problem
 
 
 @pytest.mark.parametrize(("name", "expected"), [("cpu", ("cpu", 0)), ("cuda", ("cuda", 0)), ("cuda:12", ("cuda", 12))])

@@ -10,9 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dpr_export.models.tensors import on_gpu, taken_over, to_numpy
-from dpr_export.runtime import dlpack
-from dpr_export.runtime.dlpack import CPU, CUDA, DeviceArray
+from dpr_export.models.torch_interop import on_gpu, taken_over, to_numpy
+from dpr_export.runtime.engines.nvidia import dlpack
+from dpr_export.runtime.engines.nvidia.dlpack import CPU, CUDA, DeviceArray
 from tests.doubles.arrays import GpuArray
 
 # The CPU is a device too: what numpy and torch read there shows that the structure is right.
@@ -91,7 +91,7 @@ def test_a_consumer_that_refuses_keeps_its_own_error() -> None:
 def test_an_array_may_outlive_everything_when_the_program_ends(place: str) -> None:
     program = f"""if True:
         import builtins, sys, numpy, torch
-        from dpr_export.runtime.dlpack import CPU, DeviceArray
+        from dpr_export.runtime.engines.nvidia.dlpack import CPU, DeviceArray
         numbers = builtins.numbers = numpy.zeros(4, numpy.float32)
         {place}.kept = torch.from_dlpack(DeviceArray(numbers.ctypes.data, (4,), (CPU, 0), lambda _: None))
     """

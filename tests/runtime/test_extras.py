@@ -8,10 +8,10 @@ import pytest
 import torch
 import transformers
 
-from dpr_export.models.folder import ExportedFolder
+from dpr_export.models.artifact.folder import ExportedFolder
 from dpr_export.models.kinds import KINDS
 from dpr_export.runtime import DPRContextEncoder, DPRQuestionEncoder, DPRReader
-from dpr_export.runtime.encoders import _Encoder
+from dpr_export.runtime.inference.encoders import _Encoder
 
 CLASSES = {"question": DPRQuestionEncoder, "context": DPRContextEncoder, "reader": DPRReader}
 OPTIONS = [

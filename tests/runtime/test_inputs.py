@@ -8,7 +8,7 @@ import torch
 
 from dpr_export.models.config import DPRConfig
 from dpr_export.models.kinds import CONTEXT, QUESTION, READER
-from dpr_export.runtime.inputs import checked_feeds
+from dpr_export.runtime.inference.inputs import checked_feeds
 
 CONFIG = DPRConfig(vocab_size=10, max_position_embeddings=4, type_vocab_size=2)
 IDS = [[1, 2, 0], [3, 0, 0]]

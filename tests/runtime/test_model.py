@@ -17,9 +17,9 @@ import transformers
 from dpr_export import runtime
 from dpr_export.models.kinds import KINDS
 from dpr_export.runtime import DPRContextEncoder, DPRQuestionEncoder, DPRReader
-from dpr_export.runtime import model as model_module
-from dpr_export.runtime.fake import FakeSession
-from dpr_export.runtime.selection import precision_for
+from dpr_export.runtime.inference import model as model_module
+from dpr_export.runtime.inference.selection import precision_for
+from tests.doubles.fake_session import FakeSession
 
 CLASSES = {"question": DPRQuestionEncoder, "context": DPRContextEncoder, "reader": DPRReader}
 

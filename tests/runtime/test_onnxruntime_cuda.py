@@ -13,13 +13,15 @@ import onnxruntime
 import pytest
 import torch
 
+from dpr_export.models.artifact.variants import MODEL_FILE
 from dpr_export.models.config import DPRConfig
 from dpr_export.models.kinds import KINDS
-from dpr_export.models.variants import MODEL_FILE
-from dpr_export.runtime import DPRQuestionEncoder, onnxruntime_cuda, selection
-from dpr_export.runtime.onnxruntime_cuda import OnnxRuntimeCudaSession, cuda_problem
-from dpr_export.runtime.proof import grid
-from dpr_export.runtime.session import DeviceSession, Feeds
+from dpr_export.runtime import DPRQuestionEncoder
+from dpr_export.runtime.checks.parity import grid
+from dpr_export.runtime.engines.nvidia import onnxruntime_cuda
+from dpr_export.runtime.engines.nvidia.onnxruntime_cuda import OnnxRuntimeCudaSession, cuda_problem
+from dpr_export.runtime.engines.session import DeviceSession, Feeds
+from dpr_export.runtime.inference import selection
 from tests.calls import largest_share, on_cpu, random_call
 from tests.doubles.onnxruntime_cuda import OnnxRuntimeDouble, OrtValueDouble
 

@@ -17,13 +17,14 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from dpr_export.models.folder import file_record
+from dpr_export.models.artifact.folder import file_record
+from dpr_export.models.artifact.variants import MODEL_FILE
 from dpr_export.models.kinds import KINDS
-from dpr_export.models.variants import MODEL_FILE
-from dpr_export.runtime import DPRQuestionEncoder, openvino
-from dpr_export.runtime.batching import overlapped
-from dpr_export.runtime.openvino import OpenVinoSession
-from dpr_export.runtime.session import Feeds, Outputs, open_session
+from dpr_export.runtime import DPRQuestionEncoder
+from dpr_export.runtime.engines import openvino
+from dpr_export.runtime.engines.concurrency import overlapped
+from dpr_export.runtime.engines.openvino import OpenVinoSession
+from dpr_export.runtime.engines.session import Feeds, Outputs, open_session
 
 KEY = "a" * 64
 
@@ -219,7 +220,7 @@ def test_errors_are_one_line(tiny: dict[str, Path], tmp_path: Path) -> None:
 
 def test_importing_the_engine_tells_nobody(tmp_path: Path) -> None:
     code = (
-        "import sys, threading, dpr_export.runtime.openvino\n"
+        "import sys, threading, dpr_export.runtime.engines.openvino\n"
         "print('openvino_telemetry' in sys.modules, threading.active_count())\n"
         "import openvino_telemetry\n"
     )
@@ -251,7 +252,7 @@ def test_the_first_calls_of_many_threads_do_not_wait_for_each_other() -> None:
     code = """
 import sys, threading
 import numpy as np
-import dpr_export.runtime.openvino as engine
+import dpr_export.runtime.engines.openvino as engine
 
 sys.setswitchinterval(1e-7)  # threads take turns as often as they can
 together, done = threading.Barrier(8), []

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dpr_export.models.folder import ExportedFolder
+from dpr_export.models.artifact.folder import ExportedFolder
 from dpr_export.quantization import add_variants
 from dpr_export.runtime import DPRQuestionEncoder
-from dpr_export.runtime.pack import pack
-from dpr_export.runtime.verify import verify
+from dpr_export.runtime.checks.pack import pack
+from dpr_export.runtime.checks.verify import verify
 from tests.runtime.test_cli import error_of, run
 
 SMALL = ["config.json", "golden.npz", "manifest.json", "tokenizer.json", "tokenizer_config.json"]

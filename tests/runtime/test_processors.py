@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dpr_export.runtime.processors import int8_products, usable_processors
+from dpr_export.runtime.engines.processors import int8_products, usable_processors
 
 
 @pytest.fixture
@@ -98,6 +98,6 @@ def test_integer_products_are_read_off_the_processors_features(
 def test_where_features_cannot_be_read_nothing_is_said_but_of_apples_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: str, machine: str, expected: bool | None
 ) -> None:
-    monkeypatch.setattr("dpr_export.runtime.processors.sys.platform", system)
-    monkeypatch.setattr("dpr_export.runtime.processors.platform.machine", lambda: machine)
+    monkeypatch.setattr("dpr_export.runtime.engines.processors.sys.platform", system)
+    monkeypatch.setattr("dpr_export.runtime.engines.processors.platform.machine", lambda: machine)
     assert int8_products(tmp_path) is expected

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dpr_export.runtime import DPRReader
-from dpr_export.runtime.answers import whole_words
+from dpr_export.runtime.inference.answers import whole_words
 
 QUESTION = "who wrote hamlet ?"
 TITLES = ["Hamlet", "Paris", "River"]

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from dpr_export import runtime
 from dpr_export.models.kinds import KINDS
-from dpr_export.runtime.fake import FakeSession
-from dpr_export.runtime.model import DPRModel
-from dpr_export.runtime.rounding import rounded
-from dpr_export.runtime.session import Feeds
+from dpr_export.runtime.engines.length_rounding import rounded
+from dpr_export.runtime.engines.session import Feeds
+from dpr_export.runtime.inference.model import DPRModel
+from tests.doubles.fake_session import FakeSession
 
 
 @given(st.integers(1, 5), st.integers(1, 70), st.sampled_from([1, 8, 16]), st.integers(0, 2**32))

@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dpr_export.models.folder import ExportedFolder
-from dpr_export.models.manifest import REQUIRED_FILES, FileRecord, Loss, Manifest, Proof, Source, Variant
-from dpr_export.models.variants import MODEL_FILE, PRECISIONS, VARIANTS, VariantSpec, wanted
-from dpr_export.runtime import DPRQuestionEncoder, selection
-from dpr_export.runtime.processors import SLOW_INT8
-from dpr_export.runtime.selection import choose
-from dpr_export.runtime.session import ENGINES, SESSION_CLASSES
+from dpr_export.models.artifact.folder import ExportedFolder
+from dpr_export.models.artifact.manifest import REQUIRED_FILES, FileRecord, Loss, Manifest, Proof, Source, Variant
+from dpr_export.models.artifact.variants import MODEL_FILE, PRECISIONS, VARIANTS, VariantSpec, wanted
+from dpr_export.runtime import DPRQuestionEncoder
+from dpr_export.runtime.engines.processors import SLOW_INT8
+from dpr_export.runtime.engines.session import ENGINES, SESSION_CLASSES
+from dpr_export.runtime.inference import selection
+from dpr_export.runtime.inference.selection import choose
 
 SHAPES = ((1, 1),)
 ORDER = [(spec.backend, spec.precision, spec.file) for spec in VARIANTS if spec.devices[0] == "cpu"]

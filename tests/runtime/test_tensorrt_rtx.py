@@ -13,16 +13,16 @@ import onnx
 import pytest
 
 from dpr_export.exporter import export
+from dpr_export.models.artifact.variants import MODEL_FILE, VARIANTS
 from dpr_export.models.config import DPRConfig
 from dpr_export.models.kinds import KINDS
-from dpr_export.models.variants import MODEL_FILE, VARIANTS
 from dpr_export.quantization.gate import tokenized
 from dpr_export.quantization.recipes import RECIPES
 from dpr_export.quantization.texts import CALIBRATION_FILE, read_texts
-from dpr_export.runtime.buckets import buckets_for
-from dpr_export.runtime.build import build_engine
-from dpr_export.runtime.engines import read_engine, read_record
-from dpr_export.runtime.tensorrt import LIBRARIES, TensorRt
+from dpr_export.runtime.checks.build_engine import build_engine
+from dpr_export.runtime.engines.nvidia.engine_files import read_engine, read_record
+from dpr_export.runtime.engines.nvidia.shape_buckets import buckets_for
+from dpr_export.runtime.engines.nvidia.tensorrt import LIBRARIES, TensorRt
 
 pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is for Linux on x86-64 alone")
 

@@ -17,19 +17,20 @@ import numpy as np
 import pytest
 import torch
 
+from dpr_export.models.artifact.folder import file_record
+from dpr_export.models.artifact.variants import MODEL_FILE, VARIANTS
 from dpr_export.models.config import DPRConfig
-from dpr_export.models.folder import file_record
 from dpr_export.models.kinds import KINDS
-from dpr_export.models.variants import MODEL_FILE, VARIANTS
-from dpr_export.runtime import DPRQuestionEncoder, DPRReader, tensorrt_session
-from dpr_export.runtime.build import build_engine
-from dpr_export.runtime.cuda import CudaError, OutOfMemoryError
-from dpr_export.runtime.dlpack import CUDA
-from dpr_export.runtime.engines import engine_path, kernels_path
-from dpr_export.runtime.proof import grid
-from dpr_export.runtime.session import DeviceSession
-from dpr_export.runtime.tensorrt import LIBRARIES
-from dpr_export.runtime.tensorrt_session import TensorRtSession
+from dpr_export.runtime import DPRQuestionEncoder, DPRReader
+from dpr_export.runtime.checks.build_engine import build_engine
+from dpr_export.runtime.checks.parity import grid
+from dpr_export.runtime.engines.nvidia import tensorrt_session
+from dpr_export.runtime.engines.nvidia.cuda import CudaError, OutOfMemoryError
+from dpr_export.runtime.engines.nvidia.dlpack import CUDA
+from dpr_export.runtime.engines.nvidia.engine_files import engine_path, kernels_path
+from dpr_export.runtime.engines.nvidia.tensorrt import LIBRARIES
+from dpr_export.runtime.engines.nvidia.tensorrt_session import TensorRtSession
+from dpr_export.runtime.engines.session import DeviceSession
 from tests.calls import largest_share, on_cpu, random_call
 from tests.doubles.arrays import GpuArray
 from tests.doubles.cuda import CudaDouble, cudaError_t

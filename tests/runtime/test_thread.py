@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from dpr_export.runtime.thread import OwnThread
+from dpr_export.runtime.engines.worker_thread import OwnThread
 
 
 def test_calls_of_all_threads_are_made_by_one_and_give_each_its_own() -> None:
@@ -60,7 +60,7 @@ def test_another_process_is_told_so_and_does_not_wait(monkeypatch: pytest.Monkey
 def test_it_works_on_after_the_main_thread_has_ended() -> None:
     program = """if True:
         import threading, time
-        from dpr_export.runtime.thread import OwnThread
+        from dpr_export.runtime.engines.worker_thread import OwnThread
         own = OwnThread("own")
         def late():
             time.sleep(0.5)

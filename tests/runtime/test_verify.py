@@ -13,16 +13,16 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from dpr_export.models.folder import ExportedFolder, file_record
-from dpr_export.models.golden import Example
+from dpr_export.models.artifact.folder import ExportedFolder, file_record
+from dpr_export.models.artifact.manifest import MANIFEST_FILE
+from dpr_export.models.artifact.reference_outputs import Example
+from dpr_export.models.artifact.variants import MODEL_FILE
 from dpr_export.models.kinds import KINDS
-from dpr_export.models.manifest import MANIFEST_FILE
-from dpr_export.models.variants import MODEL_FILE
-from dpr_export.runtime import cli
-from dpr_export.runtime import verify as verifying
-from dpr_export.runtime.fake import FakeSession
-from dpr_export.runtime.proof import ProofError, relative_error
-from dpr_export.runtime.verify import Check, verify
+from dpr_export.runtime.checks import verify as verifying
+from dpr_export.runtime.checks.parity import ProofError, relative_error
+from dpr_export.runtime.checks.verify import Check, verify
+from dpr_export.runtime.cli.app import app as cli
+from tests.doubles.fake_session import FakeSession
 
 LOSSY = {
     "onnx/model_ort_fp16.onnx": "onnxruntime",

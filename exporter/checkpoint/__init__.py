@@ -1,0 +1,1 @@
+"""Find a checkpoint, and load it into the transformers class that its configuration names."""

@@ -1,0 +1,14 @@
+"""The tokenizer class of each kind of model."""
+
+from dpr_export.models.tokenization.encoder_tokenizers import (
+    BertTokenizer,
+    DPRContextEncoderTokenizer,
+    DPRQuestionEncoderTokenizer,
+)
+from dpr_export.models.tokenization.reader_tokenizer import DPRReaderTokenizer
+
+TOKENIZER_CLASSES: dict[str, type[BertTokenizer]] = {
+    "question": DPRQuestionEncoderTokenizer,
+    "context": DPRContextEncoderTokenizer,
+    "reader": DPRReaderTokenizer,
+}

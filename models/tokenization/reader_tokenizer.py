@@ -1,0 +1,234 @@
+"""The reader's tokenizer: a question, a title and a text make one row, `[CLS] question [SEP] title [SEP] text`.
+
+The call and `decode_best_spans` do what the original's do. The call searches for nothing, but what it returns says
+no longer where the text begins: a literal "[SEP]" in a question moves the second [SEP]. `encode_passages` therefore
+keeps that place, and each text token's characters, from the moment the row is made. `DPRReader.answer` reads those.
+
+Where the original is mended: titles and texts of different length are a ValueError in every class; an unknown
+truncation strategy is one too, and "do_not_truncate" does not cut; return_attention_mask=False leaves the mask out;
+rows of different length asked for as arrays are refused; so are no passages, a negative max_length, and beside titles
+and texts an option of the other tokenizers, which the original forgets.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Encoding
+
+from dpr_export.models import spans
+from dpr_export.models.outputs import DPRSpanPrediction
+from dpr_export.models.tokenization.batch_encoding import BatchEncoding, check_text
+from dpr_export.models.tokenization.encoder_tokenizers import BertTokenizer
+from dpr_export.models.tokenization.rows import truncation_strategy
+
+
+@dataclass(frozen=True, slots=True)
+class PassageRow:
+    """One row for the reader, and where the passage's text stands in it."""
+
+    passage: int  # which passage it was made of
+    input_ids: list[int]  # [CLS] question [SEP] title [SEP] text
+    text_start: int  # the row's first token of the text
+    offsets: NDArray[np.int64]  # (text tokens, 2) where each token's characters begin and end in the text as given
+    truncated: bool  # whether the text's end was cut off
+
+
+class DPRReaderTokenizer(BertTokenizer):
+    """The reader's tokenizer.
+
+    >>> import tempfile, pathlib
+    >>> words = "[PAD] [UNK] [CLS] [SEP] [MASK] what is love had ##dad ##way a song".split()
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = pathlib.Path(folder, "vocab.txt").write_text("\\n".join(words))
+    ...     tokenizer = DPRReaderTokenizer.from_pretrained(folder)
+    >>> tokenizer("What is love", titles=["Haddadway"], texts=["a song"], return_tensors="np").input_ids
+    array([[ 2,  5,  6,  7,  3,  8,  9, 10,  3, 11, 12]])
+    >>> row, = tokenizer.encode_passages("What is love", "Haddadway", "a song", max_length=10)
+    >>> row.input_ids[row.text_start :], row.offsets.tolist(), row.truncated
+    ([11], [[0, 1]], True)
+    """
+
+    model_input_names = ("input_ids", "attention_mask")
+
+    def __call__(  # type: ignore[override]  # three strings instead of two, as the original
+        self,
+        questions: str | Sequence[str],
+        titles: str | Sequence[str] | None = None,
+        texts: str | Sequence[str] | None = None,
+        padding: bool | str = False,
+        truncation: bool | str | None = False,
+        max_length: int | None = None,
+        return_tensors: str | None = None,
+        return_attention_mask: bool | None = None,
+        **options: Any,
+    ) -> BatchEncoding:
+        """Encode questions with the titles and texts of passages.
+
+        Args:
+            questions: one for each passage; a string is repeated for every passage.
+            titles, texts: one for each passage; a string is a list of one. Without both the questions are encoded
+                alone, with one of them as ordinary pairs with a closing [SEP].
+            padding: False, True or "longest", or "max_length".
+            truncation: True, or any strategy's name, cuts each row's end at max_length, where that is given.
+            max_length: the bound for both; None pads to `model_max_length`, and cuts nothing.
+            return_tensors: None for lists, "np" for int64 arrays (passages, sequence), "pt" for torch tensors.
+            return_attention_mask: False leaves attention_mask out. It is 0 at every id that is `pad_token_id`.
+            options: any other argument of the other tokenizers' call, where there are no titles or no texts.
+
+        Raises:
+            TypeError: an option where there are titles and texts, or one that there is not.
+            ValueError: the numbers of questions, titles and texts differ, there are none, one is no string, a
+                strategy is unknown, or rows of different length should make an array.
+        """
+        if titles is None or texts is None:
+            name, pair = ("titles", titles) if texts is None else ("texts", texts)
+            if pair is not None and isinstance(questions, str) != isinstance(pair, str):
+                raise TypeError(f"questions and {name} must both be strings, or both be lists, where they make pairs")
+            if not options.get("is_split_into_words"):
+                questions, pair = _strings("questions", questions), None if pair is None else _strings(name, pair)
+            return super().__call__(
+                questions,
+                pair,
+                padding=padding,
+                truncation=truncation,
+                max_length=max_length,
+                return_tensors=return_tensors,
+                return_attention_mask=return_attention_mask,
+                **options,
+            )
+        if options:
+            raise TypeError(f"with titles and texts the call takes no {', '.join(options)}")
+        passages = _passages(questions, titles, texts)
+        strategy, limit = truncation_strategy(truncation), self._limit(max_length)
+        end = None if max_length is None or strategy == "do_not_truncate" else limit
+        pieces = self._distinct(passages)
+        rows = [(self._head(pieces[one], pieces[two]) + pieces[three].ids)[:end] for one, two, three in passages]
+        columns = {"input_ids": rows}
+        if return_attention_mask is not False:
+            columns["attention_mask"] = [[int(number != self.pad_token_id) for number in row] for row in rows]
+        return self.pad(
+            columns,
+            padding=padding,
+            max_length=max_length,
+            return_attention_mask=return_attention_mask,
+            return_tensors=return_tensors,
+        )
+
+    def encode_passages(
+        self,
+        questions: str | Sequence[str],
+        titles: str | Sequence[str],
+        texts: str | Sequence[str],
+        max_length: int,
+        stride: int | None = None,
+        first: int = 0,
+    ) -> list[PassageRow]:
+        """Encode passages into rows of at most `max_length` tokens that know where their text stands.
+
+        Args:
+            questions, titles, texts: as in the call.
+            max_length: the longest row.
+            stride: how many tokens of a text that is too long its next row repeats; None cuts the text instead.
+            first: the first passage's number, where these are a part of more.
+
+        Returns:
+            A row for each passage, in order; with `stride` as many as its text needs. An empty text has one row.
+
+        Raises:
+            ValueError: a question and title leave no room for a token of the text; `stride` is negative, or
+                leaves no room for a new token; or anything that the call refuses.
+        """
+        if stride is not None and stride < 0:
+            raise ValueError(f"stride is {stride}, but must be a whole number from 0, or None")
+        passages = _passages(questions, titles, texts)
+        pieces = self._distinct(passages)
+        rows = []
+        for number, (question, title, text) in enumerate(passages, start=first):
+            head = self._head(pieces[question], pieces[title])
+            room = max_length - len(head)
+            if room < 1:
+                raise ValueError(
+                    f"passage {number} has {len(pieces[question])} tokens of question and {len(pieces[title])} of "
+                    f"title; with 3 special tokens they leave no room for its text within max_length, {max_length}"
+                )
+            ids, offsets = pieces[text].ids, np.array(pieces[text].offsets, np.int64).reshape(-1, 2)
+            if stride is not None and len(ids) > room <= stride:
+                raise ValueError(
+                    f"stride is {stride}, but a row of passage {number} has room for {room} tokens of its text, "
+                    "which must be more than are repeated"
+                )
+            cut = stride is None and len(ids) > room
+            step = max(len(ids), 1) if stride is None or len(ids) <= room else room - stride
+            for start in range(0, max(len(ids) - (stride or 0), 1), step):
+                end = start + room
+                rows.append(PassageRow(number, head + ids[start:end], len(head), offsets[start:end], cut))
+        return rows
+
+    def decode_best_spans(
+        self,
+        reader_input: BatchEncoding,
+        reader_output: Any,
+        num_spans: int = 16,
+        max_answer_length: int = 64,
+        num_spans_per_passage: int = 4,
+    ) -> list[DPRSpanPrediction]:
+        """Return the best spans of the most relevant passages; see `spans.decode_best_spans`.
+
+        Args:
+            reader_input: what the call returned.
+            reader_output: start_logits, end_logits (passages, sequence) and relevance_logits (passages,).
+            num_spans: how many spans are wanted at most.
+            max_answer_length: the longest span, in tokens.
+            num_spans_per_passage: how many spans one passage may give.
+        """
+        return spans.decode_best_spans(
+            reader_input["input_ids"],
+            reader_output,
+            sep_token_id=self.sep_token_id,
+            pad_token_id=self.pad_token_id,
+            decode=self.batch_decode,
+            num_spans=num_spans,
+            max_answer_length=max_answer_length,
+            num_spans_per_passage=num_spans_per_passage,
+        )
+
+    def _distinct(self, passages: list[tuple[str, str, str]]) -> dict[str, Encoding]:
+        """The word pieces of every string, each tokenized once."""
+        strings = list(dict.fromkeys(string for passage in passages for string in passage))
+        return dict(zip(strings, (pieces for (pieces,) in self._pieces(strings)), strict=True))
+
+    def _head(self, question: Encoding, title: Encoding) -> list[int]:
+        """What stands before the text."""
+        return [self.cls_token_id, *question.ids, self.sep_token_id, *title.ids, self.sep_token_id]
+
+
+def _passages(
+    questions: str | Sequence[str], titles: str | Sequence[str], texts: str | Sequence[str]
+) -> list[tuple[str, str, str]]:
+    """Question, title and text of each passage, checked."""
+    titles, texts = ([given] if isinstance(given, str) else list(given) for given in (titles, texts))
+    if len(titles) != len(texts):
+        raise ValueError(f"titles has {len(titles)} entries, but texts has {len(texts)}: a passage has one of each")
+    if not titles:
+        raise ValueError("titles and texts have no entries, but at least one passage is needed")
+    _strings("questions", questions)
+    questions = [questions] * len(titles) if isinstance(questions, str) else list(questions)
+    if len(questions) != len(titles):
+        raise ValueError(
+            f"questions has {len(questions)} entries, but there are {len(titles)} passages: give a string to ask all "
+            "of them the same"
+        )
+    return list(zip(questions, _strings("titles", titles), _strings("texts", texts), strict=True))
+
+
+def _strings(name: str, given: Any) -> Any:
+    """Return the strings given, once they are known to be text."""
+    for number, text in enumerate([given] if isinstance(given, str) else given):
+        check_text(name if isinstance(given, str) else f"{name}[{number}]", text)
+    return given
+
+
+DPRReaderTokenizerFast = DPRReaderTokenizer

@@ -1,0 +1,152 @@
+"""BERT's rows, `[CLS] first [SEP]` and `[CLS] first [SEP] second [SEP]`, made of ids and padded.
+
+What needs no text: the layout that a tokenizer's call follows, and the original's verbs for rows that one has already.
+Of transformers 4's verbs, `prepare_for_model` and `truncate_sequences` are left out: the call does both, from texts.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dpr_export.models.tokenization.batch_encoding import BatchEncoding
+from dpr_export.models.tokenization.rows import pad_columns, padded_length, padding_strategy, truncation_strategy
+from dpr_export.models.tokenization.vocabulary import Vocabulary
+from dpr_export.models.torch_interop import is_torch, to_lists
+
+KNOWN_LENGTH = 10**20  # a model_max_length from here on means that nobody knows
+
+
+class RowLayout(Vocabulary):
+    """A vocabulary that knows how a row is laid out."""
+
+    def num_special_tokens_to_add(self, pair: bool = False) -> int:
+        """How many special tokens a row of one sequence, or of two, has."""
+        return 3 if pair else 2
+
+    @property
+    def max_len_single_sentence(self) -> int:
+        """How many tokens of one sequence fit into `model_max_length`."""
+        return self.model_max_length - self.num_special_tokens_to_add(pair=False)
+
+    @property
+    def max_len_sentences_pair(self) -> int:
+        """How many tokens of two sequences fit into `model_max_length` together."""
+        return self.model_max_length - self.num_special_tokens_to_add(pair=True)
+
+    def build_inputs_with_special_tokens(
+        self, token_ids_0: Sequence[int], token_ids_1: Sequence[int] | None = None
+    ) -> list[int]:
+        """Return the row of one or two sequences of ids that have no special tokens yet."""
+        row = [self.cls_token_id, *token_ids_0, self.sep_token_id]
+        return row if token_ids_1 is None else [*row, *token_ids_1, self.sep_token_id]
+
+    def create_token_type_ids_from_sequences(
+        self, token_ids_0: Sequence[int], token_ids_1: Sequence[int] | None = None
+    ) -> list[int]:
+        """Return the token types of what `build_inputs_with_special_tokens` returns."""
+        first = [0] * (len(token_ids_0) + 2)
+        return first if token_ids_1 is None else first + [1] * (len(token_ids_1) + 1)
+
+    def get_special_tokens_mask(
+        self,
+        token_ids_0: Sequence[int],
+        token_ids_1: Sequence[int] | None = None,
+        already_has_special_tokens: bool = False,
+    ) -> list[int]:
+        """Return 1 for each special token of a row, and 0 for every other.
+
+        Args:
+            token_ids_0, token_ids_1: one or two sequences of ids, about which the row's special tokens will stand.
+            already_has_special_tokens: `token_ids_0` is a whole row; then every id of a special token counts.
+
+        Raises:
+            ValueError: a whole row, and a second sequence.
+        """
+        if not already_has_special_tokens:
+            first = [1, *[0] * len(token_ids_0), 1]
+            return first if token_ids_1 is None else [*first, *[0] * len(token_ids_1), 1]
+        if token_ids_1 is not None:
+            raise ValueError("token_ids_1 must be None where token_ids_0 is a whole row (already_has_special_tokens)")
+        special = set(self.all_special_ids)
+        return [int(number in special) for number in to_lists(token_ids_0)]
+
+    def pad(
+        self,
+        encoded_inputs: Any,
+        padding: bool | str = True,
+        max_length: int | None = None,
+        pad_to_multiple_of: int | None = None,
+        padding_side: str | None = None,
+        return_attention_mask: bool | None = None,
+        return_tensors: str | None = None,
+        verbose: bool = True,  # noqa: ARG002  # of what the original logs, nothing is logged here
+    ) -> BatchEncoding:
+        """Pad rows that are encoded already; longer ones are not cut.
+
+        Args:
+            encoded_inputs: columns of rows, columns of one row, or a list of encodings of one row each. They are not
+                changed. Where there is no attention_mask, every token given is attended to.
+            padding, max_length, pad_to_multiple_of, padding_side: as in the call.
+            return_attention_mask: False leaves the mask out, also where it was given.
+            return_tensors: None for what the input_ids are: lists, arrays or tensors.
+            verbose: changes nothing.
+
+        Raises:
+            ValueError: input_ids are missing, or the columns have different numbers of rows.
+        """
+        if not isinstance(encoded_inputs, Mapping):
+            encoded_inputs = {name: [row[name] for row in encoded_inputs] for name in encoded_inputs[0]}
+        if "input_ids" not in encoded_inputs:
+            raise ValueError(f"encoded_inputs has {sorted(encoded_inputs)}, but must have input_ids")
+        if return_tensors is None:
+            return_tensors = _tensor_type(encoded_inputs["input_ids"])
+        columns = {name: to_lists(rows) for name, rows in encoded_inputs.items()}
+        alone = len(columns["input_ids"]) > 0 and not isinstance(columns["input_ids"][0], list)
+        if alone:
+            columns = {name: [row] for name, row in columns.items()}
+        sizes = {name: len(rows) for name, rows in columns.items()}
+        if len(set(sizes.values())) > 1:
+            raise ValueError(f"encoded_inputs has columns with different numbers of rows: {sizes}")
+        if return_attention_mask is False:
+            columns.pop("attention_mask", None)
+        else:
+            columns.setdefault("attention_mask", [[1] * len(row) for row in columns["input_ids"]])
+        columns = self._fill(
+            columns, padding_strategy(padding), self._limit(max_length), pad_to_multiple_of, padding_side
+        )
+        return BatchEncoding({name: rows[0] for name, rows in columns.items()} if alone else columns, return_tensors)
+
+    def _limit(self, max_length: int | None) -> int | None:
+        """max_length where it is given, else the model's, else None."""
+        if max_length is None:
+            return self.model_max_length if self.model_max_length < KNOWN_LENGTH else None
+        if not isinstance(max_length, int | np.integer) or max_length < 0:
+            raise ValueError(f"max_length is {max_length!r}, but must be a whole number from 0")
+        return int(max_length)
+
+    def _room(
+        self, truncation: bool | str | None, max_length: int | None, special: bool, pair: bool
+    ) -> tuple[str, int]:
+        """The truncation strategy, and how many tokens it leaves to the sequences."""
+        strategy, limit = truncation_strategy(truncation), self._limit(max_length)
+        if strategy == "do_not_truncate" or limit is None:
+            return "do_not_truncate", 0
+        edges = self.num_special_tokens_to_add(pair) if special else 0
+        if limit < edges:
+            raise ValueError(f"max_length is {limit}, but the special tokens of a row alone are {edges}")
+        return strategy, limit - edges
+
+    def _fill(
+        self, columns: dict[str, Any], strategy: str, limit: int | None, multiple: int | None, side: str | None
+    ) -> dict[str, Any]:
+        lengths = [len(row) for row in columns["input_ids"]]
+        length = padded_length(lengths, strategy, limit, multiple)
+        return pad_columns(columns, length, self.pad_token_id, side or self.padding_side)
+
+
+def _tensor_type(column: Any) -> str | None:
+    """Whether a column, or its first row, is an array ("np"), a tensor ("pt") or a list (None)."""
+    while isinstance(column, list | tuple) and len(column):
+        column = column[0]
+    return "pt" if is_torch(column) else "np" if isinstance(column, np.ndarray) else None

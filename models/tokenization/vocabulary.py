@@ -1,0 +1,219 @@
+"""Tokens and their ids, and the way back from ids to text.
+
+The base of the tokenizers: it holds a `tokenizers.Tokenizer` and the checkpoint's options, is read from a folder and
+written to one, and can be pickled. How text becomes rows of ids stands in tokenizers.py.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+from tokenizers import Tokenizer
+
+from dpr_export.models.tokenization.special_tokens import SpecialTokens
+from dpr_export.models.tokenization.tokenizer_files import TOKENIZER_FILES, TokenizerOptions, load, save
+from dpr_export.models.torch_interop import to_lists
+
+FEW = 16  # rows: decoding so many one by one costs less than waking the library's threads
+
+# What clean_up_tokenization_spaces joins, in this order.
+JOINED = (
+    *((" .", "."), (" ?", "?"), (" !", "!"), (" ,", ","), (" ' ", "'")),
+    *((" n't", "n't"), (" 'm", "'m"), (" 's", "'s"), (" 've", "'ve"), (" 're", "'re")),
+)
+
+
+class Vocabulary(SpecialTokens):
+    """A checkpoint's tokens, their ids, and the special ones among them.
+
+    Attributes:
+        model_max_length: the longest row the model reads, 10**30 where no file says.
+        padding_side, truncation_side: "right" or "left".
+        clean_up_tokenization_spaces: what `decode` does where it is not told.
+        cls_token, sep_token, pad_token, unk_token, mask_token: the special tokens, each with an id (`cls_token_id`).
+
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "do", "##ing", "love"]
+    ...     _ = pathlib.Path(folder, "vocab.txt").write_text("\\n".join(words))
+    ...     vocabulary = Vocabulary.from_pretrained(folder)
+    >>> vocabulary.convert_tokens_to_ids(["love", "hate"]), vocabulary.convert_ids_to_tokens([2, 5, 6])
+    ([7, 1], ['[CLS]', 'do', '##ing'])
+    >>> vocabulary.decode([2, 5, 6, 7, 3], skip_special_tokens=True), vocabulary.batch_decode([[5], [7]])
+    ('doing love', ['do', 'love'])
+    """
+
+    is_fast = True
+
+    def __init__(self, backend: Tokenizer, options: TokenizerOptions, name_or_path: str = "") -> None:
+        super().__init__(backend, options)
+        self._options = options
+        self.name_or_path = name_or_path
+        self.model_max_length = options.model_max_length
+        self.padding_side = options.padding_side
+        self.truncation_side = options.truncation_side
+        self.clean_up_tokenization_spaces = options.clean_up_tokenization_spaces
+        self.do_lower_case = options.do_lower_case
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        folder: str | Path,
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+        **overrides: Any,
+    ) -> Self:
+        """Read the tokenizer in a checkpoint's or an exported folder.
+
+        Args:
+            folder: a folder with tokenizer.json, or with vocab.txt; or a name on the hub, which the next four are for.
+            revision: the hub's branch, tag or commit; None: the main branch.
+            token: the hub's access token; None: the one that is logged in with.
+            cache_dir: the folder of the hub's cache; None: the library's own.
+            local_files_only: take files from the cache alone.
+            overrides: what should win over tokenizer_config.json, such as do_lower_case or model_max_length:
+                any field of `wordpiece.TokenizerOptions`.
+
+        Raises:
+            OSError: the folder holds no tokenizer, or it cannot be had from the hub.
+            ValueError: a file cannot be understood.
+            TypeError: an override has an unknown name.
+        """
+        from dpr_export.models.artifact.resolve import folder_with  # here, since manifests know of tokenizers
+
+        here = folder_with(TOKENIZER_FILES, folder, revision, token, cache_dir, local_files_only)
+        return cls(*load(here, overrides), name_or_path=str(folder))
+
+    def save_pretrained(self, folder: str | Path) -> tuple[str, ...]:
+        """Write tokenizer.json and tokenizer_config.json, and return their paths; transformers reads them too."""
+        named: dict[str, Any] = dict(self.special_tokens_map)
+        options = replace(
+            self._options,
+            model_max_length=self.model_max_length,
+            padding_side=self.padding_side,
+            truncation_side=self.truncation_side,
+            clean_up_tokenization_spaces=self.clean_up_tokenization_spaces,
+            additional_special_tokens=tuple(self.additional_special_tokens),
+            **named,
+        )
+        return save(folder, self.backend_tokenizer, options, type(self).__name__)
+
+    def save_vocabulary(self, save_directory: str | Path, filename_prefix: str | None = None) -> tuple[str, ...]:
+        """Write vocab.txt, one token a line, into a folder that exists, and return its path.
+
+        Args:
+            save_directory: the folder.
+            filename_prefix: what to put before the file's name, with a hyphen.
+
+        Raises:
+            OSError: there is no such folder.
+        """
+        if not Path(save_directory).is_dir():
+            raise OSError(f"save_directory is {str(save_directory)!r}, but there is no such folder")
+        return tuple(self.backend_tokenizer.model.save(str(save_directory), filename_prefix))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_splitting"}  # it forgets that it does
+
+    def __len__(self) -> int:
+        """How many tokens there are, the added ones included."""
+        return self.backend_tokenizer.get_vocab_size(with_added_tokens=True)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __repr__(self) -> str:
+        shown = ("name_or_path", "vocab_size", "model_max_length", "padding_side", "truncation_side")
+        values = "".join(f"{name}={getattr(self, name)!r}, " for name in shown)
+        return f"{type(self).__name__}({values}special_tokens={self.special_tokens_map})"
+
+    @property
+    def vocab_size(self) -> int:
+        """How many tokens the model of word pieces knows, without the added ones."""
+        return self.backend_tokenizer.get_vocab_size(with_added_tokens=False)
+
+    def get_vocab(self) -> dict[str, int]:
+        """Every token and its id."""
+        return self.backend_tokenizer.get_vocab(with_added_tokens=True)
+
+    @property
+    def vocab(self) -> dict[str, int]:
+        """What `get_vocab` returns."""
+        return self.get_vocab()
+
+    def convert_tokens_to_ids(self, tokens: str | Sequence[str]) -> int | list[int]:
+        """Return the id of a token, or the ids of many; an unknown token has `unk_token_id`."""
+        return self._id(tokens) if isinstance(tokens, str) else [self._id(token) for token in tokens]
+
+    def convert_ids_to_tokens(self, ids: Any, skip_special_tokens: bool = False) -> Any:
+        """Return the token of an id, or the tokens of many; None where there is none.
+
+        Args:
+            ids: an integer, or a list, array or tensor (tokens,).
+            skip_special_tokens: leave out `all_special_tokens`; not for a single id.
+        """
+        ids = to_lists(ids)
+        if isinstance(ids, int):
+            return self.backend_tokenizer.id_to_token(ids)
+        skipped = set(self.all_special_ids) if skip_special_tokens else set()
+        return [self.backend_tokenizer.id_to_token(number) for number in ids if number not in skipped]
+
+    def convert_tokens_to_string(self, tokens: Sequence[str]) -> str:
+        """Return the text that tokens stand for: "##" joins a token to the one before it."""
+        decoder = self.backend_tokenizer.decoder
+        return " ".join(tokens) if decoder is None else str(decoder.decode(list(tokens)))
+
+    def decode(
+        self, token_ids: Any, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool | None = None
+    ) -> Any:
+        """Return the text of a row of ids, or the texts of many rows.
+
+        Args:
+            token_ids: an integer, a list, array or tensor (tokens,), or rows of them (rows, tokens).
+            skip_special_tokens: leave out [CLS], [SEP], [PAD] and the other special tokens.
+            clean_up_tokenization_spaces: join "don ' t" to "don't"; None follows tokenizer_config.json, and is False
+                where that is silent.
+
+        Returns:
+            A string; a list of strings for rows.
+        """
+        ids = to_lists(token_ids)
+        if isinstance(ids, int):
+            ids = [ids]
+        if ids and isinstance(ids[0], list):
+            return self._texts(ids, skip_special_tokens, clean_up_tokenization_spaces)
+        return self._texts([ids], skip_special_tokens, clean_up_tokenization_spaces)[0]
+
+    def batch_decode(
+        self, sequences: Any, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool | None = None
+    ) -> list[str]:
+        """Return the texts of rows of ids (rows, tokens), as `decode` does for one."""
+        texts = self.decode(sequences, skip_special_tokens, clean_up_tokenization_spaces) if len(sequences) else []
+        return [texts] if isinstance(texts, str) else list(texts)
+
+    @cached_property
+    def _splitting(self) -> Tokenizer:
+        """A copy of the backend that takes a special token in a text for text: "[SEP]" is "[", "sep" and "]".
+
+        The original switches its one object for the call, which would change what other threads get.
+        """
+        backend = Tokenizer.from_str(self.backend_tokenizer.to_str())
+        backend.encode_special_tokens = True
+        return backend
+
+    def _texts(self, rows: list[list[int]], skip_special_tokens: bool, clean_up: bool | None) -> list[str]:
+        backend = self.backend_tokenizer
+        if len(rows) <= FEW:
+            texts = [backend.decode(row, skip_special_tokens=skip_special_tokens) for row in rows]
+        else:
+            texts = backend.decode_batch(rows, skip_special_tokens=skip_special_tokens)
+        if not (self.clean_up_tokenization_spaces if clean_up is None else clean_up):
+            return texts
+        for apart, joined in JOINED:
+            texts = [text.replace(apart, joined) for text in texts]
+        return texts

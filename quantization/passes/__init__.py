@@ -1,0 +1,1 @@
+"""Graph passes: fusion, FP16, INT8 for each engine."""

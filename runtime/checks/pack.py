@@ -1,0 +1,61 @@
+"""Pack one variant of an exported folder into a folder of its own: what a device needs that runs that alone.
+
+The packed folder is an exported folder as any other: it loads, and `dpr-runtime verify` checks it against the
+original's outputs. What it lacks is `model.onnx`, of which further variants would be made, and the graph that takes
+embeddings in place of ids.
+"""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from dpr_export.models.artifact.atomic_writing import written_whole
+from dpr_export.models.artifact.folder import ExportedFolder
+from dpr_export.models.artifact.manifest import MANIFEST_FILE, REQUIRED_FILES, Manifest, Variant
+from dpr_export.models.artifact.resolve import exported_folder
+from dpr_export.models.artifact.variants import VARIANTS
+from dpr_export.runtime.inference.selection import choose
+
+
+def pack(folder: str | Path, output: str | Path, variant: str = "auto", force: bool = False) -> Manifest:
+    """Write a folder that holds one variant.
+
+    Args:
+        folder: the exported folder, or its name on the hub.
+        output: the folder to write.
+        variant: "BACKEND-PRECISION", as "onnxruntime-int8"; "auto": what `from_pretrained` picks on this machine's CPU.
+        force: replace an exported folder that is there already.
+
+    Returns:
+        The manifest of the new folder.
+
+    Raises:
+        OSError: there is no exported folder, `output` exists, or it cannot be written.
+        ValueError: the folder has no such variant, or one of the files that are packed is damaged.
+    """
+    opened = exported_folder(folder)
+    chosen = choose(opened, device="cpu").variant if variant == "auto" else _named(opened, variant)
+    names = (*REQUIRED_FILES, chosen.file)
+    opened.need(*names)
+    for name in names:
+        if problem := opened.problem(name):
+            raise ValueError(f"{opened.name} is damaged: {problem}; export it again")
+    files = {name: record for name, record in opened.manifest.files.items() if name in names}
+    manifest = replace(opened.manifest, variants=(chosen,), files=files)
+    with written_whole(Path(output), force) as making:
+        for name in names:
+            (making / name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(opened.path / name, making / name)
+        (making / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
+    return manifest
+
+
+def _named(folder: ExportedFolder, name: str) -> Variant:
+    """The variant of that name, and of two the one that its backend prefers."""
+    places = {(spec.backend, spec.file): place for place, spec in enumerate(VARIANTS)}
+    held = [v for v in folder.manifest.variants if (v.backend, v.file) in places]
+    found = [variant for variant in held if f"{variant.backend}-{variant.precision}" == name]
+    if not found:
+        there = ", ".join(dict.fromkeys(f"{variant.backend}-{variant.precision}" for variant in held))
+        raise ValueError(f"variant is {name!r}, and {folder.name} holds: {there}")
+    return min(found, key=lambda variant: places[variant.backend, variant.file])

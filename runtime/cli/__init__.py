@@ -1,0 +1,1 @@
+"""The command `dpr-runtime`, and what it prints."""

@@ -1,0 +1,64 @@
+"""Show how a build goes on, a bar for each of TensorRT's phases that is under way, and what was built."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+if TYPE_CHECKING:
+    from dpr_export.runtime.checks.build_engine import Engine
+
+
+class BuildBars:
+    """Draws on a terminal, and nothing elsewhere.
+
+    Args:
+        console: where to draw.
+        stopped: whether the build should end.
+    """
+
+    def __init__(self, console: Console, stopped: Callable[[], bool]) -> None:
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
+        self._bars = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+        self._tasks: dict[str, TaskID] = {}
+        self._depths: dict[str | None, int] = {None: 0}
+        self.stopped = stopped
+
+    def __enter__(self) -> "BuildBars":
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def start(self, phase: str, parent: str | None, steps: int) -> None:
+        depth = self._depths.get(parent, 0)
+        self._depths[phase] = depth + 1
+        self._tasks[phase] = self._bars.add_task("  " * depth + phase, total=steps)
+
+    def step(self, phase: str, done: int) -> None:
+        if phase in self._tasks:
+            self._bars.update(self._tasks[phase], completed=done)
+
+    def finish(self, phase: str) -> None:
+        if phase in self._tasks:
+            self._bars.remove_task(self._tasks.pop(phase))
+
+
+def show_engine(console: Console, engine: "Engine") -> None:
+    """Print what was built, whether it was proved, and where it is."""
+    key = engine.record.key
+    took = "is there already" if engine.seconds is None else f"built in {engine.seconds:.1f} s"
+    lengths = ", ".join(str(bucket.length) for bucket in key.buckets)
+    size = engine.record.bytes / 1e6
+    lines = [
+        f"{engine.file} for {engine.gpu}, {key.library} {key.version}: {took}, {size:,.0f} MB, lengths {lengths}",
+        f"compared with the original on this GPU: {engine.record.proved}"
+        if engine.record.proved
+        else "not compared with the original: that takes the GPU, where dpr-runtime build compares it",
+        f"in {engine.path}",
+    ]
+    for line in lines:
+        console.print(escape(line), soft_wrap=True)

@@ -1,0 +1,1 @@
+"""Measure retrieval accuracy, exact match and F1 on labelled questions."""

@@ -1,0 +1,1 @@
+"""Index an encoded corpus, search it, and answer questions from it."""

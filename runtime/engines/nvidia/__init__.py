@@ -1,0 +1,1 @@
+"""Everything that only NVIDIA GPUs need: the CUDA session of ONNX Runtime, and TensorRT."""

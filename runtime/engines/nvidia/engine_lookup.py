@@ -1,0 +1,52 @@
+"""Which engine runs a graph on a GPU, and whether it is what its record says once TensorRT has loaded it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dpr_export.runtime.engines.nvidia.cuda import Gpu
+from dpr_export.runtime.engines.nvidia.engine_files import EngineRecord, Place, find_engine
+from dpr_export.runtime.engines.nvidia.shape_buckets import Bucket
+from dpr_export.runtime.engines.nvidia.tensorrt import TensorRt, shape_of
+
+
+def engine_for(graph: str, index: int) -> tuple[TensorRt, Gpu, Path, EngineRecord]:
+    """The engine of a graph for GPU number `index`, and what runs it.
+
+    Raises:
+        ImportError: a library is not installed; the message says what to install.
+        RuntimeError: the GPU cannot be used.
+        LookupError: there is no engine that will do; the message says why.
+    """
+    trt, gpu = TensorRt(), Gpu(index)
+    return trt, gpu, *find_engine(graph, place_of(trt, gpu))
+
+
+def place_of(trt: TensorRt, gpu: Gpu) -> Place:
+    """Where an engine of a library runs on a GPU. Engines of TensorRT-RTX run on all of its compute capability."""
+    model = None if trt.library.other_gpus else gpu.name
+    return Place(trt.library.name, trt.version, gpu.compute_capability, model, gpu.driver)
+
+
+def check_engine(engine: Any, record: EngineRecord) -> None:
+    """Compare what an engine says of itself with its record.
+
+    Raises:
+        RuntimeError: they differ.
+    """
+    names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+    shapes = {name: shape_of(engine.get_tensor_shape(name)) for name in names if name not in record.inputs}
+    profiles = [_rows_and_lengths(engine, record.inputs, number) for number in range(engine.num_optimization_profiles)]
+    expected = [_of_bucket(bucket, len(record.inputs)) for bucket in record.key.buckets]
+    if set(names) != {*record.inputs, *record.outputs} or shapes != record.outputs or profiles != expected:
+        raise RuntimeError(
+            f"the engine is not what its record says: it has {', '.join(names)}, {len(profiles)} profiles"
+        )
+
+
+def _rows_and_lengths(engine: Any, inputs: Sequence[str], number: int) -> list[list[tuple[int, ...]]]:
+    return [[tuple(shape) for shape in engine.get_tensor_profile_shape(name, number)] for name in inputs]
+
+
+def _of_bucket(bucket: Bucket, inputs: int) -> list[list[tuple[int, ...]]]:
+    return [[(rows, bucket.length) for rows in (1, bucket.usual, bucket.most)]] * inputs

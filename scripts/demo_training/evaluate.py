@@ -1,0 +1,174 @@
+"""Measure the demo checkpoints on a SQuAD-format file, in PyTorch and float32.
+
+    python -m scripts.demo_training.evaluate reader|encoders SQUAD.json
+
+The reader's answer is the best span of at most 20 tokens in the text of the question's own passage, cut out of it by
+the tokens' offsets and scored as SQuAD does. Its relevance is measured among that passage and four others of the same
+article. The encoders look for each question's passage among all passages of the file.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from tokenizers import Tokenizer
+
+from dpr_export.exporter.demo.base import DPRModel, base_tokenizer
+from dpr_export.exporter.demo.checkpoint import ADAPTERS, merged
+from scripts.demo_training.rows import CLS, SEP, encode, padded
+from scripts.demo_training.squad import Passage, Question, exact_match, f1, read_squad
+
+LONGEST = 512  # tokens of a row
+LONGEST_ANSWER = 20  # tokens
+OTHERS = 4  # passages of the same article beside the right one
+BATCH = 16
+
+app = typer.Typer(add_completion=False, help="Measure the demo checkpoints on a SQuAD-format file.")
+File = Annotated[Path, typer.Argument(help="A file in SQuAD's format.", exists=True, dir_okay=False)]
+Folder = Annotated[Path, typer.Option(help="The folder that holds the adapters' folders.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    answer: str
+    relevance: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderFigures:
+    exact: float  # the share of questions, 0 to 1, from their own passage
+    f1: float
+    first: float  # the share whose own passage is the most relevant of five
+    exact_of_first: float  # exact match of the answer from the most relevant of five
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderFigures:
+    top1: float
+    top5: float
+
+
+def best_span(starts: torch.Tensor, ends: torch.Tensor, longest: int = LONGEST_ANSWER) -> tuple[int, int]:
+    """The first and last position of the best span, both (sequence,) logits.
+
+    >>> best_span(torch.tensor([0.0, 3.0, 1.0]), torch.tensor([4.0, 1.0, 2.0]))
+    (1, 2)
+    """
+    scores = starts[:, None] + ends[None, :]
+    allowed = torch.ones_like(scores, dtype=torch.bool).triu().tril(longest - 1)
+    first, last = divmod(int(scores.masked_fill(~allowed, -torch.inf).argmax()), len(starts))
+    return first, last
+
+
+@torch.inference_mode()
+def read(
+    model: DPRModel, tokenizer: Tokenizer, pairs: Sequence[tuple[str, Passage]], batch_size: int = BATCH
+) -> list[Reading]:
+    """The best answer of every (question, passage), and how relevant the passage looks."""
+    readings: dict[int, Reading] = {}
+    rows, texts, offsets = [], [], []
+    for question, passage in pairs:
+        text = encode(tokenizer, passage.text)
+        head = [CLS, *encode(tokenizer, question).ids, SEP, *encode(tokenizer, passage.title).ids, SEP]
+        rows.append((head + text.ids)[:LONGEST])
+        texts.append(len(head))
+        offsets.append(text.offsets)
+    order = sorted(range(len(rows)), key=lambda number: len(rows[number]))
+    for begin in range(0, len(order), batch_size):
+        numbers = order[begin : begin + batch_size]
+        ids, mask = padded([rows[number] for number in numbers])
+        output = model(input_ids=ids, attention_mask=mask)
+        for place, number in enumerate(numbers):
+            inside = slice(texts[number], len(rows[number]))
+            first, last = best_span(output.start_logits[place, inside], output.end_logits[place, inside])
+            begins, ends = offsets[number][first][0], offsets[number][last][1]
+            answer = pairs[number][1].text[begins:ends]
+            readings[number] = Reading(answer, float(output.relevance_logits[place]))
+    return [readings[number] for number in range(len(pairs))]
+
+
+def reader_figures(
+    model: DPRModel, tokenizer: Tokenizer, passages: Sequence[Passage], questions: Sequence[Question]
+) -> ReaderFigures:
+    """Exact match, F1 and relevance of a reader over all questions."""
+    pairs, owners = [], []
+    for number, question in enumerate(questions):
+        article = passages[question.passage].article
+        others = [i for i, other in enumerate(passages) if other.article == article and i != question.passage]
+        for place in [question.passage, *others[:OTHERS]]:
+            pairs.append((question.text, passages[place]))
+            owners.append(number)
+    found: list[list[Reading]] = [[] for _ in questions]
+    for owner, reading in zip(owners, read(model, tokenizer, pairs), strict=True):
+        found[owner].append(reading)
+    exact, overlap, first, exact_of_first = 0.0, 0.0, 0.0, 0.0
+    for question, readings in zip(questions, found, strict=True):
+        golds = [answer.text for answer in question.answers]
+        best = max(readings, key=lambda reading: reading.relevance)
+        exact += exact_match(readings[0].answer, golds)
+        overlap += f1(readings[0].answer, golds)
+        first += best is readings[0]
+        exact_of_first += exact_match(best.answer, golds)
+    count = len(questions)
+    return ReaderFigures(exact / count, overlap / count, first / count, exact_of_first / count)
+
+
+@torch.inference_mode()
+def vectors(model: DPRModel, rows: Sequence[tuple[list[int], list[int]]], batch_size: int = BATCH) -> torch.Tensor:
+    """What an encoder gives for rows of (ids, token types): (rows, 384)."""
+    order = sorted(range(len(rows)), key=lambda number: len(rows[number][0]))
+    result = torch.empty(len(rows), model.config.hidden_size)
+    for begin in range(0, len(order), batch_size):
+        numbers = order[begin : begin + batch_size]
+        ids, mask = padded([rows[number][0][:LONGEST] for number in numbers])
+        types, _ = padded([rows[number][1][:LONGEST] for number in numbers])
+        result[numbers] = model(input_ids=ids, attention_mask=mask, token_type_ids=types).pooler_output
+    return result
+
+
+def encoder_figures(
+    asking: DPRModel,
+    holding: DPRModel,
+    tokenizer: Tokenizer,
+    passages: Sequence[Passage],
+    questions: Sequence[Question],
+) -> EncoderFigures:
+    """How often a question's passage has the largest, or one of the five largest, inner products of all."""
+    asked = tokenizer.encode_batch([question.text for question in questions])
+    held = tokenizer.encode_batch([(passage.title, passage.text) for passage in passages])
+    wanted = vectors(asking, [(row.ids, row.type_ids) for row in asked])
+    found = vectors(holding, [(row.ids, row.type_ids) for row in held])
+    scores = wanted @ found.T
+    right = scores.gather(1, torch.tensor([[question.passage] for question in questions]))
+    better = (scores > right).sum(dim=1)
+    return EncoderFigures(float((better == 0).float().mean()), float((better < 5).float().mean()))
+
+
+@app.command()
+def reader(squad: File, adapters: Folder = ADAPTERS) -> None:
+    """Exact match, F1 and relevance of the demo reader."""
+    passages, questions = read_squad(squad)
+    figures = reader_figures(merged("reader", adapters), base_tokenizer("reader"), passages, questions)
+    print(f"{len(questions)} questions, {len(passages)} passages")
+    print(f"exact match              {figures.exact:6.1%}   from the question's own passage")
+    print(f"F1                       {figures.f1:6.1%}")
+    print(f"own passage ranked first {figures.first:6.1%}   among it and {OTHERS} others of its article")
+    print(f"exact match of the first {figures.exact_of_first:6.1%}   from the passage ranked first")
+
+
+@app.command()
+def encoders(squad: File, adapters: Folder = ADAPTERS) -> None:
+    """Top-1 and top-5 of the demo encoders."""
+    passages, questions = read_squad(squad)
+    asking, holding = merged("question", adapters), merged("context", adapters)
+    figures = encoder_figures(asking, holding, base_tokenizer("question"), passages, questions)
+    print(f"{len(questions)} questions, {len(passages)} passages")
+    print(f"top-1 {figures.top1:6.1%}")
+    print(f"top-5 {figures.top5:6.1%}")
+
+
+if __name__ == "__main__":
+    app()
