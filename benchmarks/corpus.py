@@ -144,7 +144,7 @@ def main(
     data: Annotated[Path, typer.Argument(help="Questions, SQuAD's format.", exists=True)],
     passages: Annotated[int, typer.Option(min=100, help="How many passages to encode.")] = 20_000,
     quick: Annotated[bool, typer.Option("--quick", help="A few passages and questions: to see that it runs.")] = False,
-    save: Annotated[Path | None, typer.Option(help="A file for the figures, JSON.")] = None,
+    save: Annotated[Path | None, typer.Option(help="A file for the metrics, JSON.")] = None,
 ) -> None:
     """Encode, search, read: ours against transformers."""
     sizes, part, few = ((40, 80), 16, 4) if quick else ((2_000, passages), 2 * BATCH, 60)

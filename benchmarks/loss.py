@@ -31,7 +31,7 @@ from benchmarks.place import Place, Size
 from benchmarks.results import about, write
 from benchmarks.team import Say, team
 from benchmarks.workers import ROOT, Call, Prepare, Request, serve
-from dpr_export.models.artifact.atomic_writing import written_whole
+from dpr_export.models.artifact.atomic_writing import atomic_folder
 from dpr_export.models.artifact.folder import ExportedFolder
 from dpr_export.models.artifact.variants import RUNTIME_PRECISIONS
 from dpr_export.models.kinds import CONTEXT, KINDS, QUESTION, READER
@@ -52,7 +52,7 @@ class Task:
 
     name: str
     kinds: tuple[str, ...]  # of model; the first is where workers are at home
-    figures: tuple[str, ...]  # the first is what a question is lost or won by
+    metrics: tuple[str, ...]  # the first is what a question is lost or won by
 
 
 TASKS = (
@@ -130,7 +130,7 @@ def prepared(place: Place, kind: str, say: Say) -> ExportedFolder:
         say(f"{kind}: checkpoint")
         from dpr_export.exporter.demo.checkpoint import write_checkpoint
 
-        with written_whole(place.of(kind, "checkpoint")) as folder:
+        with atomic_folder(place.of(kind, "checkpoint")) as folder:
             write_checkpoint(kind, folder)
     say(f"{kind}: exported, with fp16")
     exported = made(place, kind, "exported")
@@ -146,7 +146,7 @@ def contenders(place: Place, task: Task, exported: Mapping[str, ExportedFolder])
 
     def contender(name: str, what: str, **options: str) -> Contender:
         folders = {kind: str(place.of(kind, what)) for kind in task.kinds}
-        return Contender(name, (what,), {"folders": folders, **options}, "loss", task.kinds)
+        return Contender(name, (what,), {"folders": folders, **options}, "accuracy_drop", task.kinds)
 
     held = [{(v.backend, v.precision): None for v in exported[kind].manifest.variants} for kind in task.kinds]
     pairs = [pair for pair in held[0] if pair[0] in SESSION_CLASSES and all(pair in other for other in held)]
@@ -161,30 +161,32 @@ def _name(backend: str, precision: str) -> str:
 
 
 def measured(place: Place, task: Task, job: Request, passes: int, threads: int, say: Say) -> Records:
-    """The figures and times of all contenders of a task."""
+    """The metrics and times of all contenders of a task."""
     exported = {kind: prepared(place, kind, say) for kind in task.kinds}
     rows = contenders(place, task, exported)
     with team(place, task.kinds[0], rows, threads, say) as loaded:
-        say(f"{task.name}: figures")
+        say(f"{task.name}: metrics")
         found = loaded.prepare(dict.fromkeys(rows, job))
         say(f"{task.name}: {passes} passes")
         records = loaded.records(loaded.seconds(list(rows), passes))
     for name, numbers in found.items():
-        records[name].update(figures(task, numbers, found[BASELINE.name]))
+        records[name].update(metrics(task, numbers, found[BASELINE.name]))
     for v in (variant for folder in exported.values() for variant in folder.manifest.variants):
-        records.get(_name(v.backend, v.precision), {}).setdefault("missed", []).extend(v.loss.missed if v.loss else ())
+        records.get(_name(v.backend, v.precision), {}).setdefault("below_bound", []).extend(
+            v.accuracy_drop.below_bound if v.accuracy_drop else ()
+        )
     return {"rows": records, "engines": loaded.engines}
 
 
-def figures(task: Task, numbers: Sequence[float], original: Sequence[float]) -> Records:
+def metrics(task: Task, numbers: Sequence[float], original: Sequence[float]) -> Records:
     """The means of a row of outcomes, and how many questions changed by the first of them.
 
-    >>> figures(TASKS[0], [1, 0, 1, 0.5], [1, 1, 1, 1])
+    >>> metrics(TASKS[0], [1, 0, 1, 0.5], [1, 1, 1, 1])
     {'exact match': 0.5, 'F1': 0.75, 'lost': 1, 'won': 0}
     """
     count = len(numbers) // 2
     pairs = list(zip(numbers[:count], original[:count], strict=True))
-    means = dict(zip(task.figures, (fmean(numbers[:count]), fmean(numbers[count:])), strict=True))
+    means = dict(zip(task.metrics, (fmean(numbers[:count]), fmean(numbers[count:])), strict=True))
     return {**means, "lost": sum(new < old for new, old in pairs), "won": sum(new > old for new, old in pairs)}
 
 
@@ -193,22 +195,24 @@ def show(results: Records, console: Console) -> None:
     data = results["data"]
     for task in TASKS:
         rows, texts = results[task.name]["rows"], data["texts"][task.name]
-        right, original = rows[BASELINE.name][task.figures[0]], rows[BASELINE.name]["ms"]
+        right, original = rows[BASELINE.name][task.metrics[0]], rows[BASELINE.name]["ms"]
         title = f"{task.name}: {data['questions']} questions, standard error"
         console.print(
             f"[bold underline]{title} {sqrt(right * (1 - right) / data['questions']):.1%}[/]", highlight=False
         )
-        shares = [f"{name} %" for name in task.figures]
+        shares = [f"{name} %" for name in task.metrics]
         table = Table("", *shares, "lost", "won", "flipped", "texts/s", "x", box=None, pad_edge=False)
         for column in table.columns[1:]:
             column.justify = "right"
         notes = {name: row["reason"] for name, row in rows.items() if "reason" in row}
         for name, row in ((name, row) for name, row in rows.items() if name not in notes):
             flipped = (row["lost"] + row["won"]) / data["questions"]
-            shares = [f"{100 * row[figure]:.1f}" for figure in task.figures]
+            shares = [f"{100 * row[figure]:.1f}" for figure in task.metrics]
             speed = (f"{1000 * texts / row['ms']:,.0f}", f"{original / row['ms']:.1f}")
             table.add_row(escape(name), *shares, str(row["lost"]), str(row["won"]), f"{flipped:.1%}", *speed)
-        notes |= {name: f"misses {', '.join(row['missed'])}" for name, row in rows.items() if row.get("missed")}
+        notes |= {
+            name: f"misses {', '.join(row['below_bound'])}" for name, row in rows.items() if row.get("below_bound")
+        }
         lines = [escape(f"- {name}: {note}") for name, note in notes.items()]
         console.print(table, *lines, "", sep="\n", highlight=False)
 

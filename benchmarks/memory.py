@@ -85,7 +85,9 @@ def making(place: Place, kind: str, plan: Plan, threads: int, say: Say) -> Recor
         sizes = {file: one["bytes"] for file, one in manifest["files"].items() if file.endswith(".onnx")}
         new = {file: size / 1e6 for file, size in sizes.items() if file not in before}
         notes = [f"{Path(file).name} {size:,.0f} MB" for file, size in new.items()]
-        notes += [v["loss"]["settings"] for v in manifest["variants"] if v["loss"] and v["file"] in new]
+        notes += [
+            v["accuracy_drop"]["settings"] for v in manifest["variants"] if v["accuracy_drop"] and v["file"] in new
+        ]
         records[name] = {**found, "files": new, "note": "; ".join(notes)}
         before = sizes
     shutil.rmtree(output, ignore_errors=True)

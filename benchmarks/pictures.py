@@ -160,9 +160,9 @@ def loss(results: Records) -> Figure:
     drawn = []
     for axes, task in zip(figure.subplots(1, len(TASKS)), TASKS, strict=True):
         rows = {name: row for name, row in results[task.name]["rows"].items() if "ms" in row and name != FOR_GPUS}
-        right, ms = 100 * rows[BASELINE.name][task.figures[0]], rows[BASELINE.name]["ms"]
+        right, ms = 100 * rows[BASELINE.name][task.metrics[0]], rows[BASELINE.name]["ms"]
         error = sqrt(right * (100 - right) / count)
-        points = {name: (ms / row["ms"], 100 * row[task.figures[0]]) for name, row in rows.items()}
+        points = {name: (ms / row["ms"], 100 * row[task.metrics[0]]) for name, row in rows.items()}
         reach = max(2.6 * error, *(1.5 * abs(share - right) for _, share in points.values()))
         axes.axhspan(right - error, right + error, color=LIGHT_GREY, zorder=0)
         axes.set(xlim=(0, 1.4 * max(speed for speed, _ in points.values())), ylim=(right - reach, right + reach))
@@ -215,7 +215,7 @@ def _label(axes: Axes, points: Mapping[str, tuple[float, float]], renderer: Any)
 PICTURES: dict[str, tuple[str, str, Callable[[Records], Figure]]] = {
     "latency": ("cpu", "model-calls", latency),
     "throughput": ("cpu", "strings", throughput),
-    "loss": ("loss", "reader", loss),
+    "accuracy_drop": ("accuracy_drop", "reader", loss),
 }
 
 

@@ -1,4 +1,4 @@
-"""How far each graph is from PyTorch, and what its export costs: python -m benchmarks.proof
+"""How far each graph is from PyTorch, and what its export costs: python -m benchmarks.parity
 
 Every kind of model, as tiny random checkpoints (each activation, with and without a projection), as the demo's trained
 checkpoints, and at base size with random weights (12 layers of 768, as facebook's are). Each is exported by the command
@@ -99,7 +99,7 @@ def main() -> None:
                 case.name,
                 case.kind,
                 f"{variant['proof']['largest_error']:.1e}",
-                f"{variant['proof']['share_of_bound']:.1%}",
+                f"{variant['proof']['share_of_tolerance']:.1%}",
                 f"{manifest['files'][variant['file']]['bytes'] / 1e6:.1f} MB",
                 f"{seconds:.1f}",
                 f"{peak / 1e9:.2f} GB",

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from dpr_export.exporter.checkpoint.source import Checkpoint, Unsaid, found
 from dpr_export.exporter.errors import ExportError
-from dpr_export.models.artifact.atomic_writing import is_exported, written_whole
+from dpr_export.models.artifact.atomic_writing import atomic_folder, is_exported
 from dpr_export.models.artifact.folder import file_record, folder_records
 from dpr_export.models.artifact.manifest import MANIFEST_FILE, Manifest, Source, Variant
 from dpr_export.models.artifact.reference_outputs import ATOL
-from dpr_export.models.artifact.variants import DEFAULT_BACKENDS, wanted
+from dpr_export.models.artifact.variants import DEFAULT_BACKENDS, select_specs
 from dpr_export.models.config import DPRConfig
-from dpr_export.models.optional_outputs import Extras
+from dpr_export.models.optional_outputs import OptionalOutputs
 from dpr_export.models.tokenization.by_kind import TOKENIZER_CLASSES
 from dpr_export.runtime.inference.progress import Step, silent
 
@@ -140,19 +140,21 @@ def export(
                 step=step,
             )
         unsaid = Unsaid(kind, tokenizer, heads)
-        specs, texts = wanted(precisions, backends), calibration_texts(calibration)
+        specs, texts = select_specs(precisions, backends), calibration_texts(calibration)
         for name, given in (("calibration", calibration is not None), ("allow_loss", allow_loss)):
             if given and not any(spec.lossy for spec in specs):
                 raise ValueError(f"{name} is given, and only fp32 is made, which loses nothing: give a precision too")
         folder = Path(output) if output is not None else default_output(source, kind)
-        with written_whole(folder, force) as making, found(source, revision, token, step, unsaid) as checkpoint:
+        with atomic_folder(folder, force) as making, found(source, revision, token, step, unsaid) as checkpoint:
             asked = {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions}
             original = _loaded(checkpoint, making, asked, step)
             from dpr_export.exporter.graphs import Graphs
 
             texts = readable(texts, original.kind)
-            extras = Extras(*(getattr(original.config, name) if a is None else a for name, a in asked.items()))
-            graphs = Graphs(original, making, texts, opset or DEFAULT_OPSET, atol, allow_loss, extras, step)
+            optional_outputs = OptionalOutputs(
+                *(getattr(original.config, name) if a is None else a for name, a in asked.items())
+            )
+            graphs = Graphs(original, making, texts, opset or DEFAULT_OPSET, atol, allow_loss, optional_outputs, step)
             variants = graphs.make(specs, inputs_embeds)
             with step(f"write {folder}"):
                 manifest = _manifest(original, checkpoint, making, variants, opset or DEFAULT_OPSET)

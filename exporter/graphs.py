@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dpr_export.exporter.checkpoint.load import Original
-from dpr_export.exporter.tracing.reference_outputs import GOLDEN_SHAPES, WORD_EMBEDDINGS, examples
+from dpr_export.exporter.tracing.reference_outputs import REFERENCE_SHAPES, WORD_EMBEDDINGS, examples
 from dpr_export.exporter.tracing.trace import trace
 from dpr_export.exporter.tracing.weights import check_weights
-from dpr_export.models.artifact.manifest import GOLDEN_FILE, Variant
-from dpr_export.models.artifact.reference_outputs import Example, write_golden
+from dpr_export.models.artifact.manifest import REFERENCE_OUTPUTS_FILE, Variant
+from dpr_export.models.artifact.reference_outputs import Example, write_reference_outputs
 from dpr_export.models.artifact.variants import EMBEDS_FILE, MODEL_FILE, VariantSpec
 from dpr_export.models.kinds import EMBEDS, IDS
-from dpr_export.models.optional_outputs import Extras
+from dpr_export.models.optional_outputs import OptionalOutputs
 from dpr_export.quantization.add import make_variants
 from dpr_export.quantization.texts import Texts
 from dpr_export.quantization.variants import REFERENCE, Maker
@@ -37,7 +37,7 @@ class Graphs:
         opset: the ONNX operator set.
         atol: the absolute part of the error allowed to what is not lossy.
         allow_loss: write a variant that misses a bound too.
-        extras: what the graphs give besides their kind's outputs.
+        optional_outputs: what the graphs give besides their kind's outputs.
         step: told of each step.
     """
 
@@ -47,43 +47,43 @@ class Graphs:
     opset: int
     atol: float
     allow_loss: bool
-    extras: Extras
+    optional_outputs: OptionalOutputs
     step: Step
 
     def make(self, specs: Iterable[VariantSpec], inputs_embeds: bool) -> tuple[Variant, ...]:
-        """Write `model.onnx`, the variants of it, golden.npz, and `model_embeds.onnx` where that is asked for.
+        """Write `model.onnx`, its variants, reference_outputs.npz, and `model_embeds.onnx` on request.
 
         Raises:
             ExportError: PyTorch cannot trace the model, or a weight is not in the graph.
-            ProofError, QuantizationError: a graph is wrong, or loses too much.
+            ParityError, QuantizationError: a graph is wrong, or loses too much.
             ValueError: a lossy variant is asked for of a graph with extra outputs.
         """
         specs = list(specs)
-        if self.extras and (lossy := [spec.precision for spec in specs if spec.lossy]):
+        if self.optional_outputs and (lossy := [spec.precision for spec in specs if spec.lossy]):
             raise ValueError(
-                f"precision is {lossy[0]}, and the graph is to give {' and '.join(self.extras.fields)}, whose loss is "
-                "not judged: only fp32 is made of such a graph"
+                f"precision is {lossy[0]}, and the graph gives {' and '.join(self.optional_outputs.fields)}, whose "
+                "loss is not judged: only fp32 is made of such a graph"
             )
         (self.folder / "onnx").mkdir()
-        variants, golden = self._traced(MODEL_FILE, IDS, [s for s in specs if not (self.extras and s.recipe)])
+        variants, golden = self._traced(MODEL_FILE, IDS, [s for s in specs if not (self.optional_outputs and s.recipe)])
         if inputs_embeds:
             backends = dict.fromkeys(spec.backend for spec in specs if spec.backend in EMBEDS_BACKENDS)
             rows = [VariantSpec(backend, "fp32", EMBEDS_FILE) for backend in backends or [REFERENCE]]
             more, more_golden = self._traced(EMBEDS_FILE, EMBEDS, rows)
             variants, golden = variants + more, golden + more_golden
-        write_golden(self.folder / GOLDEN_FILE, golden)
-        return tuple(replace(variant, extras=self.extras.fields) for variant in variants)
+        write_reference_outputs(self.folder / REFERENCE_OUTPUTS_FILE, golden)
+        return tuple(replace(variant, optional_outputs=self.optional_outputs.fields) for variant in variants)
 
     def _traced(
         self, file: str, tokens: str, specs: list[VariantSpec]
     ) -> tuple[tuple[Variant, ...], tuple[Example, ...]]:
         """One graph, proved, with what is made of it; and the examples of it that are kept in the folder."""
         with self.step(f"trace {file} with torch.onnx"):
-            trace(self.original, self.folder / file, self.opset, self.extras, tokens)
+            trace(self.original, self.folder / file, self.opset, self.optional_outputs, tokens)
             check_weights(self.original.model, self.folder / file, but=WORD_EMBEDDINGS if tokens == EMBEDS else None)
         with self.step("run PyTorch on the grid"):
-            grid = list(examples(self.original, extras=self.extras, tokens=tokens))
-            golden = tuple(examples(self.original, GOLDEN_SHAPES, self.extras, tokens))
+            grid = list(examples(self.original, optional_outputs=self.optional_outputs, tokens=tokens))
+            golden = tuple(examples(self.original, REFERENCE_SHAPES, self.optional_outputs, tokens))
         kind = self.original.kind
         maker = Maker(kind, self.folder, grid, golden, self.texts, self.atol, self.allow_loss, self.step)
         return make_variants(maker, specs, self.folder), golden

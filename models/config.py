@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from dpr_export.models.artifact.resolve import folder_with
+from dpr_export.models.artifact.resolve import resolve_files
 
 CONFIG_FILE = "config.json"
 _LEAST = {
@@ -128,7 +128,7 @@ class DPRConfig:
             OSError: there is no `config.json`, or it cannot be had from the hub.
             ValueError: it is not JSON, or not a DPR model's.
         """
-        path = folder_with([CONFIG_FILE], folder, revision, token, cache_dir, local_files_only) / CONFIG_FILE
+        path = resolve_files([CONFIG_FILE], folder, revision, token, cache_dir, local_files_only) / CONFIG_FILE
         if not path.is_file():
             raise OSError(f"no {CONFIG_FILE} in {folder}")
         try:

@@ -4,13 +4,13 @@ import shlex
 from pathlib import Path
 
 
-def command_that_makes(name: str | Path) -> str:
+def export_command(name: str | Path) -> str:
     """Say which command makes an exported folder from the checkpoint `name`; of one that bears such a folder's name, \
 which command makes it.
 
-    >>> command_that_makes("facebook/dpr-reader-single-nq-base")
+    >>> export_command("facebook/dpr-reader-single-nq-base")
     'dpr-export facebook/dpr-reader-single-nq-base -o dpr-reader-single-nq-base-onnx'
-    >>> command_that_makes("reader-onnx")
+    >>> export_command("reader-onnx")
     'dpr-export CHECKPOINT -o reader-onnx'
     """
     if Path(name).name.endswith("-onnx"):

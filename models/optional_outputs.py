@@ -12,14 +12,14 @@ LENGTH_AXES = {"hidden_states": (1,), "attentions": (2, 3)}  # which of an outpu
 
 
 @dataclass(frozen=True, slots=True)
-class Extras:
+class OptionalOutputs:
     """Which of them a graph gives.
 
     Attributes:
         hidden_states: the embeddings and each layer's output: layers + 1 times float32 (batch, sequence, hidden).
         attentions: each layer's probabilities: layers times float32 (batch, heads, sequence, sequence).
 
-    >>> Extras(hidden_states=True).names(layers=1), bool(Extras())
+    >>> OptionalOutputs(hidden_states=True).names(layers=1), bool(OptionalOutputs())
     (('hidden_states.0', 'hidden_states.1'), False)
     """
 
@@ -40,7 +40,7 @@ class Extras:
         return tuple(f"{field}.{number}" for field in self.fields for number in range(counts[field]))
 
 
-NO_EXTRAS = Extras()
+NO_OPTIONAL_OUTPUTS = OptionalOutputs()
 
 
 def given(output_names: Sequence[str]) -> dict[str, tuple[str, ...]]:

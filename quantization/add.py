@@ -13,15 +13,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from dpr_export.models.artifact.atomic_writing import locked
+from dpr_export.models.artifact.atomic_writing import lock_folder
 from dpr_export.models.artifact.folder import ExportedFolder, add_files
-from dpr_export.models.artifact.manifest import GOLDEN_FILE, Manifest, Variant
-from dpr_export.models.artifact.reference_outputs import ATOL, Example, calls_of, read_golden
-from dpr_export.models.artifact.variants import DEFAULT_BACKENDS, MODEL_FILE, VariantSpec, wanted
+from dpr_export.models.artifact.manifest import REFERENCE_OUTPUTS_FILE, Manifest, Variant
+from dpr_export.models.artifact.reference_outputs import ATOL, Example, calls_of, read_reference_outputs
+from dpr_export.models.artifact.variants import DEFAULT_BACKENDS, MODEL_FILE, VariantSpec, select_specs
 from dpr_export.models.config import DPRConfig
 from dpr_export.models.kinds import IDS, KINDS, Kind
 from dpr_export.quantization.errors import QuantizationError
-from dpr_export.quantization.texts import CALIBRATION_FILE, Texts, read_texts
+from dpr_export.quantization.texts import CALIBRATION_SET_FILE, Texts, read_texts
 from dpr_export.quantization.variants import REFERENCE, Maker, opened
 from dpr_export.runtime.checks.parity import grid
 from dpr_export.runtime.inference.progress import Step, silent
@@ -33,7 +33,7 @@ def make_variants(maker: Maker, specs: Iterable[VariantSpec], output: Path) -> t
     """Make variants, their graphs below `output`.
 
     Raises:
-        ProofError, QuantizationError: as `Maker.make`.
+        ParityError, QuantizationError: as `Maker.make`.
     """
     made = []
     for spec in specs:
@@ -72,13 +72,13 @@ def add_variants(
     Raises:
         OSError: there is no exported folder, or it cannot be written.
         ValueError: the folder is damaged; an unknown precision or backend; or all of it is there already.
-        ProofError, QuantizationError: a variant is wrong, or loses too much; then nothing is changed.
+        ParityError, QuantizationError: a variant is wrong, or loses too much; then nothing is changed.
     """
-    specs = wanted(precisions, backends)
+    specs = select_specs(precisions, backends)
     found = ExportedFolder.read(folder)
     kind = KINDS[found.manifest.kind]
     texts = readable(calibration_texts(calibration), kind)
-    with locked(found.path):
+    with lock_folder(found.path):
         start = ExportedFolder.read(folder)
         found = _sound_but_for(start, {spec.file for spec in specs if spec.recipe})
         held = {(variant.backend, variant.file) for variant in found.manifest.variants}
@@ -87,7 +87,7 @@ def add_variants(
             again = "" if force or not any(spec.recipe for spec in specs) else ": make it again with force (--force)"
             raise ValueError(f"{folder} holds all of this already{again}")
         calls, reference_error = _reference(found, kind)
-        golden = calls_of(read_golden(found.path / GOLDEN_FILE), IDS)
+        golden = calls_of(read_reference_outputs(found.path / REFERENCE_OUTPUTS_FILE), IDS)
         maker = Maker(kind, found.path, calls, golden, texts, atol, allow_loss, step, reference_error)
         with TemporaryDirectory(prefix=".making.", dir=found.path) as making:
             made = make_variants(maker, missing, Path(making))
@@ -118,13 +118,13 @@ def _reference(folder: ExportedFolder, kind: Kind) -> tuple[list[Example], float
         ValueError: the manifest has no proof of it.
     """
     reference = (MODEL_FILE, REFERENCE)
-    found = [v for v in folder.manifest.variants if (v.file, v.backend) == reference and v.proof]
-    proofs = [variant.proof for variant in found if variant.proof]
+    found = [v for v in folder.manifest.variants if (v.file, v.backend) == reference and v.parity]
+    proofs = [variant.parity for variant in found if variant.parity]
     if not proofs:
         raise ValueError(
             f"{folder.path} holds no {MODEL_FILE} that was proved, of which variants are made: export it again"
         )
-    if extras := found[0].extras:
+    if extras := found[0].optional_outputs:
         raise ValueError(
             f"{folder.path} was exported with {' and '.join(extras)}: no variants are made of such a graph; export the "
             "checkpoint once more without them"
@@ -141,7 +141,7 @@ def calibration_texts(file: str | Path | None) -> Texts:
         OSError, ValueError: as `read_texts`; the message names the argument.
     """
     try:
-        return read_texts(CALIBRATION_FILE if file is None else Path(file))
+        return read_texts(CALIBRATION_SET_FILE if file is None else Path(file))
     except OSError as error:
         raise OSError(f"calibration {file} cannot be read: {error.strerror or error}") from None
     except ValueError as error:

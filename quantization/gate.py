@@ -25,7 +25,7 @@ from dpr_export.runtime.inference.answers import Answer
 from dpr_export.runtime.inference.batching import Rows, run_rows
 from dpr_export.runtime.inference.reader import DPRReader
 
-Figures = dict[str, float]
+Metrics = dict[str, float]
 Vectors = NDArray[np.float32]
 PASSAGES = 4
 NEIGHBOURS = 10
@@ -61,7 +61,7 @@ class Gate:
         self._judge = self._judge_reader if kind is READER else self._judge_encoder
         self._expected: Any = self._answers(reference) if kind is READER else _vectors(reference, self._rows)
 
-    def judge(self, variant: Session) -> Figures:
+    def judge(self, variant: Session) -> Metrics:
         """What a variant keeps.
 
         Returns:
@@ -70,7 +70,7 @@ class Gate:
         """
         return self._judge(variant)
 
-    def _judge_encoder(self, variant: Session) -> Figures:
+    def _judge_encoder(self, variant: Session) -> Metrics:
         found = _vectors(variant, self._rows)
         alone = np.concatenate([variant.run(row)["pooler_output"] for row in self._rows])
         cosines = cosine(self._expected, found)
@@ -82,7 +82,7 @@ class Gate:
             "least_cosine_alone": float(cosine(alone, found).min()),
         }
 
-    def _judge_reader(self, variant: Session) -> Figures:
+    def _judge_reader(self, variant: Session) -> Metrics:
         found, alone = self._answers(variant), self._answers(variant, passages=1, batch_tokens=1)
         pairs = list(zip(self._expected, found, strict=True))
         return {

@@ -37,12 +37,12 @@ class Made:
 
     Attributes:
         settings: its settings, in words.
-        fused: how many of ONNX Runtime's own operators it fused, by name.
+        fused_operators: how many of ONNX Runtime's own operators it fused, by name.
         more: whether other settings follow.
     """
 
     settings: str = ""
-    fused: dict[str, int] = field(default_factory=dict)
+    fused_operators: dict[str, int] = field(default_factory=dict)
     more: bool = False
 
 

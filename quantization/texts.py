@@ -13,8 +13,8 @@ from pathlib import Path
 from dpr_export.runtime.corpus.text_files import json_objects
 
 FOLDER = Path(__file__).with_name("data")
-CALIBRATION_FILE = FOLDER / "calibration.jsonl"
-JUDGING_FILE = FOLDER / "judging.jsonl"
+CALIBRATION_SET_FILE = FOLDER / "calibration_set.jsonl"
+EVALUATION_SET_FILE = FOLDER / "evaluation_set.jsonl"
 LIMIT = 300
 COLUMNS = ("question", "title", "text")
 _SEED = 7

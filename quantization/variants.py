@@ -13,16 +13,16 @@ from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 
-from dpr_export.models.artifact.manifest import Loss, Variant
+from dpr_export.models.artifact.manifest import AccuracyDrop, Variant
 from dpr_export.models.artifact.reference_outputs import Example
-from dpr_export.models.artifact.variants import BOUNDS, MODEL_FILE, VariantSpec, short_of
+from dpr_export.models.artifact.variants import BOUNDS, MODEL_FILE, VariantSpec, metrics_below_bound
 from dpr_export.models.kinds import Kind
 from dpr_export.quantization.errors import QuantizationError
-from dpr_export.quantization.gate import Figures, Gate, tokenized
+from dpr_export.quantization.gate import Gate, Metrics, tokenized
 from dpr_export.quantization.recipes import RECIPES, Made, Settings
 from dpr_export.quantization.speed import speedup
-from dpr_export.quantization.texts import JUDGING_FILE, Texts, read_texts
-from dpr_export.runtime.checks.parity import errors, prove, relative_error
+from dpr_export.quantization.texts import EVALUATION_SET_FILE, Texts, read_texts
+from dpr_export.runtime.checks.parity import check_parity, errors, relative_error
 from dpr_export.runtime.engines.nvidia.driver import gpu_problem
 from dpr_export.runtime.engines.processors import usable_processors
 from dpr_export.runtime.engines.session import Feeds, Session, open_session
@@ -40,7 +40,7 @@ class Maker:
         kind: the kind of model.
         folder: holds the configuration, the tokenizer and `model.onnx`; new graphs are written there too.
         grid: calls of many sizes, with the outputs that are right.
-        golden: the examples of golden.npz.
+        golden: the examples of reference_outputs.npz.
         calibration: the texts that scales are measured on.
         atol: the absolute part of the error allowed to what is not lossy.
         allow_loss: write a variant that misses a bound too, and say so in the manifest.
@@ -65,7 +65,7 @@ class Maker:
             The variant; None where it is of no use (a fused graph that is no faster), and then nothing is written.
 
         Raises:
-            ProofError: it does not compute what the original does.
+            ParityError: it does not compute what the original does.
             QuantizationError: it cannot be made, or loses more than its bounds allow.
         """
         if spec.lossy:
@@ -73,9 +73,9 @@ class Maker:
         prove_it = f"prove {spec.file} {'on' if _place(spec) else 'for'} {spec.backend}"
         what = f"make {spec.file}, and keep it if it is faster" if spec.recipe else prove_it
         with self.step(what):
-            fused = _last(self._recipe(spec, output)).fused if spec.recipe else {}
+            fused = _last(self._recipe(spec, output)).fused_operators if spec.recipe else {}
             with _opened(spec, output) as session:
-                proof = prove(session, self.grid, self.atol, self.reference_error)
+                proof = check_parity(session, self.grid, self.atol, self.reference_error)
                 times = self._speedup(spec, session)
         if times is not None and times < WORTH_KEEPING:
             output.unlink()
@@ -85,41 +85,41 @@ class Maker:
 
     def _lossy(self, spec: VariantSpec, output: Path) -> Variant:
         """Try the recipe's settings until the gate lets one pass; of those that fail, keep the best."""
-        kept, best = output.with_suffix(".best"), (float("inf"), Figures(), Made())
+        kept, best = output.with_suffix(".best"), (float("inf"), Metrics(), Made())
         what, more = f"make {spec.file}", True
         with closing(self._recipe(spec, output)) as recipe:
             while more and best[0] > 0:
                 with self.step(what):
                     made = next(recipe)
                     with _opened(spec, output) as session:
-                        figures = self._gate.judge(session)
-                lack = sum(_lack(figures[name], BOUNDS[name]) for name in short_of(figures))
+                        metrics = self._gate.judge(session)
+                lack = sum(_lack(metrics[name], BOUNDS[name]) for name in metrics_below_bound(metrics))
                 if lack < best[0]:
-                    best = (lack, figures, made)
+                    best = (lack, metrics, made)
                     shutil.copyfile(output, kept)
-                what, more = f"make {spec.file} again, since {_short(figures)}", made.more
+                what, more = f"make {spec.file} again, since {_short(metrics)}", made.more
         kept.replace(output)
-        _, figures, made = best
-        missed = tuple(short_of(figures))
-        if missed and not self.allow_loss:
+        _, metrics, made = best
+        below_bound = tuple(metrics_below_bound(metrics))
+        if below_bound and not self.allow_loss:
             raise QuantizationError(
-                f"{spec.file} loses too much: {_short(figures)}; allow_loss (--allow-loss) writes it all the same"
+                f"{spec.file} loses too much: {_short(metrics)}; allow_loss (--allow-loss) writes it all the same"
             )
         with self.step(f"measure {spec.file}"), _opened(spec, output) as session:
-            loss = Loss(
+            loss = AccuracyDrop(
                 engine=session.engine,
                 shapes=tuple(call.shape for call in self.grid),
                 largest_error=_finite(session, self.grid, spec.file) + self.reference_error,
-                golden_error=relative_error(session, self.golden),
-                figures={name: round(value, 5) for name, value in figures.items()},
-                missed=missed,
-                judging_sha256=self._judging.sha256,
-                calibration_sha256=self.calibration.sha256,
+                reference_output_error=relative_error(session, self.golden),
+                metrics={name: round(value, 5) for name, value in metrics.items()},
+                below_bound=below_bound,
+                evaluation_set_sha256=self._judging.sha256,
+                calibration_set_sha256=self.calibration.sha256,
                 settings=made.settings,
             )
             times = self._speedup(spec, session)
-        proved = _place(spec) is not None and not missed
-        return Variant(spec.backend, spec.precision, spec.file, None, loss, proved, made.fused, times)
+        proved = _place(spec) is not None and not below_bound
+        return Variant(spec.backend, spec.precision, spec.file, None, loss, proved, made.fused_operators, times)
 
     def _recipe(self, spec: VariantSpec, output: Path) -> Settings:
         return RECIPES[spec.recipe or ""](self.folder / MODEL_FILE, output, self._calls)
@@ -140,7 +140,7 @@ class Maker:
 
     @cached_property
     def _judging(self) -> Texts:
-        return read_texts(JUDGING_FILE)
+        return read_texts(EVALUATION_SET_FILE)
 
     @cached_property
     def _gate(self) -> Gate:
@@ -148,10 +148,11 @@ class Maker:
             return Gate(self.kind, self.folder, reference, self._judging.rows)
 
 
-def _short(figures: Figures) -> str:
-    """Which figures miss their bounds, for people."""
+def _short(metrics: Metrics) -> str:
+    """Which metrics miss their bounds, for people."""
     return ", ".join(
-        f"{name} is {figures[name]:.3f} and must be at least {BOUNDS[name]:.2f}" for name in short_of(figures)
+        f"{name} is {metrics[name]:.3f} and must be at least {BOUNDS[name]:.2f}"
+        for name in metrics_below_bound(metrics)
     )
 
 

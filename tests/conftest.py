@@ -16,7 +16,7 @@ from dpr_export.models.artifact.manifest import MANIFEST_FILE
 from dpr_export.models.artifact.variants import BACKENDS, MODEL_FILE, PRECISIONS
 from dpr_export.models.kinds import KINDS
 from dpr_export.quantization import add_variants, variants
-from dpr_export.quantization.texts import CALIBRATION_FILE, JUDGING_FILE
+from dpr_export.quantization.texts import CALIBRATION_SET_FILE, EVALUATION_SET_FILE
 
 WORDS = (
     "who wrote hamlet ? shakespeare is a play by william the capital of france paris river what when where it was "
@@ -116,8 +116,8 @@ def plain(tiny: dict[str, Path], tmp_path: Path) -> CopyPlain:
 def few(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The first texts of the two sets, "calibration" and "judging": with so few a gate takes a second."""
     folder = tmp_path_factory.mktemp("few")
-    files = {"calibration": folder / "calibration.jsonl", "judging": folder / "judging.jsonl"}
-    for name, source in (("calibration", CALIBRATION_FILE), ("judging", JUDGING_FILE)):
+    files = {"calibration": folder / "calibration_set.jsonl", "judging": folder / "evaluation_set.jsonl"}
+    for name, source in (("calibration", CALIBRATION_SET_FILE), ("judging", EVALUATION_SET_FILE)):
         lines = source.read_text(encoding="utf-8").splitlines(keepends=True)[:FEW]
         files[name].write_text("".join(lines), encoding="utf-8")
     return files
@@ -126,7 +126,7 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch, few: dict[str, Path]) -> None:
     """Judge on few texts, and time nothing."""
-    monkeypatch.setattr(variants, "JUDGING_FILE", few["judging"])
+    monkeypatch.setattr(variants, "EVALUATION_SET_FILE", few["judging"])
     monkeypatch.setattr(variants, "speedup", lambda *_: 1.5)
 
 
@@ -137,7 +137,7 @@ def tiny_variants(
     """Of each kind, the tiny folder with every row of the table of variants, whatever they lose."""
     folder = tmp_path_factory.mktemp("every")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(variants, "JUDGING_FILE", few["judging"])
+        patch.setattr(variants, "EVALUATION_SET_FILE", few["judging"])
         patch.setattr(variants, "speedup", lambda *_: 1.5)
         for kind in KINDS:
             copy_plain(tiny[kind], folder / kind)

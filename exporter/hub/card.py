@@ -10,11 +10,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from dpr_export.models.artifact.manifest import Loss, Manifest, Variant
+from dpr_export.models.artifact.manifest import AccuracyDrop, Manifest, Variant
 from dpr_export.models.artifact.variants import BOUNDS
 from dpr_export.models.kinds import KINDS
 from dpr_export.runtime.cli.show_manifest import LABELS
-from dpr_export.runtime.inference.selection import EXTRAS
+from dpr_export.runtime.inference.selection import PIP_EXTRAS
 
 LICENCE_FIELDS = ("license", "license_name", "license_link")
 _TASKS = {"question": "feature-extraction", "context": "feature-extraction", "reader": "question-answering"}
@@ -63,7 +63,7 @@ def model_card(manifest: Manifest, repository: str, licence: Mapping[str, Any] |
         _origin(manifest),
         _usage(manifest, repository),
         _proofs(manifest),
-        _losses([(variant, variant.loss) for variant in manifest.variants if variant.loss]),
+        _losses([(variant, variant.accuracy_drop) for variant in manifest.variants if variant.accuracy_drop]),
         _files(manifest),
         _licence(licence),
     ]
@@ -98,7 +98,7 @@ def _origin(manifest: Manifest) -> str:
 
 def _usage(manifest: Manifest, repository: str) -> str:
     held = {variant.backend for variant in manifest.variants}
-    extra = next((EXTRAS[backend] for backend in ("openvino", *EXTRAS) if backend in held), "cpu")
+    extra = next((PIP_EXTRAS[backend] for backend in ("openvino", *PIP_EXTRAS) if backend in held), "cpu")
     architecture = KINDS[manifest.kind].architecture
     call = _CALLS[manifest.kind].format(repository=json.dumps(repository))
     return (
@@ -111,11 +111,11 @@ def _usage(manifest: Manifest, repository: str) -> str:
 def _proofs(manifest: Manifest) -> str:
     rows = []
     for variant in manifest.variants:
-        if proof := variant.proof:
+        if proof := variant.parity:
             sizes = ", ".join(f"{batch}x{length}" for batch, length in proof.shapes)
             engine = _plain(proof.engine)
-            engine += "" if variant.proved else f"; not compared on {_plain(variant.backend)} yet"
-            error, share = f"{proof.largest_error:.1e}", f"{proof.share_of_bound:.1%}"
+            engine += "" if variant.verified else f"; not compared on {_plain(variant.backend)} yet"
+            error, share = f"{proof.largest_error:.1e}", f"{proof.share_of_tolerance:.1%}"
             rows.append([f"`{_plain(variant.file)}`", engine, sizes, error, share])
     if not rows:
         return ""
@@ -127,10 +127,10 @@ def _proofs(manifest: Manifest) -> str:
     )
 
 
-def _losses(lossy: Sequence[tuple[Variant, Loss]]) -> str:
+def _losses(lossy: Sequence[tuple[Variant, AccuracyDrop]]) -> str:
     if not lossy:
         return ""
-    names = list(dict.fromkeys(name for _, loss in lossy for name in loss.figures))
+    names = list(dict.fromkeys(name for _, loss in lossy for name in loss.metrics))
     rows = [
         [
             f"`{_plain(variant.file)}`",
@@ -146,7 +146,7 @@ def _losses(lossy: Sequence[tuple[Variant, Loss]]) -> str:
     )
     return (
         "## What the faster variants lose\n\n"
-        "What is kept of the fp32 graph, on texts that were not calibrated with (1 is no loss); figures in bold are "
+        "What is kept of the fp32 graph, on texts that were not calibrated with (1 is no loss); metrics in bold are "
         "below the bound, and such a variant runs only where it is named. Speed is that of `onnx/model.onnx` on the "
         "same engine, where it was made.\n\n"
         + _table(["graph", "variant", *(LABELS.get(name, name) for name in names), "speed"], rows)
@@ -154,11 +154,11 @@ def _losses(lossy: Sequence[tuple[Variant, Loss]]) -> str:
     )
 
 
-def _figure(loss: Loss, name: str) -> str:
-    if name not in loss.figures:
+def _figure(loss: AccuracyDrop, name: str) -> str:
+    if name not in loss.metrics:
         return "-"
-    shown = f"{loss.figures[name]:.3f}"
-    return f"**{shown}**" if name in loss.missed else shown
+    shown = f"{loss.metrics[name]:.3f}"
+    return f"**{shown}**" if name in loss.below_bound else shown
 
 
 def _files(manifest: Manifest) -> str:

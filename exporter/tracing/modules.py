@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dpr_export.models.optional_outputs import Extras
+from dpr_export.models.optional_outputs import OptionalOutputs
 
 
 def additive_mask(attention_mask: Tensor) -> Tensor:
@@ -60,10 +60,10 @@ def attend(layer: Any, queries: Tensor, hidden: Tensor, mask: Tensor) -> tuple[T
 class _Layers(nn.Module):
     """What both graphs share: tokens to the hidden states of every layer."""
 
-    def __init__(self, bert: Any, extras: Extras) -> None:
+    def __init__(self, bert: Any, optional_outputs: OptionalOutputs) -> None:
         super().__init__()
         self.bert: Any = bert
-        self.extras = extras
+        self.optional_outputs = optional_outputs
 
     def embedded(self, tokens: Tensor, token_type_ids: Tensor) -> Tensor:
         """The embeddings (batch, sequence, hidden) of ids (batch, sequence), or of their words' embeddings."""
@@ -81,24 +81,24 @@ class _Layers(nn.Module):
         return states, attentions
 
     def extra(self, states: list[Tensor], attentions: list[Tensor]) -> tuple[Tensor, ...]:
-        """Those that were asked for, in the order of `Extras.names`."""
+        """Those that were asked for, in the order of `OptionalOutputs.names`."""
         every = {"hidden_states": states, "attentions": attentions}
-        return tuple(tensor for field in self.extras.fields for tensor in every[field])
+        return tuple(tensor for field in self.optional_outputs.fields for tensor in every[field])
 
 
 class EncoderGraph(_Layers):
     """A question or context encoder: tokens, mask and token types to `pooler_output` (batch, dim)."""
 
-    def __init__(self, encoder: Any, extras: Extras) -> None:
-        super().__init__(encoder.bert_model, extras)
+    def __init__(self, encoder: Any, optional_outputs: OptionalOutputs) -> None:
+        super().__init__(encoder.bert_model, optional_outputs)
         self.encoder: Any = encoder
 
     def forward(self, tokens: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> tuple[Tensor, ...]:
         mask = additive_mask(attention_mask)
         layers = list(self.bert.encoder.layer)  # a slice of the module's own list would name its layers anew
-        whole = layers if self.extras else layers[:-1]
+        whole = layers if self.optional_outputs else layers[:-1]
         states, attentions = self.through(whole, self.embedded(tokens, token_type_ids), mask)
-        rows = states[-1] if self.extras else attend(layers[-1], states[-1][:, :1], states[-1], mask)[0]
+        rows = states[-1] if self.optional_outputs else attend(layers[-1], states[-1][:, :1], states[-1], mask)[0]
         vector = rows[:, 0]
         if self.encoder.projection_dim > 0:
             vector = self.encoder.encode_proj(vector)
@@ -108,8 +108,8 @@ class EncoderGraph(_Layers):
 class ReaderGraph(_Layers):
     """A reader: tokens and mask to start and end logits (passages, sequence) and relevance logits (passages,)."""
 
-    def __init__(self, predictor: Any, extras: Extras) -> None:
-        super().__init__(predictor.encoder.bert_model, extras)
+    def __init__(self, predictor: Any, optional_outputs: OptionalOutputs) -> None:
+        super().__init__(predictor.encoder.bert_model, optional_outputs)
         self.predictor: Any = predictor
 
     def forward(self, tokens: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
@@ -120,7 +120,7 @@ class ReaderGraph(_Layers):
         return logits[..., 0], logits[..., 1], relevance, *self.extra(states, attentions)
 
 
-def graph_of(model: nn.Module, extras: Extras) -> nn.Module:
+def graph_of(model: nn.Module, optional_outputs: OptionalOutputs) -> nn.Module:
     """The module to trace for a DPR model of any kind."""
     for attribute, graph in (
         ("question_encoder", EncoderGraph),
@@ -128,5 +128,5 @@ def graph_of(model: nn.Module, extras: Extras) -> nn.Module:
         ("span_predictor", ReaderGraph),
     ):
         if hasattr(model, attribute):
-            return graph(getattr(model, attribute), extras).eval()
+            return graph(getattr(model, attribute), optional_outputs).eval()
     raise ValueError(f"{type(model).__name__} is not a DPR model")

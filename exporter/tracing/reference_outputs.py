@@ -10,10 +10,10 @@ from dpr_export.exporter.checkpoint.load import Original
 from dpr_export.exporter.errors import ExportError
 from dpr_export.models.artifact.reference_outputs import Example
 from dpr_export.models.kinds import EMBEDS, IDS
-from dpr_export.models.optional_outputs import NO_EXTRAS, Extras
+from dpr_export.models.optional_outputs import NO_OPTIONAL_OUTPUTS, OptionalOutputs
 from dpr_export.runtime.checks.parity import SHAPES, grid
 
-GOLDEN_SHAPES = ((3, 7), (2, 16))
+REFERENCE_SHAPES = ((3, 7), (2, 16))
 WORD_EMBEDDINGS = "word_embeddings"
 _SEED = 21
 
@@ -21,7 +21,7 @@ _SEED = 21
 def examples(
     original: Original,
     shapes: Sequence[tuple[int, int]] = SHAPES,
-    extras: Extras = NO_EXTRAS,
+    optional_outputs: OptionalOutputs = NO_OPTIONAL_OUTPUTS,
     tokens: str = IDS,
 ) -> Iterator[Example]:
     """Yield one call a shape, with the original's outputs.
@@ -29,7 +29,7 @@ def examples(
     Args:
         original: the model.
         shapes: (batch, sequence) each.
-        extras: the outputs that are wanted besides its kind's.
+        optional_outputs: the outputs that are wanted besides its kind's.
         tokens: "input_ids", or "inputs_embeds" for calls with embeddings in their place.
 
     Raises:
@@ -42,11 +42,11 @@ def examples(
             outputs = original.model(
                 **{name: torch.from_numpy(array) for name, array in feeds.items()},
                 return_dict=True,
-                output_hidden_states=extras.hidden_states,
-                output_attentions=extras.attentions,
+                output_hidden_states=optional_outputs.hidden_states,
+                output_attentions=optional_outputs.attentions,
             )
         reference = {name: outputs[name].numpy() for name in original.kind.outputs}
-        for field in extras.fields:
+        for field in optional_outputs.fields:
             reference |= {f"{field}.{number}": tensor.numpy() for number, tensor in enumerate(outputs[field])}
         for name, array in reference.items():
             if not np.isfinite(array).all():

@@ -15,28 +15,34 @@ from dpr_export.exporter.checkpoint.load import Original
 from dpr_export.exporter.errors import ExportError, cause_of
 from dpr_export.exporter.tracing.modules import graph_of
 from dpr_export.models.kinds import EMBEDS, IDS
-from dpr_export.models.optional_outputs import NO_EXTRAS, Extras
+from dpr_export.models.optional_outputs import NO_OPTIONAL_OUTPUTS, OptionalOutputs
 
 AXES = ("batch_size", "sequence_length")
 _SCOPES = "pkg.torch.onnx.name_scopes"
 _EXAMPLE_SHAPE = (2, 7)
 
 
-def trace(original: Original, path: Path, opset: int, extras: Extras = NO_EXTRAS, tokens: str = IDS) -> None:
+def trace(
+    original: Original,
+    path: Path,
+    opset: int,
+    optional_outputs: OptionalOutputs = NO_OPTIONAL_OUTPUTS,
+    tokens: str = IDS,
+) -> None:
     """Write the graph of a model.
 
     Args:
         original: the model to trace.
         path: the .onnx file to write.
         opset: the ONNX operator set.
-        extras: the outputs that it gives besides its kind's.
+        optional_outputs: the outputs that it gives besides its kind's.
         tokens: what stands for the tokens, "input_ids" or "inputs_embeds".
 
     Raises:
         ExportError: PyTorch cannot trace the model.
     """
     inputs = [tokens, *original.kind.inputs[1:]]
-    outputs = [*original.kind.outputs, *extras.names(original.config.num_hidden_layers)]
+    outputs = [*original.kind.outputs, *optional_outputs.names(original.config.num_hidden_layers)]
     length = min(_EXAMPLE_SHAPE[1], original.config.max_position_embeddings)
     # Subtle: one tensor given three times would be traced as one input that is read three times.
     example = [torch.zeros((_EXAMPLE_SHAPE[0], length), dtype=torch.int64) for _ in inputs]
@@ -47,7 +53,7 @@ def trace(original: Original, path: Path, opset: int, extras: Extras = NO_EXTRAS
     try:
         with _quietly(), torch.no_grad():
             program = torch.onnx.export(
-                graph_of(original.model, extras),
+                graph_of(original.model, optional_outputs),
                 tuple(example),
                 dynamo=True,
                 opset_version=opset,

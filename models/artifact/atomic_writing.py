@@ -41,7 +41,7 @@ def is_exported(folder: Path) -> bool:
 
 
 @contextmanager
-def locked(folder: Path, shared: bool = False) -> Iterator[int | None]:
+def lock_folder(folder: Path, shared: bool = False) -> Iterator[int | None]:
     """Let no other process change or replace a folder for as long as the context lasts; it may still be read.
 
     Those that share it may change it together. Yields the descriptor that is locked, None where there are no locks.
@@ -72,7 +72,7 @@ def locked(folder: Path, shared: bool = False) -> Iterator[int | None]:
 
 
 @contextmanager
-def written_whole(output: Path, force: bool = False) -> Iterator[Path]:
+def atomic_folder(output: Path, force: bool = False) -> Iterator[Path]:
     """Yield an empty folder to fill, which becomes `output` on a clean exit and vanishes on any other.
 
     Raises:
@@ -81,11 +81,11 @@ def written_whole(output: Path, force: bool = False) -> Iterator[Path]:
     """
     check_output(output, force)
     output = output.resolve()  # a link to a folder stays, and what it points to is replaced
-    with locked(output) if output.exists() else nullcontext():
-        yield from _written_whole(output, force)
+    with lock_folder(output) if output.exists() else nullcontext():
+        yield from _atomic_folder(output, force)
 
 
-def _written_whole(output: Path, force: bool) -> Iterator[Path]:
+def _atomic_folder(output: Path, force: bool) -> Iterator[Path]:
     new_parents = [parent for parent in output.parents if not parent.exists()]
     making = None
     try:
@@ -111,7 +111,7 @@ def _written_whole(output: Path, force: bool) -> Iterator[Path]:
 
 
 @contextmanager
-def file_written_whole(output: Path) -> Iterator[BinaryIO]:
+def atomic_file(output: Path) -> Iterator[BinaryIO]:
     """Yield a file to fill, which becomes `output` on a clean exit and vanishes on any other.
 
     A link is followed, and what is no regular file (a pipe, a device) is written to as it is.

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dpr_export.models.artifact.atomic_writing import file_written_whole
+from dpr_export.models.artifact.atomic_writing import atomic_file
 from dpr_export.models.artifact.hub import Repository, forget
 from dpr_export.models.artifact.manifest import MANIFEST_FILE, SCHEMA, FileRecord, Manifest, Variant
 
@@ -173,7 +173,7 @@ def add_files(folder: ExportedFolder, variants: Sequence[Variant], making: Path)
 
 
 def _write_manifest(folder: Path, manifest: Manifest) -> None:
-    with file_written_whole(folder / MANIFEST_FILE) as file:
+    with atomic_file(folder / MANIFEST_FILE) as file:
         file.write(manifest.to_json().encode())
 
 

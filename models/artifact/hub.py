@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from dpr_export.models.export_command import command_that_makes
+from dpr_export.models.export_command import export_command
 
 _NAME = re.compile(r"(?!\.)[\w.-]+(/[\w.-]+)?")
 # What the library's errors mean, by the names of their classes, so that it need not be imported to tell.
@@ -172,4 +172,4 @@ def _command(name: str) -> str:
     """Which command makes an exported folder; nothing for a repository that seems to be one, and to be elsewhere."""
     if "/" in name and name.endswith("-onnx"):
         return ""
-    return f". This command makes an exported folder: {command_that_makes(name)}"
+    return f". This command makes an exported folder: {export_command(name)}"

@@ -11,9 +11,9 @@ from dpr_export.models.artifact.records import read_record, written_record
 from dpr_export.models.kinds import KINDS
 
 MANIFEST_FILE = "manifest.json"
-SCHEMA = 2  # 1 had no lossy variants
-GOLDEN_FILE = "golden.npz"
-REQUIRED_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", GOLDEN_FILE)
+SCHEMA = 3
+REFERENCE_OUTPUTS_FILE = "reference_outputs.npz"
+REQUIRED_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", REFERENCE_OUTPUTS_FILE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class FileRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class ParityResult:
     """How a variant was shown to equal the original.
 
     Attributes:
@@ -42,40 +42,41 @@ class Proof:
         shapes: the (batch, sequence) sizes it was compared on.
         atol: the absolute part of the bound that every output had to keep.
         largest_error: the largest absolute difference to the original, over all outputs and shapes.
-        share_of_bound: how much of its bound the worst output used: over 1 fails the export.
+        share_of_tolerance: how much of its bound the worst output used: over 1 fails the export.
     """
 
     engine: str
     shapes: tuple[tuple[int, int], ...]
     atol: float
     largest_error: float
-    share_of_bound: float
+    share_of_tolerance: float
 
 
 @dataclass(frozen=True, slots=True)
-class Loss:
+class AccuracyDrop:
     """What a lossy variant costs, against the fp32 graph.
 
     Attributes:
         engine: what computed the variant's outputs, with its version.
         shapes: the (batch, sequence) sizes at which every output was shown to be finite.
         largest_error: the largest absolute difference to the original there, over all outputs.
-        golden_error: the relative error over the examples of golden.npz, which `dpr-runtime verify` compares with.
-        figures: shares and cosines of the gate, by name: 1 is no loss.
-        missed: the names of the figures that are below their bound.
-        judging_sha256: the texts that the figures were measured on.
-        calibration_sha256: the texts that it was made with, to measure scales and to find what is sensitive.
+        reference_output_error: the relative error over the examples of reference_outputs.npz, which
+            `dpr-runtime verify` compares with.
+        metrics: shares and cosines of the gate, by name: 1 is no loss.
+        below_bound: the names of the metrics that are below their bound.
+        evaluation_set_sha256: the texts that the metrics were measured on.
+        calibration_set_sha256: the texts that it was made with, to measure scales and to find what is sensitive.
         settings: how it was made, where there was a choice.
     """
 
     engine: str
     shapes: tuple[tuple[int, int], ...]
     largest_error: float
-    golden_error: float
-    figures: dict[str, float]
-    missed: tuple[str, ...]
-    judging_sha256: str
-    calibration_sha256: str
+    reference_output_error: float
+    metrics: dict[str, float]
+    below_bound: tuple[str, ...]
+    evaluation_set_sha256: str
+    calibration_set_sha256: str
     settings: str
 
 
@@ -87,23 +88,23 @@ class Variant:
         backend: the engine it is for.
         precision: "fp32", "fp16" or "int8".
         file: the graph.
-        proof: how it equals the original; None for a lossy one.
-        loss: what it costs; None for one that is equal.
-        proved: shown on the engine it is for, and within its bounds: "auto" picks only such.
-        fused: how many of ONNX Runtime's own operators the graph has, by name.
+        parity: the result of its parity check; None for a lossy variant.
+        accuracy_drop: what it costs; None for a variant that passes the parity check.
+        verified: it passed on the engine that it is for: "auto" picks only such.
+        fused_operators: how many of ONNX Runtime's own operators the graph has, by name.
         speedup: how many times as fast as `model.onnx` on the same engine it was, where it was made.
-        extras: what it gives besides its kind's outputs: "hidden_states", "attentions".
+        optional_outputs: what it gives besides its kind's outputs: "hidden_states", "attentions".
     """
 
     backend: str
     precision: str
     file: str
-    proof: Proof | None
-    loss: Loss | None = None
-    proved: bool = True
-    fused: dict[str, int] = field(default_factory=dict)
+    parity: ParityResult | None
+    accuracy_drop: AccuracyDrop | None = None
+    verified: bool = True
+    fused_operators: dict[str, int] = field(default_factory=dict)
     speedup: float | None = None
-    extras: tuple[str, ...] = ()
+    optional_outputs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +150,7 @@ class Manifest:
             if path not in manifest.files:
                 raise ValueError(f"{MANIFEST_FILE}: the variant file {path!r} is not among the files")
         for variant in manifest.variants:
-            if (variant.proof is None) == (variant.loss is None):
+            if (variant.parity is None) == (variant.accuracy_drop is None):
                 raise ValueError(f"{MANIFEST_FILE}: {variant.file} needs a proof, or what it loses, and not both")
         if missing := [name for name in REQUIRED_FILES if name not in manifest.files]:
             raise ValueError(f"{MANIFEST_FILE} does not list {missing[0]}")

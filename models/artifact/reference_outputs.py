@@ -1,7 +1,7 @@
 """How near a graph's outputs must be to the original's, and the examples kept to check it anywhere.
 
-`golden.npz` holds a few inputs and what the original answered, written at export. With it `dpr-runtime verify` shows
-on any machine, and without PyTorch, that the engine there still computes the same model.
+`reference_outputs.npz` holds a few inputs and the outputs of transformers, written at export. With it `dpr-runtime
+verify` shows on any machine, and without PyTorch, that the engine there still computes the same model.
 """
 
 import os
@@ -56,7 +56,7 @@ def largest_error(result: NDArray[Any], reference: NDArray[Any]) -> float:
     return float(np.abs(result.astype(np.float64) - reference).max(initial=0.0))
 
 
-def write_golden(path: Path, examples: Sequence[Example]) -> None:
+def write_reference_outputs(path: Path, examples: Sequence[Example]) -> None:
     """Write examples into an .npz file, under the names `INDEX/feeds/NAME` and `INDEX/reference/NAME`."""
     arrays = {
         f"{index}/{part}/{name}": array
@@ -67,7 +67,7 @@ def write_golden(path: Path, examples: Sequence[Example]) -> None:
     np.savez(path, allow_pickle=False, **arrays)
 
 
-def read_golden(path: Path) -> list[Example]:
+def read_reference_outputs(path: Path) -> list[Example]:
     """Read the examples back.
 
     Raises:

@@ -14,10 +14,10 @@ from dpr_export.models.artifact.atomic_writing import is_exported
 from dpr_export.models.artifact.folder import ExportedFolder
 from dpr_export.models.artifact.hub import NotInCacheError, Repository, repository
 from dpr_export.models.artifact.manifest import MANIFEST_FILE
-from dpr_export.models.export_command import command_that_makes
+from dpr_export.models.export_command import export_command
 
 
-def exported_folder(
+def open_exported_folder(
     name: str | Path,
     revision: str | None = None,
     token: str | bool | None = None,
@@ -42,7 +42,7 @@ def exported_folder(
     if asked is None:
         if not (Path(name) / MANIFEST_FILE).is_file():
             what = f"{name} is not an exported folder" if Path(name).exists() else f"there is no folder {name}"
-            raise OSError(f"{what}. This command makes one: {command_that_makes(name)}")
+            raise OSError(f"{what}. This command makes one: {export_command(name)}")
         return ExportedFolder.read(name)
     manifest = asked.download(MANIFEST_FILE)
     if manifest is None or not is_exported(manifest.parent):
@@ -53,7 +53,7 @@ def exported_folder(
     return _pinned(asked, manifest)
 
 
-def folder_with(
+def resolve_files(
     files: Sequence[str],
     name: str | Path,
     revision: str | None = None,

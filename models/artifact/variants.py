@@ -55,7 +55,7 @@ DEFAULT_BACKENDS = ("onnxruntime", "openvino")
 # What has no file of its own, and is never picked by "auto": OpenVINO computes its fp32 variant in bfloat16 on request.
 RUNTIME_PRECISIONS = {"bf16": ("openvino", "fp32")}
 
-# The least that a lossy variant must reach on texts that it was not calibrated with; the figures are the gate's.
+# The least that a lossy variant must reach on texts that it was not calibrated with; the metrics are the gate's.
 BOUNDS = {
     "mean_cosine": 0.99,
     "least_cosine": 0.97,
@@ -66,13 +66,13 @@ BOUNDS = {
 }
 
 
-def wanted(precisions: Collection[str], backends: Collection[str]) -> list[VariantSpec]:
+def select_specs(precisions: Collection[str], backends: Collection[str]) -> list[VariantSpec]:
     """The rows of the table that are asked for; `model.onnx` on ONNX Runtime, which all else is compared with, first.
 
     Raises:
         ValueError: an unknown precision or backend, or a precision that none of the backends has.
 
-    >>> [spec.file for spec in wanted(["int8"], ["openvino"])]
+    >>> [spec.file for spec in select_specs(["int8"], ["openvino"])]
     ['onnx/model.onnx', 'onnx/model.onnx', 'onnx/model_int8.onnx']
     """
     for name, values, known in (("precision", precisions, PRECISIONS), ("backend", backends, BACKENDS)):
@@ -88,10 +88,10 @@ def wanted(precisions: Collection[str], backends: Collection[str]) -> list[Varia
     return plain + [spec for spec in rows if spec.recipe]
 
 
-def short_of(figures: dict[str, float]) -> list[str]:
-    """The names of the figures that are below their bound.
+def metrics_below_bound(metrics: dict[str, float]) -> list[str]:
+    """The names of the metrics that are below their bound.
 
-    >>> short_of({"mean_cosine": 0.995, "least_cosine": 0.9, "top1": 0.5})
+    >>> metrics_below_bound({"mean_cosine": 0.995, "least_cosine": 0.9, "top1": 0.5})
     ['least_cosine']
     """
-    return [name for name, value in figures.items() if not value >= BOUNDS.get(name, value)]
+    return [name for name, value in metrics.items() if not value >= BOUNDS.get(name, value)]

@@ -17,7 +17,7 @@ from typing import Any
 from tokenizers import AddedToken, Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers.models import WordPiece
 
-from dpr_export.models.export_command import command_that_makes
+from dpr_export.models.export_command import export_command
 
 UNBOUNDED = int(1e30)  # model_max_length where no file names one
 TOKENIZER_FILES = (
@@ -103,7 +103,7 @@ def load(folder: str | Path, overrides: dict[str, Any]) -> tuple[Tokenizer, Toke
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise OSError(f"there is no folder {folder}. This command makes an exported one: {command_that_makes(folder)}")
+        raise OSError(f"there is no folder {folder}. This command makes an exported one: {export_command(folder)}")
     path = folder / "tokenizer.json"
     if not path.is_file() and not (folder / "vocab.txt").is_file():
         raise OSError(f"{folder} holds no tokenizer: looked for tokenizer.json and vocab.txt")

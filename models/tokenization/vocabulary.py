@@ -84,9 +84,9 @@ class Vocabulary(SpecialTokens):
             ValueError: a file cannot be understood.
             TypeError: an override has an unknown name.
         """
-        from dpr_export.models.artifact.resolve import folder_with  # here, since manifests know of tokenizers
+        from dpr_export.models.artifact.resolve import resolve_files  # here, since manifests know of tokenizers
 
-        here = folder_with(TOKENIZER_FILES, folder, revision, token, cache_dir, local_files_only)
+        here = resolve_files(TOKENIZER_FILES, folder, revision, token, cache_dir, local_files_only)
         return cls(*load(here, overrides), name_or_path=str(folder))
 
     def save_pretrained(self, folder: str | Path) -> tuple[str, ...]:

@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from dpr_export.models.artifact.atomic_writing import file_written_whole
+from dpr_export.models.artifact.atomic_writing import atomic_file
 from dpr_export.models.artifact.folder import ExportedFolder
-from dpr_export.models.artifact.manifest import GOLDEN_FILE, Variant
-from dpr_export.models.artifact.reference_outputs import calls_of, read_golden
+from dpr_export.models.artifact.manifest import REFERENCE_OUTPUTS_FILE, Variant
+from dpr_export.models.artifact.reference_outputs import calls_of, read_reference_outputs
 from dpr_export.models.artifact.variants import VARIANTS
 from dpr_export.models.config import DPRConfig
 from dpr_export.models.kinds import IDS
-from dpr_export.runtime.checks.parity import ProofError
+from dpr_export.runtime.checks.parity import ParityError
 from dpr_export.runtime.checks.verify import compared
 from dpr_export.runtime.engines.devices import parse_device
 from dpr_export.runtime.engines.nvidia.cuda import Gpu
@@ -87,7 +87,7 @@ def build_engine(
         ValueError: the folder is damaged, or holds no such variant; a length or compute capability that cannot be.
         ImportError: a library is not installed; the message says what to install.
         RuntimeError: the GPU cannot be used, or TensorRT refuses the graph; the message says why.
-        ProofError: the engine does not compute what the original does; it is not kept.
+        ParityError: the engine does not compute what the original does; it is not kept.
     """
     if not device.startswith("cuda"):
         raise ValueError(f"device is {device!r}, and engines are built for GPUs: cuda, cuda:0, cuda:1, ...")
@@ -103,7 +103,7 @@ def build_engine(
     name = gpu.name if gpu else f"GPUs of compute capability {key.compute_capability}"
     _check_writable(path.parent)
     start, kept = time.perf_counter(), None if force else _kept(path, key)
-    if kept and (kept[0].proved or not gpu):
+    if kept and (kept[0].verified or not gpu):
         return Engine(path, kept[0], variant.file, name, None)
     with gpu.current() if gpu else nullcontext():
         if kept:  # built before the GPU was there
@@ -113,7 +113,7 @@ def build_engine(
             outputs = {output: shape for output, (_, shape) in built.outputs.items()}
             record, engine = new_record(key, list(built.inputs), outputs, built.engine), built.engine
         if gpu:
-            record = replace(record, proved=_proved(trt, gpu, record, engine, opened, variant))
+            record = replace(record, verified=_proved(trt, gpu, record, engine, opened, variant))
     write_engine(path, record, engine)
     if not kept:
         kernels_path(path).unlink(missing_ok=True)
@@ -186,7 +186,7 @@ def _built(trt: TensorRt, graph: Path, key: EngineKey, compute_capability: str |
         known = timings.read_bytes()
     built = trt.build(graph, key.buckets, compute_capability=compute_capability, timings=known, watch=watch)
     if built.timings is not None:
-        with suppress(OSError), file_written_whole(timings) as file:
+        with suppress(OSError), atomic_file(timings) as file:
             file.write(built.timings)
     return built
 
@@ -197,8 +197,8 @@ def _proved(
     """Compare the engine with the original on this GPU, and say what was found."""
     session = TensorRtSession.of(trt, gpu, record, engine)
     try:
-        return compared(session, calls_of(read_golden(folder.path / GOLDEN_FILE), IDS), variant)
-    except ProofError as error:
-        raise ProofError(f"the engine of {variant.file} is not kept: {error}") from None
+        return compared(session, calls_of(read_reference_outputs(folder.path / REFERENCE_OUTPUTS_FILE), IDS), variant)
+    except ParityError as error:
+        raise ParityError(f"the engine of {variant.file} is not kept: {error}") from None
     finally:
         session.close()

@@ -9,10 +9,10 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from dpr_export.models.artifact.atomic_writing import written_whole
+from dpr_export.models.artifact.atomic_writing import atomic_folder
 from dpr_export.models.artifact.folder import ExportedFolder
 from dpr_export.models.artifact.manifest import MANIFEST_FILE, REQUIRED_FILES, Manifest, Variant
-from dpr_export.models.artifact.resolve import exported_folder
+from dpr_export.models.artifact.resolve import open_exported_folder
 from dpr_export.models.artifact.variants import VARIANTS
 from dpr_export.runtime.inference.selection import choose
 
@@ -33,7 +33,7 @@ def pack(folder: str | Path, output: str | Path, variant: str = "auto", force: b
         OSError: there is no exported folder, `output` exists, or it cannot be written.
         ValueError: the folder has no such variant, or one of the files that are packed is damaged.
     """
-    opened = exported_folder(folder)
+    opened = open_exported_folder(folder)
     chosen = choose(opened, device="cpu").variant if variant == "auto" else _named(opened, variant)
     names = (*REQUIRED_FILES, chosen.file)
     opened.need(*names)
@@ -42,7 +42,7 @@ def pack(folder: str | Path, output: str | Path, variant: str = "auto", force: b
             raise ValueError(f"{opened.name} is damaged: {problem}; export it again")
     files = {name: record for name, record in opened.manifest.files.items() if name in names}
     manifest = replace(opened.manifest, variants=(chosen,), files=files)
-    with written_whole(Path(output), force) as making:
+    with atomic_folder(Path(output), force) as making:
         for name in names:
             (making / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(opened.path / name, making / name)

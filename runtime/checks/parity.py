@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from dpr_export.models.artifact.manifest import Proof
+from dpr_export.models.artifact.manifest import ParityResult
 from dpr_export.models.artifact.reference_outputs import ATOL, Example, allowed_error, largest_error
 from dpr_export.models.config import DPRConfig
 from dpr_export.models.kinds import Kind
@@ -20,7 +20,7 @@ SHAPES = ((1, 1), (1, LONGEST), (3, 7), (8, 128))  # the longest is cut to the m
 _SEED = 20
 
 
-class ProofError(RuntimeError):
+class ParityError(RuntimeError):
     """A graph does not compute what it should. The message is one line for people."""
 
 
@@ -51,7 +51,9 @@ def grid(kind: Kind, config: DPRConfig, shapes: Sequence[tuple[int, int]] = SHAP
         yield {name: values[name] for name in kind.inputs}
 
 
-def prove(session: Session, calls: Sequence[Example], atol: float = ATOL, reference_error: float = 0.0) -> Proof:
+def check_parity(
+    session: Session, calls: Sequence[Example], atol: float = ATOL, reference_error: float = 0.0
+) -> ParityResult:
     """Compare a session's outputs with the original's, or with outputs that are known to be near those.
 
     Args:
@@ -61,7 +63,7 @@ def prove(session: Session, calls: Sequence[Example], atol: float = ATOL, refere
         reference_error: how far those outputs may be from the original's; it is added to every difference.
 
     Raises:
-        ProofError: an output differs by more than `atol + 1e-5 x max|reference|`, has another shape or type, or the
+        ParityError: an output differs by more than `atol + 1e-5 x max|reference|`, has another shape or type, or the
             graph does not run.
     """
     worst, share = 0.0, 0.0
@@ -71,12 +73,12 @@ def prove(session: Session, calls: Sequence[Example], atol: float = ATOL, refere
             bound = allowed_error(call.reference[name], atol)
             if not difference <= bound:
                 batch, length = call.shape
-                raise ProofError(
+                raise ParityError(
                     f"not proved: {name} at {batch} x {length} differs from the original by {difference:.2e}, "
                     f"and {bound:.2e} is allowed, on {session.engine}"
                 )
             worst, share = max(worst, difference), max(share, difference / bound)
-    return Proof(session.engine, tuple(call.shape for call in calls), atol, worst, share)
+    return ParityResult(session.engine, tuple(call.shape for call in calls), atol, worst, share)
 
 
 def relative_error(session: Session, calls: Sequence[Example]) -> float:
@@ -86,7 +88,7 @@ def relative_error(session: Session, calls: Sequence[Example]) -> float:
     are masked altogether count only in that they must be finite; just exact arithmetic agrees on what they give.
 
     Raises:
-        ProofError: as `errors`, or an output is not finite or has a wrong shape.
+        ParityError: as `errors`, or an output is not finite or has a wrong shape.
     """
     wrong, size = 0.0, 0.0
     for call in calls:
@@ -94,7 +96,7 @@ def relative_error(session: Session, calls: Sequence[Example]) -> float:
         read = call.feeds["attention_mask"].any(axis=1)
         for name, reference in call.reference.items():
             if not np.isfinite(largest_error(outputs[name], reference)):
-                raise ProofError(f"{name} at {call.shape[0]} x {call.shape[1]} has a wrong shape, or is not finite")
+                raise ParityError(f"{name} at {call.shape[0]} x {call.shape[1]} has a wrong shape, or is not finite")
             wrong += float(np.square(outputs[name][read] - reference[read].astype(np.float64)).sum())
             size += float(np.square(reference[read].astype(np.float64)).sum())
     return float(np.sqrt(wrong / size)) if size else wrong
@@ -106,7 +108,7 @@ def errors(session: Session, call: Example) -> dict[str, float]:
     Of a session that pads calls, rows that are masked altogether count only in that they must be finite.
 
     Raises:
-        ProofError: the graph does not run, or an output has another name or type.
+        ParityError: the graph does not run, or an output has another name or type.
     """
     outputs = _outputs(session, call)
     worst = {name: largest_error(outputs[name], reference) for name, reference in call.reference.items()}
@@ -122,10 +124,10 @@ def _outputs(session: Session, call: Example) -> Outputs:
     try:
         outputs = session.run(call.feeds)
     except Exception as error:  # engines raise what they like
-        raise ProofError(f"not proved: the graph does not run at {batch} x {length}: {error}") from None
+        raise ParityError(f"not proved: the graph does not run at {batch} x {length}: {error}") from None
     if outputs.keys() != call.reference.keys():
-        raise ProofError(f"not proved: the graph's outputs are {', '.join(outputs)}")
+        raise ParityError(f"not proved: the graph's outputs are {', '.join(outputs)}")
     for name, reference in call.reference.items():
         if outputs[name].dtype != reference.dtype:
-            raise ProofError(f"not proved: {name} is of type {outputs[name].dtype}, not {reference.dtype}")
+            raise ParityError(f"not proved: {name} is of type {outputs[name].dtype}, not {reference.dtype}")
     return outputs

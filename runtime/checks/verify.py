@@ -1,17 +1,17 @@
 """Check an exported folder on this machine: are its files those that were exported, and does each graph still answer
-what the original answered? It needs no PyTorch: the original's answers are in `golden.npz`."""
+what the original answered? It needs no PyTorch: the original's answers are in `reference_outputs.npz`."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from dpr_export.models.artifact.folder import ExportedFolder
-from dpr_export.models.artifact.manifest import GOLDEN_FILE, Variant
-from dpr_export.models.artifact.reference_outputs import Example, calls_of, read_golden
+from dpr_export.models.artifact.manifest import REFERENCE_OUTPUTS_FILE, Variant
+from dpr_export.models.artifact.reference_outputs import Example, calls_of, read_reference_outputs
 from dpr_export.models.artifact.variants import VARIANTS
 from dpr_export.models.config import DPRConfig
 from dpr_export.models.kinds import EMBEDS, IDS
-from dpr_export.runtime.checks.parity import ProofError, prove, relative_error
+from dpr_export.runtime.checks.parity import ParityError, check_parity, relative_error
 from dpr_export.runtime.engines.devices import parse_device
 from dpr_export.runtime.engines.nvidia.driver import gpu_problem
 from dpr_export.runtime.engines.processors import usable_processors
@@ -64,7 +64,7 @@ def _golden(folder: ExportedFolder, variant: Variant, device: str, kind: str) ->
         other = "cuda" if kind == "cpu" else "cpu"
         return Check(what, None, f"made for {other}: verify it there (--device {other})")
     try:
-        calls = read_golden(folder.path / GOLDEN_FILE)
+        calls = read_reference_outputs(folder.path / REFERENCE_OUTPUTS_FILE)
         session = open_session(
             variant.backend,
             folder.path / variant.file,
@@ -96,16 +96,16 @@ def compared(session: Session, calls: list[Example], variant: Variant) -> str:
     """How near the outputs are; a lossy variant's may be half as far again as they were where it was made.
 
     Raises:
-        ProofError: they are too far.
+        ParityError: they are too far.
     """
-    if variant.proof is not None:
-        proof = prove(session, calls, variant.proof.atol)
-        return f"largest difference {proof.largest_error:.1e}, {proof.share_of_bound:.1%} of what is allowed"
-    assert variant.loss is not None  # a manifest with neither is refused
-    found, seen = relative_error(session, calls), variant.loss.golden_error
+    if variant.parity is not None:
+        proof = check_parity(session, calls, variant.parity.atol)
+        return f"largest difference {proof.largest_error:.1e}, {proof.share_of_tolerance:.1%} of what is allowed"
+    assert variant.accuracy_drop is not None  # a manifest with neither is refused
+    found, seen = relative_error(session, calls), variant.accuracy_drop.reference_output_error
     bound = min(SPREAD * seen + ROUNDING, LEAST_WRONG)
     if not found <= bound:
-        raise ProofError(
+        raise ParityError(
             f"differs by {found:.2%} of the outputs' size on random tokens, at export by {seen:.2%}; "
             f"{bound:.2%} is allowed"
         )

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from dpr_export.models.artifact.resolve import exported_folder
+from dpr_export.models.artifact.resolve import open_exported_folder
 from dpr_export.runtime.checks.pack import pack as pack_variant
 from dpr_export.runtime.checks.verify import verify as checks_of
 from dpr_export.runtime.cli.corpus import ask, index, search
@@ -93,7 +93,7 @@ def inspect(
     folder: Folder, json: Annotated[bool, typer.Option("--json", help="Print the manifest as it is.")] = False
 ) -> None:
     """Show what an exported folder holds, and how it was proved."""
-    opened = exported_folder(folder)
+    opened = open_exported_folder(folder)
     opened.check()
     manifest = opened.manifest
     if json:
@@ -131,7 +131,9 @@ def pack(
     """
     manifest = pack_variant(folder, output, variant, force)
     (packed,) = manifest.variants
-    sizes = [sum(record.bytes for record in m.files.values()) for m in (manifest, exported_folder(folder).manifest)]
+    sizes = [
+        sum(record.bytes for record in m.files.values()) for m in (manifest, open_exported_folder(folder).manifest)
+    ]
     Console(highlight=False).print(
         f"{packed.backend} {packed.precision} in [bold]{escape(str(output))}[/]: {human_size(sizes[0])}, of the "
         f"{human_size(sizes[1])} of {escape(folder)}",

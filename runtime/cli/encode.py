@@ -11,8 +11,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from dpr_export.models.artifact.atomic_writing import file_written_whole
-from dpr_export.models.artifact.resolve import exported_folder
+from dpr_export.models.artifact.atomic_writing import atomic_file
+from dpr_export.models.artifact.resolve import open_exported_folder
 from dpr_export.models.kinds import CONTEXT, KINDS, READER
 from dpr_export.runtime.cli.corpus_progress import passages_bar
 from dpr_export.runtime.cli.options import Backend, Device, Folder, Precision, Threads
@@ -156,13 +156,13 @@ def _encode_file(
     how: dict[str, Any],
 ) -> None:
     """All texts of a file, held in memory, into one array: float32 (n, dim), in the order given."""
-    kind = KINDS[exported_folder(folder).manifest.kind]
+    kind = KINDS[open_exported_folder(folder).manifest.kind]
     check_choices(segments=segments, on_error=on_error)
     if kind is not CONTEXT and segments != SEGMENTS[0]:
         raise typer.BadParameter(f"--segments is for passages, and {folder} holds a {kind.name} model")
     if kind is READER:
         raise ValueError(f"{folder} holds a reader, which gives no vectors: use a question or context encoder")
-    with file_written_whole(output) as written:
+    with atomic_file(output) as written:
         read = _rows(file, format, on_error, _teller(console))
         start = time.perf_counter()
         texts = [row.text for row in read]

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from dpr_export.models.artifact.atomic_writing import file_written_whole
+from dpr_export.models.artifact.atomic_writing import atomic_file
 from dpr_export.runtime.cli.options import Threads
 from dpr_export.runtime.cli.show_answers import counted
 from dpr_export.runtime.corpus.evaluation.evaluate import Models
@@ -86,21 +86,21 @@ _MEANINGS = {
 }
 
 
-def figures(score: Score) -> dict[str, float]:
+def metrics(score: Score) -> dict[str, float]:
     """The shares that are right, by what they are called."""
-    figures = {f"top-{k}": share for k, share in score.top_k.items()}
+    metrics = {f"top-{k}": share for k, share in score.top_k.items()}
     judged = {"exact match": score.exact_match, "F1": score.f1}
-    return {**figures, **{name: share for name, share in judged.items() if share is not None}}
+    return {**metrics, **{name: share for name, share in judged.items() if share is not None}}
 
 
 def show_scores(console: Console, scores: Sequence[Score]) -> None:
     """Print a column for each variant: percents, and what they differ from the first column's by; milliseconds."""
-    first = figures(scores[0])
+    first = metrics(scores[0])
     table = Table("", title=_asked(scores[0]), title_justify="left", title_style="bold")
     for score in scores:
         table.add_column(score.variant, justify="right", overflow="fold")
     for name, share in first.items():
-        others = [100 * figures(score)[name] for score in scores[1:]]
+        others = [100 * metrics(score)[name] for score in scores[1:]]
         changes = [f"{each:.1f} ({each - 100 * share:+.1f})" for each in others]
         table.add_row(f"{name}, %", f"{100 * share:.1f}", *changes)
     for stage in scores[0].milliseconds:
@@ -141,13 +141,13 @@ def check_picture(path: Path) -> None:
 def draw_scores(path: Path, scores: Sequence[Score]) -> None:
     """Draw the percents that are right, variant beside variant, and below them the time that a question takes."""
     figure_class = needed("matplotlib.figure").Figure
-    names, width = list(figures(scores[0])), 0.8 / len(scores)
+    names, width = list(metrics(scores[0])), 0.8 / len(scores)
     heights = (3.2, 0.9 + 0.35 * len(scores))
     picture = figure_class(figsize=(max(9.0, 0.5 * len(names) * (1 + len(scores))), sum(heights)), layout="constrained")
     right, times = picture.subplots(2, 1, height_ratios=heights)
     for place, score in enumerate(scores):
         middles = [x + (place - (len(scores) - 1) / 2) * width for x in range(len(names))]
-        bars = right.bar(middles, [100 * share for share in figures(score).values()], width, label=score.variant)
+        bars = right.bar(middles, [100 * share for share in metrics(score).values()], width, label=score.variant)
         right.bar_label(bars, fmt="%.1f", fontsize=7, padding=1)
         before = 0.0
         for stage, colour in zip(score.milliseconds, ("tab:brown", "tab:olive", "tab:gray"), strict=False):
@@ -164,5 +164,5 @@ def draw_scores(path: Path, scores: Sequence[Score]) -> None:
     times.margins(x=0.1)
     times.invert_yaxis()
     times.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)
-    with file_written_whole(path) as file:
+    with atomic_file(path) as file:
         picture.savefig(file, format=path.suffix.lower()[1:], dpi=150)

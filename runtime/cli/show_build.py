@@ -55,8 +55,8 @@ def show_engine(console: Console, engine: "Engine") -> None:
     size = engine.record.bytes / 1e6
     lines = [
         f"{engine.file} for {engine.gpu}, {key.library} {key.version}: {took}, {size:,.0f} MB, lengths {lengths}",
-        f"compared with the original on this GPU: {engine.record.proved}"
-        if engine.record.proved
+        f"compared with the original on this GPU: {engine.record.verified}"
+        if engine.record.verified
         else "not compared with the original: that takes the GPU, where dpr-runtime build compares it",
         f"in {engine.path}",
     ]

@@ -4,11 +4,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dpr_export.models.artifact.manifest import Loss, Manifest, Variant
+from dpr_export.models.artifact.manifest import AccuracyDrop, Manifest, Variant
 from dpr_export.models.artifact.variants import BOUNDS
 from dpr_export.runtime.cli.show_answers import plain, printable
 
-# What the gate's figures are called for people.
+# What the gate's metrics are called for people.
 LABELS = {
     "mean_cosine": "mean cosine",
     "least_cosine": "least cosine",
@@ -49,34 +49,34 @@ def show_manifest(console: Console, manifest: Manifest) -> None:
 def show_variants(console: Console, manifest: Manifest) -> None:
     """Print how variants were proved equal, and a table of what the others keep, with the bounds."""
     for variant in manifest.variants:
-        if variant.proof and not variant.proved:
+        if variant.parity and not variant.verified:
             console.print(
                 f"[bold]{plain(variant.file)}[/] for {plain(variant.backend)}: not compared on a GPU yet",
                 highlight=False,
                 soft_wrap=True,
             )
-        elif proof := variant.proof:
+        elif proof := variant.parity:
             shapes = ", ".join(f"{batch}x{length}" for batch, length in proof.shapes)
             faster = f"; {variant.speedup:.2f} times as fast as model.onnx" if variant.speedup else ""
             console.print(
                 f"[bold]{plain(variant.file)}[/] equals PyTorch: largest difference {proof.largest_error:.1e}, "
-                f"{proof.share_of_bound:.1%} of what is allowed{faster}\n"
+                f"{proof.share_of_tolerance:.1%} of what is allowed{faster}\n"
                 f"  checked at batch x sequence {shapes}, by {plain(proof.engine)}",
                 highlight=False,
                 soft_wrap=True,
             )
-    if lossy := [(variant, variant.loss) for variant in manifest.variants if variant.loss]:
+    if lossy := [(variant, variant.accuracy_drop) for variant in manifest.variants if variant.accuracy_drop]:
         console.print()
         console.print(_table(lossy), highlight=False)
         console.print(LEGEND, style="dim", highlight=False, soft_wrap=True)
         for variant, loss in lossy:
             console.print(f"[bold]{plain(variant.file)}[/]: {plain(loss.settings)}", highlight=False, soft_wrap=True)
-            if not variant.proved:
+            if not variant.verified:
                 console.print(f"  not picked by itself: {plain(_why_not(loss))}", highlight=False, soft_wrap=True)
 
 
-def _table(lossy: list[tuple[Variant, Loss]]) -> Table:
-    names = list(dict.fromkeys(name for _, loss in lossy for name in loss.figures))
+def _table(lossy: list[tuple[Variant, AccuracyDrop]]) -> Table:
+    names = list(dict.fromkeys(name for _, loss in lossy for name in loss.metrics))
     table = Table("", *(LABELS.get(name, name) for name in names), "speed", box=None, pad_edge=False)
     for variant, loss in lossy:
         table.add_row(
@@ -90,14 +90,14 @@ def _table(lossy: list[tuple[Variant, Loss]]) -> Table:
     return table
 
 
-def _figure(loss: Loss, name: str) -> str:
-    if name not in loss.figures:
+def _figure(loss: AccuracyDrop, name: str) -> str:
+    if name not in loss.metrics:
         return "-"
-    shown = f"{loss.figures[name]:.3f}"
-    return f"[red]{shown}[/]" if name in loss.missed else shown
+    shown = f"{loss.metrics[name]:.3f}"
+    return f"[red]{shown}[/]" if name in loss.below_bound else shown
 
 
-def _why_not(loss: Loss) -> str:
-    if loss.missed:
-        return f"{', '.join(LABELS.get(name, name) for name in loss.missed)} below the bound"
-    return f"not compared on the device that it is for, where naming that device runs it; figures by {loss.engine}"
+def _why_not(loss: AccuracyDrop) -> str:
+    if loss.below_bound:
+        return f"{', '.join(LABELS.get(name, name) for name in loss.below_bound)} below the bound"
+    return f"not compared on the device that it is for, where naming that device runs it; metrics by {loss.engine}"

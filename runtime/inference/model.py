@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from dpr_export.models.artifact.folder import ExportedFolder, copy_folder
-from dpr_export.models.artifact.resolve import exported_folder
+from dpr_export.models.artifact.resolve import open_exported_folder
 from dpr_export.models.config import CONFIG_FILE, DPRConfig
 from dpr_export.models.kinds import EMBEDS, IDS, Kind, kind_of
 from dpr_export.models.optional_outputs import own_shape
@@ -120,7 +120,7 @@ class DPRModel(LikeModule):
         if threads is not None and not (type(threads) is int and 1 <= threads <= (os.cpu_count() or 1)):
             raise ValueError(f"threads is {threads!r}, and must be from 1 to the machine's {os.cpu_count()} processors")
         precision = precision_for(torch_dtype, precision_for(dtype, precision))
-        opened = exported_folder(folder, revision, token, cache_dir, local_files_only)
+        opened = open_exported_folder(folder, revision, token, cache_dir, local_files_only)
         if verify:
             opened.check(verify=True)
         config = cls._config(opened)

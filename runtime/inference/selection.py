@@ -1,7 +1,7 @@
 """Choose what to run, and where: what the folder holds, what is installed, what was asked for.
 
 Nothing is built or downloaded here. The order of preference is that of the table in `models/artifact/variants.py`,
-first for a GPU and then for the CPU. A variant that was not shown on its engine, or that missed a bound, is run only
+first for a GPU and then for the CPU. A variant that was not shown on its engine, or that is below a bound, is run only
 where its precision is named; one for GPUs that was judged on a CPU also where the GPU is.
 """
 
@@ -18,7 +18,7 @@ from dpr_export.runtime.engines.nvidia.driver import gpu_problem
 from dpr_export.runtime.engines.processors import SLOW_INT8, int8_products
 from dpr_export.runtime.engines.session import ENGINES, SESSION_CLASSES
 
-EXTRAS = {"onnxruntime": "cpu", "openvino": "openvino", "tensorrt": "tensorrt"}
+PIP_EXTRAS = {"onnxruntime": "cpu", "openvino": "openvino", "tensorrt": "tensorrt"}
 _MODULES = {"tensorrt": ("tensorrt", "tensorrt_rtx")}
 _DTYPES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 _FIRST = "the first in order of preference that this folder holds and this machine can run"
@@ -93,7 +93,7 @@ def choose(folder: ExportedFolder, *, backend: str = "auto", precision: str = "a
         passed_over.append(f"{variant.backend} {variant.precision} on {kind}: {problem}")
     missing = [spec.backend for spec, _, _ in candidates if not is_installed(spec.backend)]
     if missing:
-        raise ImportError(f'{missing[-1]} is not installed: pip install "dpr-export[{EXTRAS[missing[-1]]}]"')
+        raise ImportError(f'{missing[-1]} is not installed: pip install "dpr-export[{PIP_EXTRAS[missing[-1]]}]"')
     raise ValueError(f"{folder.name} holds no variant that can be run here as asked: {'; '.join(passed_over)}")
 
 
@@ -168,9 +168,10 @@ def _problem(folder: ExportedFolder, spec: VariantSpec, variant: Variant, kind: 
     if not is_installed(spec.backend):
         return f"{spec.backend} is not installed"
     if asked.stored == "auto":
-        if variant.loss and variant.loss.missed:
-            return f"loses too much ({', '.join(variant.loss.missed)}): only run where its precision is named"
-        if not variant.proved and not (kind == "cuda" and (asked.device_named or "cpu" in spec.devices)):
+        if variant.accuracy_drop and variant.accuracy_drop.below_bound:
+            below = ", ".join(variant.accuracy_drop.below_bound)
+            return f"loses too much ({below}): only run where its precision is named"
+        if not variant.verified and not (kind == "cuda" and (asked.device_named or "cpu" in spec.devices)):
             return "not proved on its engine: only run where its precision is named"
     if kind == "cuda" and not asked.all_named:
         return _cuda_problem(spec.backend, asked.index, folder.manifest.files[variant.file].sha256, asked.device_named)
@@ -189,7 +190,7 @@ def _cuda_problem(backend: str, index: int, graph: str, device_named: bool) -> s
         _, _, _, record = engine_for(graph, index)
     except (ImportError, LookupError, RuntimeError) as error:
         return str(error)
-    if record.proved is None and not device_named:
+    if record.verified is None and not device_named:
         return "the engine was not compared with the original on this GPU: only run where the device is named"
     return None
 

@@ -33,17 +33,17 @@ def nested(exported: Path, work: Path) -> list[str]:
 
 
 def archives(exported: Path, work: Path) -> list[str]:
-    """golden.npz: an array that is said to have 10**12 numbers, three gigabytes packed, one array 200 times."""
+    """reference_outputs.npz: an array said to have 10**12 numbers, three gigabytes packed, one array 200 times."""
     said = []
     for name, content in (("declared", declared()), ("packed", packed()), ("overlapping", overlapping())):
         folder = work / f"golden-{name}"
         shutil.copytree(exported, folder)
-        (folder / "golden.npz").write_bytes(content)
-        sign(folder, "golden.npz")
+        (folder / "reference_outputs.npz").write_bytes(content)
+        sign(folder, "reference_outputs.npz")
         checked = run("dpr-runtime", "verify", folder)
         assert checked.code == 1
         assert checked.memory < LIMIT / 2
-        said.append(next(line for line in checked.text.splitlines() if "golden.npz is damaged" in line))
+        said.append(next(line for line in checked.text.splitlines() if "reference_outputs.npz is damaged" in line))
     return said
 
 

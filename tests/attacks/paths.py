@@ -37,11 +37,11 @@ def attack(exported: Path, work: Path) -> list[str]:
 def never_ending(exported: Path, folder: Path) -> str:
     """A pipe has no bytes, as the manifest then says, and is never read to its end."""
     shutil.copytree(exported, folder)
-    (folder / "golden.npz").unlink()
-    os.mkfifo(folder / "golden.npz")
+    (folder / "reference_outputs.npz").unlink()
+    os.mkfifo(folder / "reference_outputs.npz")
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    manifest["files"]["golden.npz"]["bytes"] = 0
+    manifest["files"]["reference_outputs.npz"]["bytes"] = 0
     edit_json(folder / "manifest.json", files=manifest["files"])
     line = refusal("dpr-runtime", "inspect", folder)
-    assert "golden.npz is no regular file" in line
+    assert "reference_outputs.npz is no regular file" in line
     return line

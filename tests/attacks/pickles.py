@@ -1,4 +1,4 @@
-"""Pickles that run code when they are read: in golden.npz, and as the weights of a checkpoint."""
+"""Pickles that run code when they are read: in reference_outputs.npz, and as the weights of a checkpoint."""
 
 import pickle
 import shutil
@@ -36,11 +36,15 @@ def attack(exported: Path, work: Path) -> list[str]:
 
 def golden(exported: Path, folder: Path, payload: Payload) -> list[str]:
     shutil.copytree(exported, folder)
-    np.savez(folder / "golden.npz", allow_pickle=True, **{"0/feeds/input_ids": np.array([[payload]], dtype=object)})
-    sign(folder, "golden.npz")
+    np.savez(
+        folder / "reference_outputs.npz",
+        allow_pickle=True,
+        **{"0/feeds/input_ids": np.array([[payload]], dtype=object)},
+    )
+    sign(folder, "reference_outputs.npz")
     checked = run("dpr-runtime", "verify", folder)
     assert checked.code == 1
-    assert "golden.npz is damaged: Object arrays cannot be loaded" in checked.text
+    assert "reference_outputs.npz is damaged: Object arrays cannot be loaded" in checked.text
     return [line for line in checked.text.splitlines() if "Object arrays" in line]
 
 

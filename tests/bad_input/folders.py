@@ -65,9 +65,9 @@ FOLDERS = [
     Broken("a token's flag that is a number", json_with("tokenizer_config.json", cls_token={"content": "[CLS]", "lstrip": 0}), "lstrip of the token '.CLS.' is 0, but must be true or false"),
     Broken("more special tokens that are a number", json_with("tokenizer_config.json", additional_special_tokens=7), "additional_special_tokens is 7, but must be a list of tokens"),
     Broken("added tokens that are a list", json_with("tokenizer_config.json", added_tokens_decoder=[1]), "added_tokens_decoder is of type list, but must map ids to tokens"),
-    Broken("examples that are none", bytes_with("golden.npz", lambda _: b"PK", recorded=True), "golden.npz is damaged", VERIFY),
-    Broken("examples with a pickle", bytes_with("golden.npz", with_pickle, recorded=True), "golden.npz is damaged|largest difference", VERIFY),
-    Broken("half of the examples", bytes_with("golden.npz", lambda b: b[:200], recorded=True), "golden.npz is damaged", VERIFY),
+    Broken("examples that are none", bytes_with("reference_outputs.npz", lambda _: b"PK", recorded=True), "reference_outputs.npz is damaged", VERIFY),
+    Broken("examples with a pickle", bytes_with("reference_outputs.npz", with_pickle, recorded=True), "reference_outputs.npz is damaged|largest difference", VERIFY),
+    Broken("half of the examples", bytes_with("reference_outputs.npz", lambda b: b[:200], recorded=True), "reference_outputs.npz is damaged", VERIFY),
 ]  # fmt: skip
 
 CHECKPOINTS = [

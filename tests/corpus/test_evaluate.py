@@ -1,4 +1,4 @@
-"""The figures of `evaluate` are those of SQuAD's rules on what transformers' model answers, to the digit."""
+"""The metrics of `evaluate` are those of SQuAD's rules on what transformers' model answers, to the digit."""
 
 import json
 import os
@@ -273,9 +273,9 @@ def test_questions_that_have_no_answer_count_for_the_reader_alone(tiny: dict[str
     (score,) = evaluate(str(tmp_path / "dev.json"), models, variants=["onnxruntime-fp32"])
     assert (score.questions, score.top_k) == (3, {1: 0.5})
     rights = [["shakespeare"], ["paris"], [""]]
-    figures = [official(answer, right) for answer, right in zip(answers_of(score), rights, strict=True)]
-    assert score.exact_match == np.mean([exact for exact, _ in figures])
-    assert score.f1 == np.mean([f1 for _, f1 in figures])
+    metrics = [official(answer, right) for answer, right in zip(answers_of(score), rights, strict=True)]
+    assert score.exact_match == np.mean([exact for exact, _ in metrics])
+    assert score.f1 == np.mean([f1 for _, f1 in metrics])
 
 
 def test_a_context_encoder_of_another_width_is_refused(

@@ -43,7 +43,7 @@ def test_an_export_says_what_was_made_and_how_it_was_proved(checkpoint, tmp_path
     done = run(source.name, cwd=tmp_path)
     assert "onnx/model.onnx equals PyTorch: largest difference" in done.stdout
     assert "1x1, 1x512, 3x7, 8x128" in done.stdout
-    for name in ("config.json", "golden.npz", "tokenizer.json", "manifest.json"):
+    for name in ("config.json", "reference_outputs.npz", "tokenizer.json", "manifest.json"):
         assert (tmp_path / "checkpoint-onnx" / name).is_file()
     assert "tokenizer.json" in done.stdout
     assert "in checkpoint-onnx" in done.stdout

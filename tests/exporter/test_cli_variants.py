@@ -19,7 +19,7 @@ from dpr_export.exporter import cli
 from dpr_export.exporter.cli import main, report
 from dpr_export.models.artifact.folder import ExportedFolder, file_record
 from dpr_export.models.artifact.variants import BOUNDS, MODEL_FILE
-from dpr_export.quantization.texts import CALIBRATION_FILE
+from dpr_export.quantization.texts import CALIBRATION_SET_FILE
 from dpr_export.runtime.engines.processors import SLOW_INT8
 
 COMMAND = Path(sys.executable).with_name("dpr-export")
@@ -88,14 +88,14 @@ def test_a_checkpoint_becomes_a_folder_with_int8_and_the_table_has_its_figures_a
         ("onnxruntime", "fp32", MODEL_FILE),
         ("onnxruntime", "int8", ORT_INT8),
     ]
-    loss = manifest.variants[1].loss
-    assert loss.calibration_sha256 == hashlib.sha256(few["calibration"].read_bytes()).hexdigest()
+    loss = manifest.variants[1].accuracy_drop
+    assert loss.calibration_set_sha256 == hashlib.sha256(few["calibration"].read_bytes()).hexdigest()
     lines = [re.split(r" {2,}", line.strip()) for line in done.stdout.splitlines()]
     (head,) = (line for line in lines if "mean cosine" in line)
     (found,) = (line for line in lines if line[0] == "onnxruntime int8")
     (least,) = (line for line in lines if line[0] == "at least")
     assert head == ["mean cosine", "least cosine", "top-1", "top-10", "alone, cosine", "speed"]
-    assert found[1:] == [*(f"{value:.3f}" for value in loss.figures.values()), f"{manifest.variants[1].speedup:.2f}x"]
+    assert found[1:] == [*(f"{value:.3f}" for value in loss.metrics.values()), f"{manifest.variants[1].speedup:.2f}x"]
     assert least[1:] == ["0.99", "0.97", "-", "-", "0.97"]
     assert f"{ORT_INT8}: {loss.settings}" in done.stdout
     assert "kept of fp32, on texts that were not calibrated with" in done.stdout
@@ -124,8 +124,8 @@ def test_variants_are_added_to_an_exported_folder_and_json_is_the_manifest(
     assert "onnxruntime fp16" in done.err
     assert "same span" in done.err
     assert "not picked by itself: not compared on the device that it is for, where naming" in done.err
-    (loss,) = (v.loss for v in ExportedFolder.open(folder, verify=True).manifest.variants if v.loss)
-    assert loss.calibration_sha256 == file_record(few["calibration"]).sha256
+    (loss,) = (v.accuracy_drop for v in ExportedFolder.open(folder, verify=True).manifest.variants if v.accuracy_drop)
+    assert loss.calibration_set_sha256 == file_record(few["calibration"]).sha256
 
 
 @pytest.mark.usefixtures("quick")
@@ -133,8 +133,12 @@ def test_texts_may_be_given_with_tabs(run: Run, plain: Callable[..., Path], tmp_
     (tmp_path / "texts.tsv").write_text("who wrote hamlet ?\thamlet\ta play by william shakespeare\n" * 30)
     folder = plain()
     assert run(folder, "--precision", "int8", *ORT, "--allow-loss", "--calibration", "texts.tsv").code == 0
-    (loss,) = (v.loss for v in ExportedFolder.open(folder).manifest.variants if v.loss)
-    assert loss.calibration_sha256 == file_record(tmp_path / "texts.tsv").sha256 != file_record(CALIBRATION_FILE).sha256
+    (loss,) = (v.accuracy_drop for v in ExportedFolder.open(folder).manifest.variants if v.accuracy_drop)
+    assert (
+        loss.calibration_set_sha256
+        == file_record(tmp_path / "texts.tsv").sha256
+        != file_record(CALIBRATION_SET_FILE).sha256
+    )
 
 
 @pytest.mark.usefixtures("quick")
@@ -156,7 +160,7 @@ def test_what_loses_too_much_is_one_line_with_the_option_that_writes_it_all_the_
     done = run(folder, "--precision", "int8", *ORT, "--allow-loss")
     assert done.code == 0
     assert "not picked by itself: top-10 below the bound" in done.out
-    assert ExportedFolder.open(folder, verify=True).manifest.variants[-1].loss.missed == ("top10",)
+    assert ExportedFolder.open(folder, verify=True).manifest.variants[-1].accuracy_drop.below_bound == ("top10",)
 
 
 @pytest.mark.usefixtures("quick")
@@ -285,7 +289,9 @@ def test_the_table_has_a_row_for_each_lossy_variant_and_says_what_is_not_picked(
 ) -> None:
     manifest = ExportedFolder.open(tiny_variants["reader"]).manifest
     poor = tuple(
-        replace(v, proved=False, loss=replace(v.loss, missed=("same_span",))) if v.precision == "int8" else v
+        replace(v, verified=False, accuracy_drop=replace(v.accuracy_drop, below_bound=("same_span",)))
+        if v.precision == "int8"
+        else v
         for v in manifest.variants
     )
     console = Console(file=StringIO(), width=200)

@@ -154,8 +154,8 @@ def test_a_reading_does_not_depend_on_its_padding(models: dict[str, base.DPRMode
 
 def test_the_encoders_find_the_right_passage(models: dict[str, base.DPRModel], tokenizer: Tokenizer) -> None:
     questions = [Question(text, PASSAGES.index(right), ()) for text, right in ASKED.items()]
-    figures = encoder_figures(models["question"], models["context"], tokenizer, PASSAGES, questions)
-    assert (figures.top1, figures.top5) == (1.0, 1.0)
+    metrics = encoder_figures(models["question"], models["context"], tokenizer, PASSAGES, questions)
+    assert (metrics.top1, metrics.top5) == (1.0, 1.0)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from dpr_export.exporter.checkpoint.load import load
 from dpr_export.exporter.checkpoint.source import Checkpoint
 from dpr_export.exporter.tracing.trace import trace
 from dpr_export.models.artifact.folder import ExportedFolder
-from dpr_export.models.artifact.reference_outputs import calls_of, read_golden
+from dpr_export.models.artifact.reference_outputs import calls_of, read_reference_outputs
 from dpr_export.models.artifact.variants import EMBEDS_FILE, MODEL_FILE
 from dpr_export.models.kinds import EMBEDS, IDS, KINDS
 from dpr_export.quantization import add_variants
@@ -33,7 +33,7 @@ def test_a_graph_gives_what_was_asked_for_on_every_engine(tiny_whole: dict[str, 
     for file in (MODEL_FILE, EMBEDS_FILE):
         assert outputs(folder, file) == [*KINDS[kind].outputs, *HIDDEN, *ATTENTIONS]
     manifest = ExportedFolder.open(folder, verify=True).manifest
-    assert {(v.backend, v.file, v.extras) for v in manifest.variants} == {
+    assert {(v.backend, v.file, v.optional_outputs) for v in manifest.variants} == {
         (backend, file, ("hidden_states", "attentions"))
         for backend in ("onnxruntime", "openvino")
         for file in (MODEL_FILE, EMBEDS_FILE)
@@ -42,7 +42,7 @@ def test_a_graph_gives_what_was_asked_for_on_every_engine(tiny_whole: dict[str, 
 
 
 def test_the_examples_kept_hold_the_extra_outputs_and_embeddings(tiny_whole: dict[str, Path]) -> None:
-    golden = read_golden(tiny_whole["reader"] / "golden.npz")
+    golden = read_reference_outputs(tiny_whole["reader"] / "reference_outputs.npz")
     with_ids, with_embeds = calls_of(golden, IDS), calls_of(golden, EMBEDS)
     assert [call.shape for call in with_ids] == [call.shape for call in with_embeds] == [(3, 7), (2, 16)]
     assert with_embeds[0].feeds[EMBEDS].shape == (3, 7, 32)
@@ -101,8 +101,8 @@ def test_an_extra_output_that_is_wrong_is_not_proved(
 def test_a_wrong_graph_of_embeddings_is_not_proved(checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = load(Checkpoint(checkpoint("reader", "other", seed=5), "other"))
 
-    def swapped(original: object, path: Path, opset: int, extras: object, tokens: str) -> None:
-        trace(other if tokens == EMBEDS else original, path, opset, extras, tokens)
+    def swapped(original: object, path: Path, opset: int, optional_outputs: object, tokens: str) -> None:
+        trace(other if tokens == EMBEDS else original, path, opset, optional_outputs, tokens)
 
     monkeypatch.setattr(graphs, "trace", swapped)
     monkeypatch.setattr(graphs, "check_weights", lambda *_, **__: 0)

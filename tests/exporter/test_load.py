@@ -69,7 +69,7 @@ def test_weights_in_half_precision_are_exported_in_float32(checkpoint, tmp_path:
     rewrite(folder, half, "model.safetensors")
     edit_config(folder, dtype="float16")
     assert load(Checkpoint(folder, "x")).model.dtype == torch.float32
-    assert export(str(folder), tmp_path / "out").variants[0].proof.largest_error < 1e-4
+    assert export(str(folder), tmp_path / "out").variants[0].parity.largest_error < 1e-4
 
 
 def test_a_missing_weight_is_an_error_that_names_it(checkpoint) -> None:

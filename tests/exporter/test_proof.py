@@ -43,7 +43,7 @@ def test_a_graph_gives_what_transformers_gives_at_sizes_and_masks_it_was_not_tra
 ) -> None:
     source = checkpoint(kind, **config)
     manifest = export(str(source), tmp_path / "out")
-    assert manifest.variants[0].proof.largest_error < BOUND
+    assert manifest.variants[0].parity.largest_error < BOUND
     original = getattr(transformers, KINDS[kind].architecture).from_pretrained(source, attn_implementation="eager")
     session = open_session("onnxruntime", tmp_path / "out" / MODEL_FILE, device="cpu", threads=1)
     generator = np.random.default_rng(5)
@@ -200,7 +200,7 @@ def test_a_word_that_no_example_reads_is_missed_by_name(checkpoint, tmp_path: Pa
 
 def test_every_position_is_compared_and_so_are_more_than_512(checkpoint, tmp_path: Path) -> None:
     manifest = export(str(checkpoint("question", max_position_embeddings=700)), tmp_path / "out")
-    assert manifest.variants[0].proof.shapes[1] == (1, 700)
+    assert manifest.variants[0].parity.shapes[1] == (1, 700)
 
 
 def test_an_original_that_is_not_finite_is_refused(checkpoint, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def session(
     if spec.backend == "tensorrt":
         from dpr_export.runtime.checks.build_engine import build_engine
 
-        assert build_engine(tiny_variants[kind], precision=spec.precision).record.proved
+        assert build_engine(tiny_variants[kind], precision=spec.precision).record.verified
     opened = open_session(
         spec.backend, tiny_variants[kind] / spec.file, device="cuda", threads=1, precision=spec.precision
     )

@@ -27,17 +27,17 @@ def commands(root: Path, disk: Path) -> dict[str, tuple[Callable[[], object], li
     import nncf  # noqa: F401
     import openvino  # noqa: F401
 
-    from dpr_export.exporter import load, prove, trace, weights  # noqa: F401
+    from dpr_export.exporter import check_parity, load, trace, weights  # noqa: F401
     from dpr_export.exporter.cli import main as export
     from dpr_export.quantization import variants
-    from dpr_export.quantization.texts import CALIBRATION_FILE, JUDGING_FILE
+    from dpr_export.quantization.texts import CALIBRATION_SET_FILE, EVALUATION_SET_FILE
     from dpr_export.runtime.cli.app import main as runtime
 
     variants.speedup = lambda *_: 1.5  # type: ignore[assignment]
-    few = {file: root / file.name for file in (CALIBRATION_FILE, JUDGING_FILE)}
+    few = {file: root / file.name for file in (CALIBRATION_SET_FILE, EVALUATION_SET_FILE)}
     for file, copy in few.items():
         copy.write_text("".join(file.read_text("utf-8").splitlines(keepends=True)[:24]), encoding="utf-8")
-    variants.JUDGING_FILE = few[JUDGING_FILE]
+    variants.EVALUATION_SET_FILE = few[EVALUATION_SET_FILE]
     int8 = [
         "--precision",
         "int8",
@@ -45,7 +45,7 @@ def commands(root: Path, disk: Path) -> dict[str, tuple[Callable[[], object], li
         "onnxruntime",
         "--allow-loss",
         "--calibration",
-        str(few[CALIBRATION_FILE]),
+        str(few[CALIBRATION_SET_FILE]),
     ]
     (root / "questions.txt").write_text("who wrote hamlet ?\n" * 100, encoding="utf-8")
     return {

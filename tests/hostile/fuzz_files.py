@@ -17,7 +17,7 @@ import numpy as np
 
 from dpr_export.models.artifact.folder import ExportedFolder
 from dpr_export.models.artifact.manifest import MANIFEST_FILE, Manifest
-from dpr_export.models.artifact.reference_outputs import read_golden
+from dpr_export.models.artifact.reference_outputs import read_reference_outputs
 from dpr_export.models.config import DPRConfig
 from dpr_export.models.kinds import kind_of
 from dpr_export.models.tokenization.reader_tokenizer import DPRReaderTokenizer
@@ -207,7 +207,7 @@ def _array(chance: Random) -> bytes:
 def check_golden(file: Path, content: bytes) -> None:
     file.write_bytes(content)
     try:
-        examples = read_golden(file)
+        examples = read_reference_outputs(file)
     except ValueError as error:
         one_line(error)
         return
@@ -228,12 +228,12 @@ def file_targets(root: Path, exported: Path) -> list[Target]:
     documents = {name: json.loads((exported / name).read_text("utf-8")) for name in TOKENIZER_FILES[:2]}
     documents["special_tokens_map.json"] = {"cls_token": "[CLS]", "sep_token": {"content": "[SEP]", "lstrip": False}}
     documents["added_tokens.json"] = {"<x>": len(documents["tokenizer.json"]["model"]["vocab"])}
-    golden = (exported / "golden.npz").read_bytes()
+    golden = (exported / "reference_outputs.npz").read_bytes()
     rows: list[tuple[str, Callable[[Random], Any], Callable[[Any], None]]] = [
         ("manifest", partial(json_case, manifest), check_manifest),
         ("folder", partial(json_case, manifest), partial(check_folder, copy)),
         ("config", partial(json_case, config), partial(check_config, folder)),
         ("tokenizer", partial(tokenizer_case, documents), partial(check_tokenizer, folder, documents)),
-        ("golden", partial(golden_case, golden), partial(check_golden, scratch / "golden.npz")),
+        ("golden", partial(golden_case, golden), partial(check_golden, scratch / "reference_outputs.npz")),
     ]
     return [Target(*row) for row in rows]

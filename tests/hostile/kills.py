@@ -26,7 +26,7 @@ from typing import Any
 
 from dpr_export.models.artifact import atomic_writing as writing
 from dpr_export.models.artifact import folder as folders
-from dpr_export.models.artifact.atomic_writing import file_written_whole, locked, written_whole
+from dpr_export.models.artifact.atomic_writing import atomic_file, atomic_folder, lock_folder
 from dpr_export.models.artifact.folder import ExportedFolder, add_files
 
 QUICK = {"precisions": ["int8"], "backends": ["onnxruntime"], "allow_loss": True}
@@ -80,21 +80,21 @@ def actions(root: Path) -> dict[str, Callable[[], object]]:
     import nncf  # noqa: F401
     import openvino  # noqa: F401
 
-    from dpr_export.exporter import export, load, prove, trace, weights  # noqa: F401
+    from dpr_export.exporter import check_parity, export, load, trace, weights  # noqa: F401
     from dpr_export.quantization import variants
-    from dpr_export.quantization.texts import CALIBRATION_FILE, JUDGING_FILE
+    from dpr_export.quantization.texts import CALIBRATION_SET_FILE, EVALUATION_SET_FILE
 
     variants.speedup = lambda *_: 1.5  # type: ignore[assignment]  # which files are kept must not hang on the time
-    few = {file: root / file.name for file in (CALIBRATION_FILE, JUDGING_FILE)}
+    few = {file: root / file.name for file in (CALIBRATION_SET_FILE, EVALUATION_SET_FILE)}
     for file, copy in few.items():
         copy.write_text("".join(file.read_text("utf-8").splitlines(keepends=True)[:24]), encoding="utf-8")
-    variants.JUDGING_FILE = few[JUDGING_FILE]
+    variants.EVALUATION_SET_FILE = few[EVALUATION_SET_FILE]
     out = root / "out"
     return {
         "old": lambda: export(str(root / "old"), out),
         "new": lambda: export(str(root / "new"), out),
         "force": lambda: export(str(root / "new"), out, force=True),
-        "variant": lambda: export(str(out), calibration=few[CALIBRATION_FILE], **QUICK),
+        "variant": lambda: export(str(out), calibration=few[CALIBRATION_SET_FILE], **QUICK),
     }
 
 
@@ -169,17 +169,17 @@ def kill_at_every_line(root: Path) -> dict[str, int]:
     added = sorted(set(folder.manifest.files) - set(ExportedFolder.open(kept).manifest.files))
 
     def write(force: bool) -> None:
-        with written_whole(out, force) as making:
+        with atomic_folder(out, force) as making:
             shutil.copytree(root / "new", making, dirs_exist_ok=True)
 
     def add() -> None:
-        with locked(out):
+        with lock_folder(out):
             shutil.copytree(root / "new" / "onnx", root / "making" / "onnx", dirs_exist_ok=True)
             variants = [variant for variant in folder.manifest.variants if variant.file in added]
             add_files(ExportedFolder.open(out), variants, root / "making")
 
     def rewrite() -> None:
-        with file_written_whole(out / "manifest.json") as file:
+        with atomic_file(out / "manifest.json") as file:
             file.write((kept / "manifest.json").read_bytes())
 
     both: tuple[Any, ...] = (old, {**(old or {}), "files": (new or {})["files"]})

@@ -81,31 +81,33 @@ def test_every_proof_and_every_loss_stands_in_the_card_with_its_numbers(manifest
             row
             for row in cells
             if row[0].strip("| `") == variant.file
-            and (variant.proof or row[1] == f"{variant.backend} {variant.precision}")
-            and (variant.loss or row[1].startswith(variant.proof.engine))
-            and (variant.proved or variant.loss or variant.backend in row[1])
-            and (not variant.proved or "not compared" not in row[1])
+            and (variant.parity or row[1] == f"{variant.backend} {variant.precision}")
+            and (variant.accuracy_drop or row[1].startswith(variant.parity.engine))
+            and (variant.verified or variant.accuracy_drop or variant.backend in row[1])
+            and (not variant.verified or "not compared" not in row[1])
         )
-        if proof := variant.proof:
+        if proof := variant.parity:
             assert float(row[3]) == pytest.approx(proof.largest_error, rel=0.05)
-            assert float(row[4].rstrip("% |")) / 100 == pytest.approx(proof.share_of_bound, abs=6e-4)
+            assert float(row[4].rstrip("% |")) / 100 == pytest.approx(proof.share_of_tolerance, abs=6e-4)
             assert row[2] == ", ".join(f"{batch}x{length}" for batch, length in proof.shapes)
         else:
-            shown = [float(cell.strip("*")) for cell in row[2 : 2 + len(variant.loss.figures)]]
-            assert shown == pytest.approx(list(variant.loss.figures.values()), abs=6e-4)
+            shown = [float(cell.strip("*")) for cell in row[2 : 2 + len(variant.accuracy_drop.metrics)]]
+            assert shown == pytest.approx(list(variant.accuracy_drop.metrics.values()), abs=6e-4)
     (least,) = (row for row in cells if row[0].strip("| ") == "at least")
     assert f"{BOUNDS['same_passage']:.2f}" in least
 
 
 def test_a_figure_below_its_bound_is_set_in_bold(manifest: Manifest) -> None:
-    lossy = next(variant for variant in manifest.variants if variant.loss)
-    loss = replace(lossy.loss, figures={"same_span": 0.5, "same_passage": 0.99}, missed=("same_span",))
-    card = model_card(replace(manifest, variants=(manifest.variants[0], replace(lossy, loss=loss, proved=False))), NAME)
+    lossy = next(variant for variant in manifest.variants if variant.accuracy_drop)
+    loss = replace(lossy.accuracy_drop, metrics={"same_span": 0.5, "same_passage": 0.99}, below_bound=("same_span",))
+    card = model_card(
+        replace(manifest, variants=(manifest.variants[0], replace(lossy, accuracy_drop=loss, verified=False))), NAME
+    )
     assert "| **0.500** | 0.990 |" in card
 
 
 def test_a_graph_that_was_not_compared_on_its_engine_is_said_to_be_so(manifest: Manifest) -> None:
-    first = replace(manifest.variants[0], backend="tensorrt", proved=False)
+    first = replace(manifest.variants[0], backend="tensorrt", verified=False)
     assert "; not compared on tensorrt yet |" in model_card(replace(manifest, variants=(first,)), NAME)
 
 
@@ -122,8 +124,8 @@ def test_a_folder_without_lossy_variants_has_no_such_chapter(plain: Callable[...
 
 
 def test_what_a_manifest_holds_breaks_no_table_and_adds_no_line(manifest: Manifest) -> None:
-    lossy = next(variant for variant in manifest.variants if variant.loss)
-    odd = replace(lossy, loss=replace(lossy.loss, settings="a | b\n# Title"))
+    lossy = next(variant for variant in manifest.variants if variant.accuracy_drop)
+    odd = replace(lossy, accuracy_drop=replace(lossy.accuracy_drop, settings="a | b\n# Title"))
     card = model_card(replace(manifest, variants=(odd,)), NAME)
     assert "a ? b ? Title" in card
     assert "\n# Title" not in card

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 
 from dpr_export.models.artifact import atomic_writing as writing
-from dpr_export.models.artifact.atomic_writing import file_written_whole, written_whole
+from dpr_export.models.artifact.atomic_writing import atomic_file, atomic_folder
 from dpr_export.models.artifact.folder import ExportedFolder
 from dpr_export.models.artifact.manifest import MANIFEST_FILE
 from dpr_export.models.artifact.reference_outputs import (
     Example,
     allowed_error,
     largest_error,
-    read_golden,
-    write_golden,
+    read_reference_outputs,
+    write_reference_outputs,
 )
 
 
@@ -34,7 +34,7 @@ def names(folder: Path) -> list[str]:
 
 def test_a_folder_appears_when_it_is_whole(tmp_path: Path) -> None:
     output = tmp_path / "deep" / "out"
-    with written_whole(output) as making:
+    with atomic_folder(output) as making:
         fill(making, "new")
         assert not output.exists()
     assert (output / "content").read_text() == "new"
@@ -45,7 +45,7 @@ def test_a_folder_appears_when_it_is_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
 def test_a_folder_that_fails_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> None:
     def fail_halfway() -> None:
-        with written_whole(tmp_path / "deep" / "deeper" / "out") as making:
+        with atomic_folder(tmp_path / "deep" / "deeper" / "out") as making:
             fill(making, "half")
             raise error
 
@@ -61,17 +61,17 @@ def test_an_exported_folder_is_replaced_only_with_force(
     if not can_exchange:
         monkeypatch.setattr(writing.ctypes, "CDLL", lambda _: object())
     output = tmp_path / "out"
-    with written_whole(output) as making:
+    with atomic_folder(output) as making:
         fill(making, "old")
     with (
         pytest.raises(FileExistsError, match=r"exists: give another, or replace it with force \(--force\)"),
-        written_whole(output),
+        atomic_folder(output),
     ):
         pass
-    with pytest.raises(ValueError, match="broken"), written_whole(output, force=True):
+    with pytest.raises(ValueError, match="broken"), atomic_folder(output, force=True):
         raise ValueError("broken")
     assert (output / "content").read_text() == "old"
-    with written_whole(output, force=True) as making:
+    with atomic_folder(output, force=True) as making:
         fill(making, "new")
     assert (output / "content").read_text() == "new"
     assert names(tmp_path) == ["out"]
@@ -86,16 +86,16 @@ def test_force_never_replaces_what_is_no_exported_folder(tmp_path: Path) -> None
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     for name in ("mine", "file", "extension", "link"):
         refused = pytest.raises(FileExistsError, match="is not an exported folder: --force replaces only those")
-        with refused, written_whole(tmp_path / name, force=True):
+        with refused, atomic_folder(tmp_path / name, force=True):
             pass
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
 
 
 def test_what_a_link_points_to_is_replaced_and_the_link_stays(tmp_path: Path) -> None:
-    with written_whole(tmp_path / "real") as making:
+    with atomic_folder(tmp_path / "real") as making:
         fill(making, "old")
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    with written_whole(tmp_path / "link", force=True) as making:
+    with atomic_folder(tmp_path / "link", force=True) as making:
         fill(making, "new")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "real" / "content").read_text() == "new"
@@ -104,7 +104,7 @@ def test_what_a_link_points_to_is_replaced_and_the_link_stays(tmp_path: Path) ->
 
 def test_a_parent_that_others_use_meanwhile_stays(tmp_path: Path) -> None:
     def fail_beside_another() -> None:
-        with written_whole(tmp_path / "new" / "out"):
+        with atomic_folder(tmp_path / "new" / "out"):
             (tmp_path / "new" / "other").mkdir()
             raise ValueError("the real error")
 
@@ -117,7 +117,7 @@ def test_a_file_is_written_whole_through_a_link_and_with_the_umask(tmp_path: Pat
     (tmp_path / "link").symlink_to(tmp_path / "file")
     before = os.umask(0o077)
     try:
-        with file_written_whole(tmp_path / "link") as file:
+        with atomic_file(tmp_path / "link") as file:
             file.write(b"whole")
     finally:
         os.umask(before)
@@ -125,7 +125,7 @@ def test_a_file_is_written_whole_through_a_link_and_with_the_umask(tmp_path: Pat
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o600
 
     def fail_halfway() -> None:
-        with file_written_whole(tmp_path / "file") as file:
+        with atomic_file(tmp_path / "file") as file:
             file.write(b"half")
             raise KeyboardInterrupt
 
@@ -138,7 +138,7 @@ def test_a_file_is_written_whole_through_a_link_and_with_the_umask(tmp_path: Pat
 def test_a_pipe_is_written_to_and_stays_a_pipe(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with subprocess.Popen(["cat", tmp_path / "pipe"], stdout=subprocess.PIPE) as reader:
-        with file_written_whole(tmp_path / "pipe") as file:
+        with atomic_file(tmp_path / "pipe") as file:
             file.write(b"through")
         assert reader.communicate()[0] == b"through"
     assert (tmp_path / "pipe").is_fifo()
@@ -146,13 +146,13 @@ def test_a_pipe_is_written_to_and_stays_a_pipe(tmp_path: Path) -> None:
 
 def test_a_file_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path) -> None:
     for output, message in ((tmp_path, "is a folder: give a file"), (tmp_path / "no" / "file", "there is no folder")):
-        with pytest.raises(OSError, match=message), file_written_whole(output):
+        with pytest.raises(OSError, match=message), atomic_file(output):
             pass
 
 
 def test_a_name_with_an_accent_may_be_replaced(tmp_path: Path) -> None:
     for content in ("old", "new"):
-        with written_whole(tmp_path / "modèle 1", force=True) as making:
+        with atomic_folder(tmp_path / "modèle 1", force=True) as making:
             fill(making, content)
     assert (tmp_path / "modèle 1" / "content").read_text() == "new"
 
@@ -160,10 +160,10 @@ def test_a_name_with_an_accent_may_be_replaced(tmp_path: Path) -> None:
 REPLACE = """
 import sys
 from pathlib import Path
-from dpr_export.models.artifact.atomic_writing import written_whole
+from dpr_export.models.artifact.atomic_writing import atomic_folder
 print("ready", flush=True)
 while True:
-    with written_whole(Path(sys.argv[1]), force=True) as making:
+    with atomic_folder(Path(sys.argv[1]), force=True) as making:
         for name in ("a", "b", "manifest.json"):
             (making / name).write_text('{"schema": 1, "kind": 1, "variants": 1, "files": 1}'.ljust(1000))
 """
@@ -194,17 +194,17 @@ def test_what_is_no_exported_folder_is_not_opened(tmp_path: Path) -> None:
 def test_golden_examples_read_back_and_damaged_ones_are_refused(tmp_path: Path) -> None:
     feeds = {"input_ids": np.array([[1, 2]]), "attention_mask": np.array([[1, 1]])}
     example = Example(feeds, {"pooler_output": np.array([[0.5]], np.float32)})
-    write_golden(tmp_path / "golden.npz", [example, example])
-    (first, second) = read_golden(tmp_path / "golden.npz")
+    write_reference_outputs(tmp_path / "reference_outputs.npz", [example, example])
+    (first, second) = read_reference_outputs(tmp_path / "reference_outputs.npz")
     assert first.shape == second.shape == (1, 2)
     assert first.reference["pooler_output"].tolist() == [[0.5]]
-    for content in (b"", b"PK\x03\x04", (tmp_path / "golden.npz").read_bytes()[:-40]):
+    for content in (b"", b"PK\x03\x04", (tmp_path / "reference_outputs.npz").read_bytes()[:-40]):
         (tmp_path / "damaged.npz").write_bytes(content)
         with pytest.raises(ValueError, match="is damaged"):
-            read_golden(tmp_path / "damaged.npz")
+            read_reference_outputs(tmp_path / "damaged.npz")
     np.savez(tmp_path / "pickled.npz", **{"0/feeds/input_ids": np.array([{"a": 1}], dtype=object)})
     with pytest.raises(ValueError, match="is damaged"):
-        read_golden(tmp_path / "pickled.npz")
+        read_reference_outputs(tmp_path / "pickled.npz")
 
 
 def test_the_bound_is_float32_rounding_and_what_is_not_finite_is_out_of_it() -> None:

@@ -10,17 +10,19 @@ from hypothesis import strategies as st
 from dpr_export.models.artifact.manifest import (
     REQUIRED_FILES,
     SCHEMA,
+    AccuracyDrop,
     FileRecord,
-    Loss,
     Manifest,
-    Proof,
+    ParityResult,
     Source,
     Variant,
 )
 
 FILES = {name: FileRecord(3, "a" * 64) for name in ("onnx/model.onnx", "onnx/model_int8.onnx", *REQUIRED_FILES)}
-PROOF = Proof("engine 1.0", ((1, 1), (3, 7)), 1e-4, 2.5e-7, 0.0025)
-LOSS = Loss("engine 1.0", ((1, 1),), 0.5, 0.25, {"same_span": 0.93, "f1": 1.0}, ("f1",), "d" * 64, "e" * 64, "heads")
+PROOF = ParityResult("engine 1.0", ((1, 1), (3, 7)), 1e-4, 2.5e-7, 0.0025)
+LOSS = AccuracyDrop(
+    "engine 1.0", ((1, 1),), 0.5, 0.25, {"same_span": 0.93, "f1": 1.0}, ("f1",), "d" * 64, "e" * 64, "heads"
+)
 MANIFEST = Manifest(
     kind="reader",
     source=Source("demo/reader", None, "c" * 64),
@@ -41,13 +43,13 @@ def test_a_manifest_reads_back_as_it_was_written() -> None:
 def test_a_manifest_from_before_there_were_lossy_variants_is_read() -> None:
     values = json.loads(MANIFEST.to_json())
     values["schema"] = 1
-    values["variants"] = [{name: values["variants"][0][name] for name in ("backend", "precision", "file", "proof")}]
+    values["variants"] = [{name: values["variants"][0][name] for name in ("backend", "precision", "file", "parity")}]
     del values["files"]["onnx/model_int8.onnx"]
     manifest = Manifest.from_json(json.dumps(values))
     assert manifest.schema == 1
     (variant,) = manifest.variants
     assert variant == Variant("onnxruntime", "fp32", "onnx/model.onnx", PROOF)
-    assert (variant.loss, variant.proved, variant.fused, variant.speedup) == (None, True, {}, None)
+    assert (variant.accuracy_drop, variant.verified, variant.fused_operators, variant.speedup) == (None, True, {}, None)
 
 
 def edited(*path: str | int, value: Any) -> str:
@@ -73,16 +75,30 @@ def edited(*path: str | int, value: Any) -> str:
         (edited("source", "revision", value=7), "source.revision is 7"),
         (edited("source", value=None), "source is None"),
         (edited("variants", value={}), "variants is {}"),
-        (edited("variants", 0, "proof", "shapes", value=[[1]]), "shapes is"),
-        (edited("variants", 0, "proof", "shapes", value=[["a", 1]]), "shapes is 'a'"),
-        (edited("variants", 0, "proof", value=None), r"onnx/model\.onnx needs a proof, or what it loses, and not both"),
-        (edited("variants", 1, "loss", value=None), r"model_int8\.onnx needs a proof, or what it loses, and not both"),
-        (edited("variants", 0, "loss", value=json.loads(MANIFEST.to_json())["variants"][1]["loss"]), "and not both"),
-        (edited("variants", 1, "loss", "figures", value={"f1": "high"}), "figures.f1 is 'high', of the wrong type"),
-        (edited("variants", 1, "loss", "figures", value={"f1": float("nan")}), "NaN is no number"),
-        (edited("variants", 1, "loss", "missed", value="f1"), "missed is 'f1', of the wrong type"),
-        (edited("variants", 1, "loss", value={}), r"lacks variants\.loss\.calibration_sha256"),
-        (edited("variants", 1, "proved", value=1), "proved is 1, of the wrong type"),
+        (edited("variants", 0, "parity", "shapes", value=[[1]]), "shapes is"),
+        (edited("variants", 0, "parity", "shapes", value=[["a", 1]]), "shapes is 'a'"),
+        (
+            edited("variants", 0, "parity", value=None),
+            r"onnx/model\.onnx needs a proof, or what it loses, and not both",
+        ),
+        (
+            edited("variants", 1, "accuracy_drop", value=None),
+            r"model_int8\.onnx needs a proof, or what it loses, and not both",
+        ),
+        (
+            edited(
+                "variants", 0, "accuracy_drop", value=json.loads(MANIFEST.to_json())["variants"][1]["accuracy_drop"]
+            ),
+            "and not both",
+        ),
+        (
+            edited("variants", 1, "accuracy_drop", "metrics", value={"f1": "high"}),
+            "metrics.f1 is 'high', of the wrong type",
+        ),
+        (edited("variants", 1, "accuracy_drop", "metrics", value={"f1": float("nan")}), "NaN is no number"),
+        (edited("variants", 1, "accuracy_drop", "below_bound", value="f1"), "below_bound is 'f1', of the wrong type"),
+        (edited("variants", 1, "accuracy_drop", value={}), r"lacks variants\.accuracy_drop\.calibration_set_sha256"),
+        (edited("variants", 1, "verified", value=1), "proved is 1, of the wrong type"),
         (edited("variants", 1, "fused", value={"BiasGelu": 1.5}), "fused.BiasGelu is 1.5, of the wrong type"),
         (edited("variants", 1, "speedup", value="fast"), "speedup is 'fast', of the wrong type"),
         (edited("variants", 0, "file", value="onnx/other.onnx"), "'onnx/other.onnx' is not among the files"),
@@ -93,8 +109,8 @@ def edited(*path: str | int, value: Any) -> str:
         (edited("files", "config.json", value={"bytes": -1}), "lacks files.config.json.sha256"),
         (edited("variants", value=[]), "names no variants"),
         (edited("kind", value="zz"), "kind is 'zz', and must be one of: question, context, reader"),
-        (edited("variants", 0, "proof", "atol", value=float("inf")), "Infinity is no number that can be compared"),
-        (MANIFEST.to_json().replace('"golden.npz"', '"gold.npz"'), "does not list golden.npz"),
+        (edited("variants", 0, "parity", "atol", value=float("inf")), "Infinity is no number that can be compared"),
+        (MANIFEST.to_json().replace('"reference_outputs.npz"', '"gold.npz"'), "does not list reference_outputs.npz"),
         ("[" * 100_000, "is not JSON"),
     ],
 )
@@ -119,7 +135,7 @@ PLACES = [
         ("variants", 0),
         ("files",),
     ),
-    *(("files", "config.json"), ("variants", 0, "proof"), ("variants", 0, "proof", "shapes"), ("schema",)),
+    *(("files", "config.json"), ("variants", 0, "parity"), ("variants", 0, "parity", "shapes"), ("schema",)),
 ]
 
 

@@ -13,17 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from dpr_export.models.artifact.atomic_writing import locked, written_whole
+from dpr_export.models.artifact.atomic_writing import atomic_folder, lock_folder
 from dpr_export.models.artifact.folder import ExportedFolder, file_record
 from dpr_export.models.artifact.manifest import MANIFEST_FILE, Manifest
-from dpr_export.models.artifact.reference_outputs import read_golden
+from dpr_export.models.artifact.reference_outputs import read_reference_outputs
 from dpr_export.models.artifact.variants import MODEL_FILE, VARIANTS
 from dpr_export.models.kinds import KINDS
 from dpr_export.quantization import QuantizationError, add_variants, read_texts
 from dpr_export.quantization.recipes import RECIPES, Made
 from dpr_export.quantization.variants import Maker
 from dpr_export.runtime import DPRQuestionEncoder
-from dpr_export.runtime.checks.parity import ProofError
+from dpr_export.runtime.checks.parity import ParityError
 from dpr_export.runtime.engines.session import Feeds
 from dpr_export.runtime.inference.selection import choose
 
@@ -43,7 +43,7 @@ PathFinder.find_spec = without
 ADD = """
 from pathlib import Path
 from dpr_export.quantization import add_variants, variants
-variants.JUDGING_FILE = Path(sys.argv[2])
+variants.EVALUATION_SET_FILE = Path(sys.argv[2])
 add_variants(sys.argv[1], precisions=["fp16", "int8"], calibration=sys.argv[3], allow_loss=True)
 assert not foreign & sys.modules.keys()
 """
@@ -88,7 +88,9 @@ def test_neither_torch_nor_transformers_nor_the_checkpoint_is_needed_and_nothing
         ("openvino", "onnx/model_int8.onnx"),
         ("onnxruntime", ORT_INT8),
     ]
-    assert all(v.loss.calibration_sha256 == file_record(few["calibration"]).sha256 for v in made.variants[2:])
+    assert all(
+        v.accuracy_drop.calibration_set_sha256 == file_record(few["calibration"]).sha256 for v in made.variants[2:]
+    )
 
 
 def test_the_command_too_needs_no_torch_to_add_variants(plain: Callable[..., Path]) -> None:
@@ -116,7 +118,7 @@ def then_fail(error: BaseException) -> Callable[..., Iterator[Made]]:
 
 
 @pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize("error", [QuantizationError("no"), ProofError("no"), OSError("full"), KeyboardInterrupt()])
+@pytest.mark.parametrize("error", [QuantizationError("no"), ParityError("no"), OSError("full"), KeyboardInterrupt()])
 def test_an_error_in_the_second_variant_leaves_every_byte_as_it_was(
     plain: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
@@ -150,8 +152,10 @@ def test_what_is_there_already_is_made_again_only_with_force(
     again = add_variants(folder, calibration=few["calibration"], force=True, **asked)
     assert files_of(again) == files_of(first)
     assert again == ExportedFolder.open(folder, verify=True).manifest
-    assert again.variants[2].loss.calibration_sha256 == file_record(few["calibration"]).sha256
-    assert again.variants[2].loss.calibration_sha256 != first.variants[2].loss.calibration_sha256
+    assert again.variants[2].accuracy_drop.calibration_set_sha256 == file_record(few["calibration"]).sha256
+    assert (
+        again.variants[2].accuracy_drop.calibration_set_sha256 != first.variants[2].accuracy_drop.calibration_set_sha256
+    )
     monkeypatch.setitem(RECIPES, "fused_fp16", then_fail(QuantizationError("no")))
     before = content(folder)
     with pytest.raises(QuantizationError):
@@ -184,9 +188,14 @@ def test_the_fused_graph_is_kept_only_if_it_is_faster(
     assert hidden(folder) == []
     picked = choose(opened, backend="onnxruntime").variant
     if kept:
-        assert (picked.file, picked.speedup, picked.proved, picked.loss) == ("onnx/model_ort.onnx", 1.5, True, None)
-        assert picked.fused["MultiHeadAttention"] == 2
-        assert 0 < picked.proof.share_of_bound < 1
+        assert (picked.file, picked.speedup, picked.verified, picked.accuracy_drop) == (
+            "onnx/model_ort.onnx",
+            1.5,
+            True,
+            None,
+        )
+        assert picked.fused_operators["MultiHeadAttention"] == 2
+        assert 0 < picked.parity.share_of_tolerance < 1
     else:
         assert (picked.file, picked.speedup) == (MODEL_FILE, None)
         assert "onnx/model_ort.onnx" not in made.files
@@ -197,7 +206,7 @@ def test_a_graph_that_is_not_worth_keeping_is_not_left_beside_the_others(
     plain: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: dict[str, Path]
 ) -> None:
     folder = plain()
-    golden = read_golden(folder / "golden.npz")
+    golden = read_reference_outputs(folder / "reference_outputs.npz")
     maker = Maker(KINDS["question"], folder, golden, golden, read_texts(few["calibration"]), 1e-4)
     (spec,) = (spec for spec in VARIANTS if spec.recipe == "fused")
     monkeypatch.setattr("dpr_export.quantization.variants.speedup", lambda *_: 1.02)
@@ -270,7 +279,7 @@ def test_only_one_process_at_a_time_adds_variants(plain: Callable[..., Path]) ->
     folder = plain()
     before = content(folder)
     command = [Path(sys.executable).with_name("dpr-export"), folder, "--precision", "fp16"]
-    with locked(folder):
+    with lock_folder(folder):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert f"dpr-export: {folder} is being changed by another process: try again when that is done" in done.stderr
@@ -283,9 +292,9 @@ def test_a_folder_that_is_being_changed_is_not_replaced_and_the_other_way_round(
     folder = plain()
     before = content(folder)
     refused = pytest.raises(BlockingIOError, match="is being changed by another process")
-    with locked(folder), refused, written_whole(folder, force=True):
+    with lock_folder(folder), refused, atomic_folder(folder, force=True):
         raise AssertionError("it is refused before any work")
-    with refused, written_whole(folder, force=True):
+    with refused, atomic_folder(folder, force=True):
         add_variants(folder, precisions=["fp16"], backends=["onnxruntime"])
     assert content(folder) == before
     assert hidden(folder.parent) == []
@@ -326,20 +335,20 @@ def test_what_model_onnx_differs_by_counts_in_the_proof_of_what_is_compared_with
     manifest = ExportedFolder.open(folder).manifest
 
     def differing(error: float) -> None:
-        proofs = [replace(variant.proof, largest_error=error) for variant in manifest.variants]
-        variants = tuple(replace(v, proof=proof) for v, proof in zip(manifest.variants, proofs, strict=True))
+        proofs = [replace(variant.parity, largest_error=error) for variant in manifest.variants]
+        variants = tuple(replace(v, parity=proof) for v, proof in zip(manifest.variants, proofs, strict=True))
         (folder / MANIFEST_FILE).write_text(replace(manifest, variants=variants).to_json())
 
     differing(1e-3)
     before = content(folder)
-    with pytest.raises(ProofError, match=r"differs from the original by 1\.00e-03, and 1\..*e-04 is allowed"):
+    with pytest.raises(ParityError, match=r"differs from the original by 1\.00e-03, and 1\..*e-04 is allowed"):
         add_variants(folder, precisions=["fp32"])
     assert content(folder) == before
     differing(5e-5)
-    proof = add_variants(folder, precisions=["fp32"]).variants[2].proof
+    proof = add_variants(folder, precisions=["fp32"]).variants[2].parity
     assert 5e-5 < proof.largest_error < 6e-5
     assert proof.atol == 1e-4
-    assert 0.3 < proof.share_of_bound < 0.6
+    assert 0.3 < proof.share_of_tolerance < 0.6
 
 
 @pytest.mark.usefixtures("quick")
@@ -348,7 +357,7 @@ def test_a_folder_without_a_proof_of_model_onnx_gets_no_variants(
 ) -> None:
     shutil.copytree(tiny_variants["question"], tmp_path / "copy")
     manifest = ExportedFolder.open(tmp_path / "copy").manifest
-    lossy = replace(manifest, variants=tuple(variant for variant in manifest.variants if variant.loss))
+    lossy = replace(manifest, variants=tuple(variant for variant in manifest.variants if variant.accuracy_drop))
     (tmp_path / "copy" / MANIFEST_FILE).write_text(lossy.to_json())
     with pytest.raises(ValueError, match=r"holds no onnx/model\.onnx that was proved, of which variants"):
         add_variants(tmp_path / "copy", precisions=["fp32"])

@@ -11,7 +11,7 @@ from onnx import numpy_helper
 
 from dpr_export.models.artifact.folder import ExportedFolder, file_record
 from dpr_export.models.artifact.manifest import Variant
-from dpr_export.models.artifact.variants import BOUNDS, MODEL_FILE, short_of
+from dpr_export.models.artifact.variants import BOUNDS, MODEL_FILE, metrics_below_bound
 from dpr_export.quantization import QuantizationError, add_variants
 from dpr_export.quantization.recipes import RECIPES, Made
 from dpr_export.runtime import DPRQuestionEncoder, DPRReader
@@ -58,13 +58,15 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def lossy_of(folder: Path) -> Variant:
-    (variant,) = (variant for variant in ExportedFolder.open(folder, verify=True).manifest.variants if variant.loss)
+    (variant,) = (
+        variant for variant in ExportedFolder.open(folder, verify=True).manifest.variants if variant.accuracy_drop
+    )
     return variant
 
 
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize(
-    ("kind", "figures"),
+    ("kind", "metrics"),
     [
         ("question", ("mean_cosine", "least_cosine")),
         ("context", ("mean_cosine", "least_cosine")),
@@ -72,7 +74,7 @@ def lossy_of(folder: Path) -> Variant:
     ],
 )
 def test_a_variant_below_its_bounds_is_refused_with_each_figure_and_bound_and_nothing_is_written(
-    plain: Callable[..., Path], recipe: Callable[..., list[float]], kind: str, figures: tuple[str, ...]
+    plain: Callable[..., Path], recipe: Callable[..., list[float]], kind: str, metrics: tuple[str, ...]
 ) -> None:
     recipe(2.0)
     folder = plain(kind)
@@ -86,7 +88,7 @@ def test_a_variant_below_its_bounds_is_refused_with_each_figure_and_bound_and_no
         message,
     )
     found = re.findall(r"(\w+) is (-?0\.\d+) and must be at least (0\.\d\d)", message)
-    assert tuple(name for name, _, _ in found) == figures
+    assert tuple(name for name, _, _ in found) == metrics
     assert all(float(value) < float(bound) == BOUNDS[name] for name, value, bound in found)
     assert files(folder) == before
 
@@ -100,9 +102,9 @@ def test_what_is_allowed_to_lose_is_written_and_run_only_where_its_precision_is_
     made = add_variants(folder, allow_loss=True, **ASKED)
     variant = lossy_of(folder)
     assert made.variants[-1] == variant
-    assert variant.loss.missed == ("mean_cosine", "least_cosine")
-    assert variant.loss.figures["mean_cosine"] < 0.9
-    assert not variant.proved
+    assert variant.accuracy_drop.below_bound == ("mean_cosine", "least_cosine")
+    assert variant.accuracy_drop.metrics["mean_cosine"] < 0.9
+    assert not variant.verified
     opened = ExportedFolder.open(folder)
     assert choose(opened).variant.precision == "fp32"
     assert choose(opened, backend="onnxruntime").variant.file == MODEL_FILE
@@ -125,7 +127,7 @@ def test_a_reader_that_misses_is_marked_too(plain: Callable[..., Path], recipe: 
     recipe(2.0)
     folder = plain("reader")
     add_variants(folder, allow_loss=True, **ASKED)
-    assert lossy_of(folder).loss.missed == ("same_passage", "same_span")
+    assert lossy_of(folder).accuracy_drop.below_bound == ("same_passage", "same_span")
     with DPRReader.from_pretrained(folder) as reader:
         assert MODEL_FILE in reader.explain()
 
@@ -139,9 +141,9 @@ def test_later_settings_are_used_where_the_first_miss_and_no_more_are_tried_than
     add_variants(folder, **ASKED)
     assert tried == [2.0, 1.0, 0.001]
     variant = lossy_of(folder)
-    assert variant.loss.settings == "noise 0.001"
-    assert (variant.proved, variant.loss.missed) == (True, ())
-    assert variant.loss.figures["mean_cosine"] > 0.999
+    assert variant.accuracy_drop.settings == "noise 0.001"
+    assert (variant.verified, variant.accuracy_drop.below_bound) == (True, ())
+    assert variant.accuracy_drop.metrics["mean_cosine"] > 0.999
     spoil(folder / MODEL_FILE, tmp_path / "expected.onnx", 0.001)
     assert file_record(folder / FILE).sha256 == file_record(tmp_path / "expected.onnx").sha256
     assert choose(ExportedFolder.open(folder)).variant == variant
@@ -156,8 +158,8 @@ def test_of_settings_that_all_miss_the_best_is_kept(
     add_variants(folder, allow_loss=True, **ASKED)
     assert tried == [4.0, 0.7, 2.0]
     variant = lossy_of(folder)
-    assert variant.loss.settings == "noise 0.7"
-    assert variant.loss.missed
+    assert variant.accuracy_drop.settings == "noise 0.7"
+    assert variant.accuracy_drop.below_bound
     spoil(folder / MODEL_FILE, tmp_path / "expected.onnx", 0.7)
     assert file_record(folder / FILE).sha256 == file_record(tmp_path / "expected.onnx").sha256
 
@@ -171,7 +173,7 @@ def test_settings_that_give_no_numbers_are_worse_than_any_others(
     folder = plain()
     add_variants(folder, **ASKED)
     assert len(tried) == 2
-    assert lossy_of(folder).loss.settings == "noise 0.001"
+    assert lossy_of(folder).accuracy_drop.settings == "noise 0.001"
 
 
 def damaged_mask(source: Path, output: Path, _: Sequence[Feeds]) -> Iterator[Made]:
@@ -219,22 +221,25 @@ def test_texts_that_are_judged_are_others_than_those_that_are_calibrated_with(
     monkeypatch.setitem(RECIPES, "dynamic_int8", recipe)
     folder = plain()
     add_variants(folder, calibration=few["calibration"], **ASKED)
-    loss = lossy_of(folder).loss
-    assert loss.calibration_sha256 == file_record(few["calibration"]).sha256
-    assert loss.judging_sha256 == file_record(few["judging"]).sha256
+    loss = lossy_of(folder).accuracy_drop
+    assert loss.calibration_set_sha256 == file_record(few["calibration"]).sha256
+    assert loss.evaluation_set_sha256 == file_record(few["judging"]).sha256
     assert len(seen) == len(few["calibration"].read_text().splitlines())
     assert all(call["attention_mask"].all() for call in seen)
 
 
 def test_a_bound_is_kept_where_it_is_met_and_missed_where_there_is_no_number() -> None:
-    assert short_of({"mean_cosine": 0.99, "top1": 0.0}) == []
-    assert short_of({"mean_cosine": float("nan"), "least_cosine": 0.96999}) == ["mean_cosine", "least_cosine"]
+    assert metrics_below_bound({"mean_cosine": 0.99, "top1": 0.0}) == []
+    assert metrics_below_bound({"mean_cosine": float("nan"), "least_cosine": 0.96999}) == [
+        "mean_cosine",
+        "least_cosine",
+    ]
 
 
 def test_a_graph_is_compared_on_the_engine_that_it_is_for(tiny_variants: dict[str, Path]) -> None:
     for folder in tiny_variants.values():
         for variant in ExportedFolder.open(folder).manifest.variants:
-            shown = variant.proof or variant.loss
+            shown = variant.parity or variant.accuracy_drop
             engine = variant.backend if variant.backend != "tensorrt" else "onnxruntime"
             session = open_session(engine, folder / variant.file, threads=1, cache=False)
             assert shown.engine == session.engine

@@ -9,7 +9,7 @@ from dpr_export.models.artifact.variants import MODEL_FILE
 from dpr_export.models.kinds import KINDS
 from dpr_export.quantization import Gate, read_texts
 from dpr_export.quantization.gate import f1, neighbours_kept
-from dpr_export.quantization.texts import JUDGING_FILE
+from dpr_export.quantization.texts import EVALUATION_SET_FILE
 from dpr_export.runtime.engines.session import Feeds, Outputs, open_session
 from tests.doubles.fake_session import FakeSession
 
@@ -18,7 +18,7 @@ from tests.doubles.fake_session import FakeSession
 def test_a_graph_loses_nothing_against_itself_and_much_when_its_outputs_are_noisy(
     demo: dict[str, Path], kind: str
 ) -> None:
-    texts = read_texts(JUDGING_FILE).rows[:24]
+    texts = read_texts(EVALUATION_SET_FILE).rows[:24]
     reference = open_session("onnxruntime", demo[kind] / MODEL_FILE, device="cpu", threads=1)
     gate = Gate(KINDS[kind], demo[kind], reference, texts)
     same = gate.judge(reference)

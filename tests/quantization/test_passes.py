@@ -19,7 +19,7 @@ from dpr_export.quantization import (
     tokenized,
 )
 from dpr_export.quantization.passes.int8_static import check_symmetric
-from dpr_export.quantization.texts import CALIBRATION_FILE, JUDGING_FILE
+from dpr_export.quantization.texts import CALIBRATION_SET_FILE, EVALUATION_SET_FILE
 from dpr_export.runtime.engines.session import Feeds, open_session
 
 
@@ -116,17 +116,17 @@ def test_a_static_int8_graph_is_symmetric_and_gives_nearly_the_same_whatever_sta
     demo: dict[str, Path], tmp_path: Path
 ) -> None:
     kind, folder = KINDS["question"], demo["question"]
-    calibration, judging = read_texts(CALIBRATION_FILE).rows[:60], read_texts(JUDGING_FILE).rows[:60]
+    calibration, judging = read_texts(CALIBRATION_SET_FILE).rows[:60], read_texts(EVALUATION_SET_FILE).rows[:60]
     graph = tmp_path / "int8.onnx"
     assert quantize_static_int8(folder / MODEL_FILE, graph, tokenized(kind, folder, calibration)) >= 6 * 6
     assert graph.stat().st_size < 0.3 * (folder / MODEL_FILE).stat().st_size
     assert {node.domain for node in onnx.load(graph).graph.node} == {""}
     reference = open_session("onnxruntime", folder / MODEL_FILE, device="cpu", threads=1)
     variant = open_session("openvino", graph, device="cpu", threads=1)
-    figures = Gate(kind, folder, reference, judging).judge(variant)
-    assert 0.97 < figures["mean_cosine"] < 0.9999
-    assert figures["least_cosine"] > 0.93
-    assert figures["least_cosine_alone"] > 0.999
+    metrics = Gate(kind, folder, reference, judging).judge(variant)
+    assert 0.97 < metrics["mean_cosine"] < 0.9999
+    assert metrics["least_cosine"] > 0.93
+    assert metrics["least_cosine_alone"] > 0.999
     variant.close()
     reference.close()
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from dpr_export.quantization.texts import CALIBRATION_FILE, JUDGING_FILE, Row, read_texts
+from dpr_export.quantization.texts import CALIBRATION_SET_FILE, EVALUATION_SET_FILE, Row, read_texts
 
 
 def test_the_two_sets_are_whole_varied_and_share_no_text() -> None:
-    calibration, judging = (read_texts(path).rows for path in (CALIBRATION_FILE, JUDGING_FILE))
+    calibration, judging = (read_texts(path).rows for path in (CALIBRATION_SET_FILE, EVALUATION_SET_FILE))
     assert len(calibration) == len(judging) == 200
     for column in ("question", "text"):
         ours, theirs = ({getattr(row, column) for row in rows} for rows in (calibration, judging))

@@ -15,12 +15,12 @@ import transformers
 
 from dpr_export.exporter.demo.checkpoint import write_checkpoint
 from dpr_export.models.artifact.folder import ExportedFolder, folder_records
-from dpr_export.models.artifact.manifest import MANIFEST_FILE, Loss, Manifest, Variant
+from dpr_export.models.artifact.manifest import MANIFEST_FILE, AccuracyDrop, Manifest, Variant
 from dpr_export.models.artifact.variants import BOUNDS, MODEL_FILE, VARIANTS
 from dpr_export.models.kinds import QUESTION
 from dpr_export.quantization import Gate, read_texts
 from dpr_export.quantization.gate import cosine
-from dpr_export.quantization.texts import CALIBRATION_FILE, JUDGING_FILE
+from dpr_export.quantization.texts import CALIBRATION_SET_FILE, EVALUATION_SET_FILE
 from dpr_export.runtime import DPRQuestionEncoder
 from dpr_export.runtime.engines.processors import usable_processors
 from dpr_export.runtime.engines.session import SESSION_CLASSES, open_session
@@ -35,14 +35,14 @@ def manifest_of(folder: Path) -> Manifest:
     return ExportedFolder.open(folder).manifest
 
 
-def lossy_of(folder: Path) -> dict[tuple[str, str], tuple[Variant, Loss]]:
-    return {(v.backend, v.precision): (v, v.loss) for v in manifest_of(folder).variants if v.loss}
+def lossy_of(folder: Path) -> dict[tuple[str, str], tuple[Variant, AccuracyDrop]]:
+    return {(v.backend, v.precision): (v, v.accuracy_drop) for v in manifest_of(folder).variants if v.accuracy_drop}
 
 
 @pytest.fixture(scope="module")
 def gate(demo_variants: Path) -> Iterator[Gate]:
     reference = open_session("onnxruntime", demo_variants / MODEL_FILE, threads=usable_processors())
-    yield Gate(QUESTION, demo_variants, reference, read_texts(JUDGING_FILE).rows)
+    yield Gate(QUESTION, demo_variants, reference, read_texts(EVALUATION_SET_FILE).rows)
     reference.close()
 
 
@@ -58,18 +58,18 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
 
 
 def questions() -> list[str]:
-    return [row.question for row in read_texts(JUDGING_FILE).rows[:40]]
+    return [row.question for row in read_texts(EVALUATION_SET_FILE).rows[:40]]
 
 
 def test_every_lossy_variant_that_was_asked_for_keeps_every_bound(demo_variants: Path) -> None:
     assert list(lossy_of(demo_variants)) == LOSSY
     for variant, loss in lossy_of(demo_variants).values():
-        assert tuple(loss.figures) == FIGURES
-        assert loss.missed == ()
-        assert variant.proof is None
-        assert all(BOUNDS.get(name, 0.8) <= value <= 1.00001 for name, value in loss.figures.items())
-        assert 0 < loss.golden_error < {"fp16": 0.005, "int8": 0.5}[variant.precision]
-        assert loss.shapes == manifest_of(demo_variants).variants[0].proof.shapes
+        assert tuple(loss.metrics) == FIGURES
+        assert loss.below_bound == ()
+        assert variant.parity is None
+        assert all(BOUNDS.get(name, 0.8) <= value <= 1.00001 for name, value in loss.metrics.items())
+        assert 0 < loss.reference_output_error < {"fp16": 0.005, "int8": 0.5}[variant.precision]
+        assert loss.shapes == manifest_of(demo_variants).variants[0].parity.shapes
         assert 0 < loss.largest_error < float("inf")
 
 
@@ -81,7 +81,7 @@ def test_the_figures_are_those_that_a_new_gate_measures(
     engine = backend if (backend, "cpu") in SESSION_CLASSES else "onnxruntime"
     session = open_session(engine, demo_variants / variant.file, threads=usable_processors(), cache=False)
     assert loss.engine == session.engine
-    assert gate.judge(session) == pytest.approx(loss.figures, abs=1e-3)
+    assert gate.judge(session) == pytest.approx(loss.metrics, abs=1e-3)
     session.close()
 
 
@@ -107,7 +107,7 @@ def test_a_variant_gives_nearly_what_transformers_gives(
 
 
 def test_fused_operators_are_counted_as_the_files_have_them(demo_variants: Path) -> None:
-    fused = {v.file: v.fused for v in manifest_of(demo_variants).variants if v.fused}
+    fused = {v.file: v.fused_operators for v in manifest_of(demo_variants).variants if v.fused_operators}
     assert {"onnx/model_ort_fp16.onnx", "onnx/model_ort_int8.onnx"} <= fused.keys()
     for file, counts in fused.items():
         nodes = Counter(node.op_type for node in onnx.load(demo_variants / file).graph.node)
@@ -120,8 +120,8 @@ def test_fused_operators_are_counted_as_the_files_have_them(demo_variants: Path)
 
 def test_the_texts_are_named_by_their_sha256(demo_variants: Path) -> None:
     for _, loss in lossy_of(demo_variants).values():
-        assert loss.calibration_sha256 == hashlib.sha256(CALIBRATION_FILE.read_bytes()).hexdigest()
-        assert loss.judging_sha256 == hashlib.sha256(JUDGING_FILE.read_bytes()).hexdigest()
+        assert loss.calibration_set_sha256 == hashlib.sha256(CALIBRATION_SET_FILE.read_bytes()).hexdigest()
+        assert loss.evaluation_set_sha256 == hashlib.sha256(EVALUATION_SET_FILE.read_bytes()).hexdigest()
 
 
 def test_a_lossy_graph_is_smaller(demo_variants: Path) -> None:
@@ -136,7 +136,7 @@ def test_what_was_not_shown_on_a_gpu_is_not_proved_and_never_picked_by_itself(de
     folder = ExportedFolder.open(demo_variants)
     for variant, _ in lossy_of(demo_variants).values():
         on_cpu = variant.precision == "int8" and variant.backend != "tensorrt"
-        assert variant.proved is on_cpu
+        assert variant.verified is on_cpu
         assert (variant.speedup is None) is not on_cpu
     picked = choose(folder)
     assert (picked.variant.backend, picked.variant.precision) == ("openvino", "int8")
@@ -146,7 +146,7 @@ def test_what_was_not_shown_on_a_gpu_is_not_proved_and_never_picked_by_itself(de
 def test_the_files_are_those_of_the_manifest_and_no_others(demo_variants: Path) -> None:
     folder = ExportedFolder.open(demo_variants, verify=True)
     assert folder_records(demo_variants) == folder.manifest.files
-    top = {"config.json", "golden.npz", "onnx", "tokenizer.json", "tokenizer_config.json", MANIFEST_FILE}
+    top = {"config.json", "reference_outputs.npz", "onnx", "tokenizer.json", "tokenizer_config.json", MANIFEST_FILE}
     assert {path.name for path in demo_variants.iterdir()} == top
     with DPRQuestionEncoder.from_pretrained(demo_variants, verify=True) as model:
         assert "model_int8.onnx" in model.explain()

@@ -25,7 +25,7 @@ from dpr_export.models.artifact.folder import file_record
 from dpr_export.models.artifact.manifest import MANIFEST_FILE
 from dpr_export.runtime.checks import verify
 from dpr_export.runtime.checks.build_engine import build_engine
-from dpr_export.runtime.checks.parity import ProofError
+from dpr_export.runtime.checks.parity import ParityError
 from dpr_export.runtime.cli.app import main
 from dpr_export.runtime.cli.show_build import BuildBars
 from dpr_export.runtime.engines.nvidia import driver as nvidia
@@ -84,8 +84,8 @@ def test_an_engine_is_built_proved_and_kept(
         assert second.startswith("compared with the original on this GPU: differs by 0.0")
         assert third == f"in {path}"
         record = read_record(path)
-        assert record.proved is not None
-        assert second.endswith(record.proved)
+        assert record.verified is not None
+        assert second.endswith(record.verified)
         assert (record.key.version, record.key.compute_capability, record.key.driver) == ("1.2.3.4", "8.9", "13.0")
         assert command("build", tiny_variants[kind])[1].startswith(
             f"{FP16} for Double GPU, {name} 1.2.3.4: is there already"
@@ -128,13 +128,13 @@ def test_an_engine_that_was_built_without_the_gpu_is_compared_there_and_not_buil
 ) -> None:
     double = tensorrt_double("tensorrt_rtx")
     before = build_engine(copy, compute_capability="8.9")
-    assert before.record.proved is None
+    assert before.record.verified is None
     there = build_engine(copy)
     assert there.path == before.path
-    assert there.record.proved == read_record(there.path).proved
-    assert there.record.proved is not None
+    assert there.record.verified == read_record(there.path).verified
+    assert there.record.verified is not None
     assert double.calls.count(("build_serialized_network",)) == 1
-    assert build_engine(copy, compute_capability="8.9").record.proved is not None
+    assert build_engine(copy, compute_capability="8.9").record.verified is not None
     assert double.calls.count(("build_serialized_network",)) == 1
 
 
@@ -194,7 +194,7 @@ def test_an_engine_that_computes_something_else_is_not_kept(
         return builder
 
     double.Builder = lying
-    with pytest.raises(ProofError, match=rf"^the engine of {FP16} is not kept: differs by .* is allowed$"):
+    with pytest.raises(ParityError, match=rf"^the engine of {FP16} is not kept: differs by .* is allowed$"):
         build_engine(copy)
     assert not engine_path(file_record(copy / FP16).sha256, "tensorrt", "8.9", "Double GPU").exists()
     assert (cuda_double.device, cuda_double.pinned, cuda_double.streams) == ({}, {}, {})
@@ -364,7 +364,7 @@ def test_a_build_that_is_interrupted_ends_as_a_good_citizen_and_leaves_nothing(
     shutil.copytree(demo["reader"], folder)
     manifest = json.loads((folder / MANIFEST_FILE).read_text())
     proof = next(variant for variant in manifest["variants"] if variant["file"] == "onnx/model.onnx")
-    manifest["variants"].append({**proof, "backend": "tensorrt", "proved": False})
+    manifest["variants"].append({**proof, "backend": "tensorrt", "verified": False})
     (folder / MANIFEST_FILE).write_text(json.dumps(manifest))
     master, slave = pty.openpty()
     before = signal.signal(signal.SIGINT, signal.default_int_handler)

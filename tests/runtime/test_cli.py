@@ -142,7 +142,7 @@ def test_verify_passes_on_what_was_exported_and_fails_on_what_was_changed(
 def test_verify_compares_with_the_golden_outputs(tiny: dict[str, Path], tmp_path: Path) -> None:
     """A folder whose hashes are right, but whose graph is another model's, fails."""
     shutil.copytree(tiny["question"], tmp_path / "other")
-    shutil.copy(tiny["context"] / "golden.npz", tmp_path / "other" / "golden.npz")
+    shutil.copy(tiny["context"] / "reference_outputs.npz", tmp_path / "other" / "reference_outputs.npz")
     manifest = json.loads((tmp_path / "other" / "manifest.json").read_text())
     graph = tmp_path / "other" / "onnx" / "model.onnx"
     import onnx
@@ -153,7 +153,7 @@ def test_verify_compares_with_the_golden_outputs(tiny: dict[str, Path], tmp_path
     onnx.save(model, graph)
     from dpr_export.models.artifact.folder import file_record
 
-    for name in ("onnx/model.onnx", "golden.npz"):
+    for name in ("onnx/model.onnx", "reference_outputs.npz"):
         record = file_record(tmp_path / "other" / name)
         manifest["files"][name] = {"bytes": record.bytes, "sha256": record.sha256}
     (tmp_path / "other" / "manifest.json").write_text(json.dumps(manifest))

@@ -14,7 +14,7 @@ from dpr_export.runtime.checks.pack import pack
 from dpr_export.runtime.checks.verify import verify
 from tests.runtime.test_cli import error_of, run
 
-SMALL = ["config.json", "golden.npz", "manifest.json", "tokenizer.json", "tokenizer_config.json"]
+SMALL = ["config.json", "reference_outputs.npz", "manifest.json", "tokenizer.json", "tokenizer_config.json"]
 
 
 def files(folder: Path) -> list[str]:

@@ -10,8 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dpr_export.models.artifact.folder import ExportedFolder
-from dpr_export.models.artifact.manifest import REQUIRED_FILES, FileRecord, Loss, Manifest, Proof, Source, Variant
-from dpr_export.models.artifact.variants import MODEL_FILE, PRECISIONS, VARIANTS, VariantSpec, wanted
+from dpr_export.models.artifact.manifest import (
+    REQUIRED_FILES,
+    AccuracyDrop,
+    FileRecord,
+    Manifest,
+    ParityResult,
+    Source,
+    Variant,
+)
+from dpr_export.models.artifact.variants import MODEL_FILE, PRECISIONS, VARIANTS, VariantSpec, select_specs
 from dpr_export.runtime import DPRQuestionEncoder
 from dpr_export.runtime.engines.processors import SLOW_INT8
 from dpr_export.runtime.engines.session import ENGINES, SESSION_CLASSES
@@ -22,15 +30,15 @@ SHAPES = ((1, 1),)
 ORDER = [(spec.backend, spec.precision, spec.file) for spec in VARIANTS if spec.devices[0] == "cpu"]
 
 
-def variant(spec: VariantSpec, *, missed: tuple[str, ...] = (), proved: bool | None = None) -> Variant:
+def variant(spec: VariantSpec, *, below_bound: tuple[str, ...] = (), proved: bool | None = None) -> Variant:
     """A row of the table as a manifest has it."""
     if proved is None:
-        proved = "cpu" in spec.devices and not missed
+        proved = "cpu" in spec.devices and not below_bound
     if not spec.lossy:
         return Variant(
-            spec.backend, spec.precision, spec.file, Proof("engine 1", SHAPES, 1e-4, 1e-6, 0.01), None, proved
+            spec.backend, spec.precision, spec.file, ParityResult("engine 1", SHAPES, 1e-4, 1e-6, 0.01), None, proved
         )
-    loss = Loss("engine 1", SHAPES, 0.1, 0.1, {"mean_cosine": 0.995}, missed, "a" * 64, "b" * 64, "")
+    loss = AccuracyDrop("engine 1", SHAPES, 0.1, 0.1, {"mean_cosine": 0.995}, below_bound, "a" * 64, "b" * 64, "")
     return Variant(spec.backend, spec.precision, spec.file, None, loss, proved)
 
 
@@ -182,7 +190,7 @@ def test_without_an_engine_for_what_was_asked_the_error_says_what_to_install(
 
 def test_what_missed_a_bound_is_passed_over_unless_its_precision_is_named() -> None:
     poor = folder(
-        variant(row("openvino", "int8"), missed=("mean_cosine", "least_cosine")), variant(row("openvino", "fp32"))
+        variant(row("openvino", "int8"), below_bound=("mean_cosine", "least_cosine")), variant(row("openvino", "fp32"))
     )
     choice = choose(poor)
     assert choice.variant.precision == "fp32"
@@ -196,7 +204,7 @@ def test_what_missed_a_bound_is_passed_over_unless_its_precision_is_named() -> N
 
 
 def test_what_was_not_shown_on_its_engine_is_passed_over_unless_its_precision_is_named() -> None:
-    unproved = folder(variant(row("openvino", "int8"), proved=False), variant(row("onnxruntime", "int8")))
+    unproved = folder(variant(row("openvino", "int8"), verified=False), variant(row("onnxruntime", "int8")))
     choice = choose(unproved)
     assert choice.variant.backend == "onnxruntime"
     assert "passed over: openvino int8 on cpu: not proved on its engine: only run where its precision" in choice.reason
@@ -204,9 +212,9 @@ def test_what_was_not_shown_on_its_engine_is_passed_over_unless_its_precision_is
     assert picked(unproved, backend="openvino", precision="int8")[0] == "openvino"
 
 
-@pytest.mark.parametrize("proved", [False, True])
+@pytest.mark.parametrize("verified", [False, True])
 def test_what_is_made_for_a_gpu_is_not_picked_by_itself_without_one(proved: bool) -> None:
-    only = folder(variant(row("onnxruntime", "fp16"), proved=proved))
+    only = folder(variant(row("onnxruntime", "fp16"), verified=proved))
     with pytest.raises(ValueError, match=r"holds no variant that can be run here as asked: cuda: no GPU in this test"):
         choose(only)
     assert picked(only, precision="fp16")[1] == "fp16"
@@ -241,7 +249,7 @@ def test_with_a_gpu_what_runs_there_comes_first(
     """Tests the order; that the engines' own problems are told truly is tested with each engine."""
     monkeypatch.setattr(selection, "gpu_problem", lambda _: None)
     monkeypatch.setattr(selection, "_cuda_problem", lambda backend, *_: problems.get(backend))
-    proved = folder(*(variant(spec, proved=True) for spec in VARIANTS))
+    proved = folder(*(variant(spec, verified=True) for spec in VARIANTS))
     on_cpu = expected in ORDER[:4]
     if device != "auto" and on_cpu:
         with pytest.raises(ValueError, match=r"can be run here as asked: .*: no |: the openvino backend runs on cpu"):
@@ -257,11 +265,11 @@ def test_with_a_gpu_what_runs_there_comes_first(
 def test_a_gpu_that_is_named_also_runs_what_was_judged_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selection, "gpu_problem", lambda _: None)
     monkeypatch.setattr(selection, "_cuda_problem", lambda *_: None)
-    unproved = folder(variant(row("onnxruntime", "fp16"), proved=False), variant(row("openvino", "fp32")))
+    unproved = folder(variant(row("onnxruntime", "fp16"), verified=False), variant(row("openvino", "fp32")))
     assert picked(unproved, device="cuda") == FUSED
     assert picked(unproved)[0] == "openvino"
     assert "onnxruntime fp16 on cuda: not proved on its engine" in choose(unproved).reason
-    poor = folder(variant(row("onnxruntime", "fp16"), missed=("mean_cosine",)))
+    poor = folder(variant(row("onnxruntime", "fp16"), below_bound=("mean_cosine",)))
     with pytest.raises(ValueError, match="onnxruntime fp16 on cuda: loses too much"):
         choose(poor, device="cuda")
     assert picked(poor, device="cuda", precision="fp16") == FUSED
@@ -301,20 +309,22 @@ def test_int8_on_a_processor_without_its_products_comes_with_a_warning(
 def test_whatever_a_folder_holds_what_is_picked_was_asked_for_and_is_sound(
     rows: list[tuple[VariantSpec, bool, bool]], backend: str, precision: str
 ) -> None:
-    held = [variant(s, missed=("f1",) if s.lossy and m else (), proved=p and not (s.lossy and m)) for s, m, p in rows]
+    held = [
+        variant(s, below_bound=("f1",) if s.lossy and m else (), verified=p and not (s.lossy and m)) for s, m, p in rows
+    ]
     try:
         choice = choose(folder(*held), backend=backend, precision=precision)
     except ValueError as error:
         able = [v for v in held if backend in ("auto", v.backend) and precision in ("auto", v.precision)]
         able = [v for v in able if (v.backend, "cpu") in SESSION_CLASSES]
         if precision == "auto":
-            able = [v for v in able if v.proved and v.precision != "fp16"]
+            able = [v for v in able if v.verified and v.precision != "fp16"]
         assert not able, error  # noqa: PT017
         return
     assert choice.variant in held
     assert backend in ("auto", choice.variant.backend)
     assert precision in ("auto", choice.variant.precision)
-    assert precision != "auto" or choice.variant.proved
+    assert precision != "auto" or choice.variant.verified
 
 
 @pytest.mark.parametrize(
@@ -327,16 +337,16 @@ def test_whatever_a_folder_holds_what_is_picked_was_asked_for_and_is_sound(
 )
 def test_what_no_row_of_the_table_makes_is_refused(precisions: list[str], backends: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        wanted(precisions, backends)
+        select_specs(precisions, backends)
 
 
 def test_model_onnx_on_onnxruntime_is_always_made_and_first() -> None:
     for precisions in (["fp32"], ["int8"], ["fp16", "int8"]):
-        specs = wanted(precisions, ["onnxruntime", "openvino"])
+        specs = select_specs(precisions, ["onnxruntime", "openvino"])
         assert (specs[0].backend, specs[0].file) == ("onnxruntime", MODEL_FILE)
         assert len(set(specs)) == len(specs)
-    assert {spec.file for spec in wanted(["int8"], ["openvino"])} == {MODEL_FILE, "onnx/model_int8.onnx"}
-    assert set(wanted(PRECISIONS, ["onnxruntime", "openvino", "tensorrt"])) == set(VARIANTS)
+    assert {spec.file for spec in select_specs(["int8"], ["openvino"])} == {MODEL_FILE, "onnx/model_int8.onnx"}
+    assert set(select_specs(PRECISIONS, ["onnxruntime", "openvino", "tensorrt"])) == set(VARIANTS)
 
 
 def test_a_model_runs_what_was_chosen_and_explains_it(tiny_variants: dict[str, Path]) -> None:

@@ -18,7 +18,7 @@ from dpr_export.models.config import DPRConfig
 from dpr_export.models.kinds import KINDS
 from dpr_export.quantization.gate import tokenized
 from dpr_export.quantization.recipes import RECIPES
-from dpr_export.quantization.texts import CALIBRATION_FILE, read_texts
+from dpr_export.quantization.texts import CALIBRATION_SET_FILE, read_texts
 from dpr_export.runtime.checks.build_engine import build_engine
 from dpr_export.runtime.engines.nvidia.engine_files import read_engine, read_record
 from dpr_export.runtime.engines.nvidia.shape_buckets import buckets_for
@@ -50,7 +50,7 @@ def graph_of(folder: Path, kind: str, precision: str, output: Path) -> Path:
     (spec,) = (spec for spec in ROWS if spec.precision == precision)
     if spec.recipe is None:
         return folder / MODEL_FILE
-    calls = tokenized(KINDS[kind], folder, read_texts(CALIBRATION_FILE).rows[:24])
+    calls = tokenized(KINDS[kind], folder, read_texts(CALIBRATION_SET_FILE).rows[:24])
     next(RECIPES[spec.recipe](folder / MODEL_FILE, output / Path(spec.file).name, calls))
     return output / Path(spec.file).name
 
@@ -183,7 +183,7 @@ def test_an_engine_for_another_gpu_is_kept_with_what_it_was_built_from(
     assert (record.key.library, record.key.compute_capability, record.key.driver) == ("tensorrt_rtx", CAPABILITY, None)
     assert record.inputs == ("input_ids", "attention_mask")
     assert record.outputs == OUTPUTS["reader"]
-    assert record.proved is None
+    assert record.verified is None
     assert len(read_engine(engine.path, record)) == record.bytes
     assert build_engine(folder, compute_capability=CAPABILITY).seconds is None
     assert build_engine(folder, compute_capability=CAPABILITY, lengths=[100]).record.key.buckets[0].length == 100

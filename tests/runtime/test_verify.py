@@ -19,7 +19,7 @@ from dpr_export.models.artifact.reference_outputs import Example
 from dpr_export.models.artifact.variants import MODEL_FILE
 from dpr_export.models.kinds import KINDS
 from dpr_export.runtime.checks import verify as verifying
-from dpr_export.runtime.checks.parity import ProofError, relative_error
+from dpr_export.runtime.checks.parity import ParityError, relative_error
 from dpr_export.runtime.checks.verify import Check, verify
 from dpr_export.runtime.cli.app import app as cli
 from tests.doubles.fake_session import FakeSession
@@ -130,11 +130,13 @@ def test_the_message_says_how_far_it_is_and_how_far_it_was(tiny_variants: dict[s
     file = "onnx/model_ort_int8.onnx"
     folder = changed(tiny_variants["question"], tmp_path / "changed", file, answer_nothing)
     (check,) = (check for check in verify(folder) if check.passed is False)
-    loss = next(v.loss for v in ExportedFolder.open(folder).manifest.variants if v.file == file)
+    loss = next(v.accuracy_drop for v in ExportedFolder.open(folder).manifest.variants if v.file == file)
     assert check.found.startswith("differs by 100.00% of the outputs' size on random tokens, at export by ")
-    assert loss.golden_error < 0.2
+    assert loss.reference_output_error < 0.2
     (sound,) = (check for check in verify(tiny_variants["question"]) if check.what == f"{file} on onnxruntime")
-    assert sound.found.startswith(f"differs by {loss.golden_error:.2%} of the outputs' size on random tokens, at ")
+    assert sound.found.startswith(
+        f"differs by {loss.reference_output_error:.2%} of the outputs' size on random tokens, at "
+    )
 
 
 def mask_with_infinity(model: onnx.ModelProto) -> None:
@@ -235,5 +237,5 @@ def test_not_a_number_in_a_row_that_is_all_masked_is_an_error() -> None:
     wrong = {"pooler_output": np.array([[1, 1, 1], [np.nan, 1, 1]], np.float32)}
     call = Example({"input_ids": mask, "attention_mask": mask}, right)
     assert relative_error(FakeSession(lambda _: right), [call]) == 0
-    with pytest.raises(ProofError, match="pooler_output at 2 x 2 has a wrong shape, or is not finite"):
+    with pytest.raises(ParityError, match="pooler_output at 2 x 2 has a wrong shape, or is not finite"):
         relative_error(FakeSession(lambda _: wrong), [call])

@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
 
-from dpr_export.models.artifact.atomic_writing import locked, umask
+from dpr_export.models.artifact.atomic_writing import lock_folder, umask
 from dpr_export.models.artifact.records import written_record
 from dpr_export.runtime.corpus.encoding.job import CORPUS_FILE, MAY_DIFFER, Job, read_job, write_job
 from dpr_export.runtime.corpus.encoding.shards import LEFT, shard_numbers
@@ -47,7 +47,7 @@ def begun(folder: Path, job: Job, resume: bool, part: tuple[int, int]) -> Iterat
         raise OSError(f"output {folder} cannot be written: {error.strerror}") from None
     created = False
     try:
-        with locked(folder, shared=part[1] > 1):
+        with lock_folder(folder, shared=part[1] > 1):
             _check_free(folder, may_hold_job=resume or part[1] > 1)
             with nullcontext() if part == (1, 1) else _part_held(folder, *part):
                 created = _created(folder, job)
@@ -89,7 +89,7 @@ def _lock_held(folder: Path, index: int, count: int) -> Iterator[None]:
         while True:
             path.touch()
             try:
-                descriptor = held.enter_context(locked(path))
+                descriptor = held.enter_context(lock_folder(path))
                 if descriptor is None or os.path.samestat(os.fstat(descriptor), path.stat()):
                     break
             except FileNotFoundError:  # its holder has ended meanwhile
@@ -122,7 +122,7 @@ def _created(folder: Path, job: Job) -> bool:
 
 def _withdraw(folder: Path, new: Sequence[Path], created: bool) -> None:
     """Leave nothing of a job that this process began and that has no shard, unless others work on it."""
-    with suppress(OSError), locked(folder):
+    with suppress(OSError), lock_folder(folder):
         if created and not shard_numbers(folder):
             (folder / CORPUS_FILE).unlink(missing_ok=True)
         for each in new:

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dpr_export.models.artifact.resolve import exported_folder
+from dpr_export.models.artifact.resolve import open_exported_folder
 from dpr_export.models.kinds import CONTEXT
 from dpr_export.runtime.corpus.corpus_files import ON_ERROR, Progress
 from dpr_export.runtime.corpus.encoding.blocks import encoded, windows_of
@@ -91,7 +91,7 @@ def encode_corpus(
     for library, used in (("ray", ray is not None), ("pyarrow", stored == "parquet")):
         if used:
             needed(library)
-    if (kind := exported_folder(folder).manifest.kind) != CONTEXT.name:
+    if (kind := open_exported_folder(folder).manifest.kind) != CONTEXT.name:
         raise ValueError(f"{folder} holds a {kind} model, and shards in a folder take a context encoder: {output}")
     cut = {"segments": segments, "shard_size": shard_size, "stored": stored, "dtype": dtype, "on_error": on_error}
     if ray is not None:

@@ -10,7 +10,7 @@ from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
 
-from dpr_export.models.artifact.atomic_writing import file_written_whole
+from dpr_export.models.artifact.atomic_writing import atomic_file
 from dpr_export.models.artifact.records import half_surrogates, read_record, written_record
 from dpr_export.runtime.corpus.corpus_files import format_of
 from dpr_export.runtime.corpus.encoding.shards import SCHEMA
@@ -123,7 +123,7 @@ def read_job(folder: Path) -> Job:
 
 def write_job(folder: Path, job: Job) -> None:
     """Write a folder's job, whole or not at all."""
-    with file_written_whole(folder / CORPUS_FILE) as file:
+    with atomic_file(folder / CORPUS_FILE) as file:
         file.write(written_record(job).encode())
 
 

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from dpr_export.models.artifact.atomic_writing import file_written_whole
+from dpr_export.models.artifact.atomic_writing import atomic_file
 from dpr_export.models.artifact.manifest import FileRecord
 from dpr_export.models.artifact.records import read_record, written_record
 from dpr_export.runtime.corpus.corpus_files import Row, read_corpus
@@ -144,7 +144,7 @@ def as_json(row: Row) -> str:
 
 def _written(path: Path, write: Callable[[BinaryIO], Any]) -> FileRecord:
     """Write a file whole, and onto the disk itself: a record must never outlive what it records."""
-    with file_written_whole(path) as file:
+    with atomic_file(path) as file:
         hashed = _Hashed(file)
         write(hashed)  # type: ignore[arg-type]  # it has all of a file that is written to
         file.flush()

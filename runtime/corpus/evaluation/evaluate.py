@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dpr_export.models.artifact.resolve import exported_folder
+from dpr_export.models.artifact.resolve import open_exported_folder
 from dpr_export.models.kinds import KINDS
 from dpr_export.runtime.corpus.corpus_files import Row, read_corpus
 from dpr_export.runtime.corpus.evaluation.scores import TOP, Score, judge
@@ -174,7 +174,7 @@ def _answer(reader: DPRReader, asked: Asked, place: int, question: Question, rea
 
 def _shared_variants(folders: Sequence[str]) -> tuple[str, ...]:
     """The variants that all folders hold, the first folder's order; fp32 first, which others are compared with."""
-    held = [[f"{v.backend}-{v.precision}" for v in exported_folder(f).manifest.variants] for f in folders]
+    held = [[f"{v.backend}-{v.precision}" for v in open_exported_folder(f).manifest.variants] for f in folders]
     shared = [name for name in dict.fromkeys(held[0]) if all(name in names for names in held)]
     if not shared:
         each = "; ".join(f"{folder}: {', '.join(names)}" for folder, names in zip(folders, held, strict=True))
@@ -204,7 +204,7 @@ def _check(data: str, asked: Asked, models: Models, passages: str | None, index:
         ValueError: with what to give.
     """
     for folder, kind in zip((models.question_encoder, models.context_encoder, models.reader), KINDS, strict=True):
-        if folder and (found := exported_folder(folder).manifest.kind) != kind:
+        if folder and (found := open_exported_folder(folder).manifest.kind) != kind:
             raise ValueError(f"{folder} holds a {found} model, and a {kind} model is needed there")
     given = asked.questions[0].found is not None
     if lost := [place for place, each in enumerate(asked.questions, start=1) if (each.found is not None) != given]:

@@ -19,7 +19,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from dpr_export.models.artifact.atomic_writing import written_whole
+from dpr_export.models.artifact.atomic_writing import atomic_folder
 from dpr_export.models.artifact.records import read_record, written_record
 from dpr_export.runtime.corpus.corpus_files import Row
 from dpr_export.runtime.corpus.encoding.job import CORPUS_FILE, Encoder, Job, identity, read_job
@@ -78,7 +78,7 @@ def build_index(corpus: str | Path, output: str | Path | None = None, *, factory
     numbers, total = range(len(shards)), job.passages or 0
     if not total:
         raise ValueError(f"{corpus} has no passages")
-    with written_whole(output) as making:
+    with atomic_folder(output) as making:
         for number, shard in enumerate(shards):
             rows = min(job.shard_size, total - number * job.shard_size)
             check_shard(corpus, number, shard, rows, job.stored)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
-from dpr_export.models.artifact.atomic_writing import file_written_whole
+from dpr_export.models.artifact.atomic_writing import atomic_file
 from dpr_export.models.artifact.records import half_surrogates
 from dpr_export.runtime.corpus.corpus_files import Row
 from dpr_export.runtime.corpus.retrieval.answer_matching import has_answer
@@ -90,7 +90,7 @@ def read_questions(file: str | Path) -> Asked:
 
 def write_found(path: Path, questions: Iterable[Question]) -> None:
     """Write questions and what was found for them, as the first code's retriever does, one after another."""
-    with file_written_whole(path) as file:
+    with atomic_file(path) as file:
         file.write(b"[")
         for place, question in enumerate(questions):
             value = json.dumps(as_result(question), ensure_ascii=False, indent=4)

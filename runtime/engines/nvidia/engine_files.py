@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from dpr_export.models.artifact.atomic_writing import file_written_whole
+from dpr_export.models.artifact.atomic_writing import atomic_file
 from dpr_export.runtime.engines.compile_cache import cache_home
 from dpr_export.runtime.engines.nvidia.shape_buckets import Bucket, Shape
 
@@ -54,7 +54,7 @@ class EngineRecord:
         outputs: the shapes of its outputs, by name.
         bytes: its size.
         sha256: its hash.
-        proved: what was found when its outputs were compared with the original's on this GPU; None: they were not.
+        verified: what was found when its outputs were compared with the original's on this GPU; None: they were not.
     """
 
     key: EngineKey
@@ -62,7 +62,7 @@ class EngineRecord:
     outputs: dict[str, Shape]
     bytes: int
     sha256: str
-    proved: str | None = None
+    verified: str | None = None
 
 
 def engine_path(graph: str, library: str, compute_capability: str, gpu: str | None) -> Path:
@@ -92,7 +92,7 @@ def write_engine(path: Path, record: EngineRecord, engine: bytes) -> None:
         OSError: it cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with file_written_whole(path) as file:
+    with atomic_file(path) as file:
         file.write(json.dumps({"format": _FORMAT, **asdict(record)}).encode() + b"\n")
         file.write(engine)
 

@@ -22,7 +22,7 @@ from weakref import finalize
 import numpy as np
 from numpy.typing import NDArray
 
-from dpr_export.models.artifact.atomic_writing import file_written_whole
+from dpr_export.models.artifact.atomic_writing import atomic_file
 from dpr_export.models.artifact.folder import file_record
 from dpr_export.runtime.engines.concurrency import overlapped
 from dpr_export.runtime.engines.devices import parse_device
@@ -278,5 +278,5 @@ def _kept(path: Path) -> bytes:
 
 def _keep(path: Path, kernels: Any) -> None:
     """Keep the kernels that were compiled; a folder that cannot be written is done without."""
-    with suppress(OSError, TypeError), file_written_whole(path) as file:  # what cannot be had is None
+    with suppress(OSError, TypeError), atomic_file(path) as file:  # what cannot be had is None
         file.write(bytes(kernels.serialize()))
