@@ -212,7 +212,7 @@ def test_what_was_not_shown_on_its_engine_is_passed_over_unless_its_precision_is
     assert picked(unproved, backend="openvino", precision="int8")[0] == "openvino"
 
 
-@pytest.mark.parametrize("verified", [False, True])
+@pytest.mark.parametrize("proved", [False, True])
 def test_what_is_made_for_a_gpu_is_not_picked_by_itself_without_one(proved: bool) -> None:
     only = folder(variant(row("onnxruntime", "fp16"), verified=proved))
     with pytest.raises(ValueError, match=r"holds no variant that can be run here as asked: cuda: no GPU in this test"):
