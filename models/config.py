@@ -128,7 +128,18 @@ class DPRConfig:
             OSError: there is no `config.json`, or it cannot be had from the hub.
             ValueError: it is not JSON, or not a DPR model's.
         """
-        path = resolve_files([CONFIG_FILE], folder, revision, token, cache_dir, local_files_only) / CONFIG_FILE
+        path = resolve_files([CONFIG_FILE], folder, revision, token, cache_dir, local_files_only)
+        return cls.read(path)
+
+    @classmethod
+    def read(cls, folder: Path) -> "DPRConfig":
+        """Read `config.json` from a folder on this machine.
+
+        Raises:
+            OSError: the folder has no `config.json`.
+            ValueError: it is not JSON, or describes another model than DPR.
+        """
+        path = folder / CONFIG_FILE
         if not path.is_file():
             raise OSError(f"no {CONFIG_FILE} in {folder}")
         try:

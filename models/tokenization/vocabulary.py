@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from tokenizers import Tokenizer
 
+from dpr_export.models.artifact.resolve import resolve_files
 from dpr_export.models.tokenization.special_tokens import SpecialTokens
 from dpr_export.models.tokenization.tokenizer_files import TOKENIZER_FILES, TokenizerOptions, load, save
 from dpr_export.models.torch_interop import to_lists
@@ -84,10 +85,15 @@ class Vocabulary(SpecialTokens):
             ValueError: a file cannot be understood.
             TypeError: an override has an unknown name.
         """
-        from dpr_export.models.artifact.resolve import resolve_files  # here, since manifests know of tokenizers
+        path = resolve_files(TOKENIZER_FILES, folder, revision, token, cache_dir, local_files_only)
+        tokenizer = cls.read(path, **overrides)
+        tokenizer.name_or_path = str(folder)
+        return tokenizer
 
-        here = resolve_files(TOKENIZER_FILES, folder, revision, token, cache_dir, local_files_only)
-        return cls(*load(here, overrides), name_or_path=str(folder))
+    @classmethod
+    def read(cls, folder: Path, **overrides: Any) -> Self:
+        """Read the tokenizer from a folder on this machine; `from_pretrained` lists the overrides and the errors."""
+        return cls(*load(folder, overrides), name_or_path=str(folder))
 
     def save_pretrained(self, folder: str | Path) -> tuple[str, ...]:
         """Write tokenizer.json and tokenizer_config.json, and return their paths; transformers reads them too."""

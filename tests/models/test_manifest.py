@@ -98,8 +98,11 @@ def edited(*path: str | int, value: Any) -> str:
         (edited("variants", 1, "accuracy_drop", "metrics", value={"f1": float("nan")}), "NaN is no number"),
         (edited("variants", 1, "accuracy_drop", "below_bound", value="f1"), "below_bound is 'f1', of the wrong type"),
         (edited("variants", 1, "accuracy_drop", value={}), r"lacks variants\.accuracy_drop\.below_bound"),
-        (edited("variants", 1, "verified", value=1), "proved is 1, of the wrong type"),
-        (edited("variants", 1, "fused", value={"BiasGelu": 1.5}), "fused.BiasGelu is 1.5, of the wrong type"),
+        (edited("variants", 1, "verified", value=1), "verified is 1, of the wrong type"),
+        (
+            edited("variants", 1, "fused_operators", value={"BiasGelu": 1.5}),
+            "fused_operators.BiasGelu is 1.5, of the wrong type",
+        ),
         (edited("variants", 1, "speedup", value="fast"), "speedup is 'fast', of the wrong type"),
         (edited("variants", 0, "file", value="onnx/other.onnx"), "'onnx/other.onnx' is not among the files"),
         (edited("files", "../outside", value={"bytes": 1, "sha256": ""}), "'../outside', which is not a path within"),
