@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 QUESTION := Who led the building of the Suez Canal?
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench docs tree clean
 
 demo: $(VENV)/demo.done
 	$(BIN)/dpr-export demo/reader --force
@@ -17,11 +17,20 @@ demo: $(VENV)/demo.done
 test: $(VENV)/test.done
 	$(BIN)/python -m pytest
 
-check: $(VENV)/test.done
+check: $(VENV)/test.done tree
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	rm -rf build/types && $(PIP) install --quiet --no-deps --target build/types .
 	MYPYPATH=build/types $(BIN)/mypy -p dpr_export
+
+# The documentation as a site, in build/site.
+docs: $(VENV)/docs.done tree
+	NO_MKDOCS_2_WARNING=1 PATH="$(BIN):$$PATH" $(BIN)/mkdocs build --quiet
+	@echo "in build/site: $(BIN)/python -m http.server --directory build/site"
+
+# build/types/dpr_export: links to the four folders, for tools that read the sources without installing them.
+tree:
+	@mkdir -p build/types/dpr_export
+	@for folder in models exporter quantization runtime; do ln -sfn "$$PWD/$$folder" build/types/dpr_export/$$folder; done
 
 bench: $(VENV)/bench.done
 	$(BIN)/python -m benchmarks.cpu

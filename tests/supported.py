@@ -1,8 +1,8 @@
-"""The README's two tables that are made from what is: what is supported, and what differs from the original.
+"""Make the two tables of docs/compatibility.md: what is supported, and what differs from transformers.
 
-    python -m tests.supported       # writes them into the README
+    python -m tests.supported       # writes them into the page
 
-`test_supported.py` fails where the README says anything else, and where a difference has no test.
+`test_supported.py` fails if the page says anything else, or if a difference has no test.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from dpr_export.models.kinds import KINDS
 from dpr_export.models.optional_outputs import LENGTH_AXES
 from dpr_export.runtime.engines.session import SESSION_CLASSES
 
-README = Path(__file__).parent.parent / "README.md"
+PAGE = Path(__file__).parent.parent / "docs" / "compatibility.md"
 DEVICES = {"cpu": "CPU", "cuda": "NVIDIA GPU"}
 
 
@@ -166,7 +166,7 @@ def supported() -> list[str]:
     rows = {
         "models": _code(kind.architecture for kind in KINDS.values()),
         "in `dpr_export.runtime`": _code(name for name in runtime.__all__),
-        "weights": f"{_code(WEIGHT_FILES)}, and files of the first DPR code (`--kind`, `--tokenizer`)",
+        "weights": f"{_code(WEIGHT_FILES)}, and files of facebookresearch/DPR (`--kind`, `--tokenizer`)",
         "tokenizers": f"{_code(name for name in SMALL_FILES if name != 'config.json')}, whichever there are",
         "graphs": f"ONNX opset {OPSETS[0]} to {OPSETS[-1]} ({DEFAULT_OPSET} unless asked), any batch and length; "
         + f"on request {_code(LENGTH_AXES)}, and `{EMBEDS_FILE}` for `inputs_embeds`",
@@ -189,7 +189,7 @@ def supported() -> list[str]:
 
 def differences() -> list[str]:
     """What differs, as the rows of a table."""
-    head = ["| | the original | dpr-export |", "| --- | --- | --- |"]
+    head = ["| | transformers | dpr-export |", "| --- | --- | --- |"]
     return head + [f"| {row.where} | {row.original} | {row.ours} |" for row in DIFFERENCES]
 
 
@@ -200,15 +200,15 @@ def _code(names: object) -> str:
 BLOCKS = {"supported": supported, "differences": differences}
 
 
-def written(readme: str) -> str:
-    """The README with both tables as they should be."""
+def fill_in(page: str) -> str:
+    """Put both tables into the text of the page."""
     for name, lines in BLOCKS.items():
         start, end = f"<!-- {name}: made by tests/supported.py -->\n", f"<!-- end of {name} -->"
-        before, rest = readme.split(start)
+        before, rest = page.split(start)
         _, after = rest.split(end)
-        readme = before + start + "\n" + "\n".join(lines()) + "\n\n" + end + after
-    return readme
+        page = before + start + "\n" + "\n".join(lines()) + "\n\n" + end + after
+    return page
 
 
 if __name__ == "__main__":
-    README.write_text(written(README.read_text(encoding="utf-8")), encoding="utf-8")
+    PAGE.write_text(fill_in(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

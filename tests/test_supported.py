@@ -1,18 +1,18 @@
-"""The README's tables of what is supported and what differs are those of the code, and each difference has a test."""
+"""docs/compatibility.md has the tables that the code makes, and each difference has a test."""
 
 import ast
 from pathlib import Path
 
 import pytest
 
-from tests.supported import DIFFERENCES, README, Difference, written
+from tests.supported import DIFFERENCES, PAGE, Difference, fill_in
 
 ROOT = Path(__file__).parent.parent
 
 
-def test_the_readme_says_what_is() -> None:
-    text = README.read_text(encoding="utf-8")
-    assert text == written(text), "run: python -m tests.supported"
+def test_the_page_has_the_tables_of_the_code() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    assert text == fill_in(text), "run: python -m tests.supported"
 
 
 @pytest.mark.parametrize("difference", DIFFERENCES, ids=lambda difference: difference.test.partition("::")[2])
