@@ -19,7 +19,6 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from tests.test_readme import COMMANDS, OPTIMUM
 
 from dpr_export.exporter import export
 from dpr_export.exporter.checkpoint.load import load
@@ -30,6 +29,7 @@ from dpr_export.exporter.tracing.trace import AXES
 from dpr_export.models.artifact.reference_outputs import ATOL, Arrays
 from dpr_export.runtime.inference.progress import silent
 from tests.conftest import write_checkpoint
+from tests.test_documents import COMMANDS, OPTIMUM
 
 ROOT = Path(__file__).parent.parent.parent
 LARGEST = 1e-5  # five times what was measured, and a tenth of what dpr-export allows
