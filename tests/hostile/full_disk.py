@@ -27,8 +27,9 @@ def commands(root: Path, disk: Path) -> dict[str, tuple[Callable[[], object], li
     import nncf  # noqa: F401
     import openvino  # noqa: F401
 
-    from dpr_export.exporter import check_parity, load, trace, weights  # noqa: F401
+    from dpr_export.exporter.checkpoint import load  # noqa: F401
     from dpr_export.exporter.cli import main as export
+    from dpr_export.exporter.tracing import reference_outputs, trace, weights  # noqa: F401
     from dpr_export.quantization import variants
     from dpr_export.quantization.texts import CALIBRATION_SET_FILE, EVALUATION_SET_FILE
     from dpr_export.runtime.cli.app import main as runtime

@@ -80,7 +80,9 @@ def actions(root: Path) -> dict[str, Callable[[], object]]:
     import nncf  # noqa: F401
     import openvino  # noqa: F401
 
-    from dpr_export.exporter import check_parity, export, load, trace, weights  # noqa: F401
+    from dpr_export.exporter import export
+    from dpr_export.exporter.checkpoint import load  # noqa: F401
+    from dpr_export.exporter.tracing import reference_outputs, trace, weights  # noqa: F401
     from dpr_export.quantization import variants
     from dpr_export.quantization.texts import CALIBRATION_SET_FILE, EVALUATION_SET_FILE
 
