@@ -18,7 +18,7 @@ from rich.table import Table
 from dpr_export.exporter import export
 from dpr_export.exporter.checkpoint.source import found
 from dpr_export.exporter.demo import PASSAGES_FILE, QUESTION
-from dpr_export.runtime.corpus.text_files import read_passages
+from dpr_export.runtime.corpus import read_corpus
 
 ROUNDS = 7
 READ = """
@@ -61,8 +61,8 @@ def seconds_of(code: str, *arguments: str) -> tuple[float, str]:
 
 
 def main() -> None:
-    passages = read_passages(PASSAGES_FILE.read_text(encoding="utf-8").splitlines(), PASSAGES_FILE.name)
-    question = [QUESTION, json.dumps([p.title for p in passages]), json.dumps([p.text for p in passages])]
+    passages = list(read_corpus(PASSAGES_FILE))
+    question = [QUESTION, json.dumps([p.title or "" for p in passages]), json.dumps([p.text for p in passages])]
     with TemporaryDirectory() as folder, found("demo/reader") as checkpoint:
         exported = Path(folder, "exported")
         export(str(checkpoint.folder), exported)

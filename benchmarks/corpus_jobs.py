@@ -99,7 +99,7 @@ def answer_transformers(work: Path, data: str) -> dict[str, Any]:
     import transformers
 
     from dpr_export.runtime.corpus import read_questions
-    from dpr_export.runtime.corpus.evaluation.squad_metrics import best, exact_match, f1
+    from dpr_export.runtime.corpus.evaluation.squad_metrics import best_score, exact_match, f1
     from dpr_export.runtime.corpus.retrieval.answer_matching import has_answer
 
     asked = read_questions(data)
@@ -145,8 +145,8 @@ def answer_transformers(work: Path, data: str) -> dict[str, Any]:
                 return found
 
             (span,) = timed("read", read)
-            right["exact match"].append(best(exact_match, span.text, question.answers))
-            right["F1"].append(best(f1, span.text, question.answers))
+            right["exact match"].append(best_score(exact_match, span.text, question.answers))
+            right["F1"].append(best_score(f1, span.text, question.answers))
             hits = [has_answer(row.text, question.answers) for row in rows]
             for k, its in top.items():
                 its.append(any(hits[:k]))

@@ -35,9 +35,10 @@ from dpr_export.models.artifact.atomic_writing import atomic_folder
 from dpr_export.models.artifact.folder import ExportedFolder
 from dpr_export.models.artifact.variants import RUNTIME_PRECISIONS
 from dpr_export.models.kinds import CONTEXT, KINDS, QUESTION, READER
+from dpr_export.runtime.corpus.evaluation.squad_metrics import best_score, exact_match, f1
+from dpr_export.runtime.corpus.squad import read_squad
 from dpr_export.runtime.engines.processors import usable_processors
 from dpr_export.runtime.engines.session import SESSION_CLASSES
-from scripts.demo_training.squad import exact_match, f1, read_squad
 
 DEMO = Size("demo", {})
 FILE = "xquad_dev.json"
@@ -71,7 +72,7 @@ def load(request: Request) -> tuple[str, Prepare]:
     models = [_model(request, kind, folder) for kind, folder in request["folders"].items()]
 
     def prepare(job: Request) -> Call:
-        passages, questions = read_squad(Path(job["squad"]))
+        passages, _, questions = read_squad(job["squad"]).answerable()
         found = _reader_call if len(models) == 1 else _encoders_call
         tokenizer = base_tokenizer(request["kind"])
         return found(models, tokenizer, passages[: job["passages"]], questions[: job["questions"]])
@@ -101,7 +102,7 @@ def _reader_call(models: Sequence[Any], tokenizer: Any, passages: Sequence[Any],
 
     def call() -> list[list[float]]:
         answers = [reading.answer for reading in read(models[0], tokenizer, pairs)]
-        return [[float(score(*pair)) for score in (exact_match, f1) for pair in zip(answers, golds, strict=True)]]
+        return [[best_score(score, *pair) for score in (exact_match, f1) for pair in zip(answers, golds, strict=True)]]
 
     return call
 
@@ -113,7 +114,9 @@ def _encoders_call(models: Sequence[Any], tokenizer: Any, passages: Sequence[Any
     from scripts.demo_training.evaluate import vectors
 
     asked = [(row.ids, row.type_ids) for row in tokenizer.encode_batch([question.text for question in questions])]
-    held = [(row.ids, row.type_ids) for row in tokenizer.encode_batch([(one.title, one.text) for one in passages])]
+    held = [
+        (row.ids, row.type_ids) for row in tokenizer.encode_batch([(one.title or "", one.text) for one in passages])
+    ]
     places = torch.tensor([[question.passage] for question in questions])
 
     def call() -> list[list[float]]:
@@ -228,7 +231,7 @@ def main() -> None:
     squad = Path(os.environ.get("DPR_EXPORT_DATA", ""), FILE).resolve()
     if not os.environ.get("DPR_EXPORT_DATA") or not squad.is_file():
         sys.exit(f"set DPR_EXPORT_DATA to the folder that holds {FILE} (XQuAD's English questions, in SQuAD's format)")
-    passages, questions = read_squad(squad)
+    passages, _, questions = read_squad(squad).answerable()
     count, held, passes = len(questions), len(passages), PASSES
     if given.quick:
         count, held, passes = QUICK_QUESTIONS, questions[QUICK_QUESTIONS].passage + 1, 1

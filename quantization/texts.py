@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dpr_export.runtime.corpus.text_files import json_objects
+from dpr_export.runtime.corpus.text_files import parse_json_lines, valid_rows
 
 FOLDER = Path(__file__).with_name("data")
 CALIBRATION_SET_FILE = FOLDER / "calibration_set.jsonl"
@@ -65,7 +65,7 @@ def read_texts(path: Path, limit: int = LIMIT) -> Texts:
 
 
 def _from_json(lines: list[str], path: Path) -> Iterator[Row]:
-    for number, value in json_objects(lines, str(path)):
+    for number, value in valid_rows(parse_json_lines(lines), path):
         fields = [value.get(name) or "" for name in COLUMNS]
         if not all(isinstance(field, str) for field in fields) or not any(fields):
             raise ValueError(f"{path}, line {number}, needs strings: any of {', '.join(COLUMNS)}")

@@ -23,7 +23,7 @@ from dpr_export.runtime.cli.run_command import run_command, signals_deferred
 from dpr_export.runtime.cli.show_answers import human_size, show_answers
 from dpr_export.runtime.cli.show_build import BuildBars, show_engine
 from dpr_export.runtime.cli.show_manifest import show_manifest
-from dpr_export.runtime.corpus.text_files import Passage, opened, read_passages
+from dpr_export.runtime.corpus.passages import Passage, format_of, read_corpus
 from dpr_export.runtime.engines.nvidia.shape_buckets import LENGTHS
 from dpr_export.runtime.inference.reader import DPRReader
 
@@ -42,7 +42,11 @@ def answer(
     folder: Folder,
     question: Annotated[str, typer.Option(help="The question.", show_default=False)],
     passages: Annotated[
-        str | None, typer.Option(help="JSON lines with title and text; - is standard input.", show_default=False)
+        str | None,
+        typer.Option(
+            help="The passages: .jsonl, .tsv or .parquet; - is standard input.",
+            show_default=False,
+        ),
     ] = None,
     title: Annotated[list[str] | None, typer.Option(help="A passage's title; may be repeated.")] = None,
     text: Annotated[list[str] | None, typer.Option(help="A passage's text; may be repeated.")] = None,
@@ -75,17 +79,14 @@ def _passages(file: str | None, titles: list[str], texts: list[str]) -> list[Pas
     if file is not None and (texts or titles):
         raise typer.BadParameter("give --passages, or --title and --text, not both")
     if file is not None:
-        with opened(file) as lines:
-            if not (read := read_passages(lines, file)):
-                raise ValueError(f"{file} holds no passages")
-        return read
+        if not (passages := list(read_corpus(file, format_of(file, default="jsonl")))):
+            raise ValueError(f"{file} holds no passages")
+        return passages
     if not texts:
         raise typer.BadParameter("there are no passages: give --passages FILE.jsonl, or --title and --text")
     if titles and len(titles) != len(texts):
         raise typer.BadParameter(f"--title is given {len(titles)} times and --text {len(texts)} times")
-    if not titles:
-        return [Passage(None, text) for text in texts]
-    return [Passage(title, text) for title, text in zip(titles, texts, strict=True)]
+    return [Passage("", title or None, text) for title, text in zip(titles or [""] * len(texts), texts, strict=True)]
 
 
 @app.command()

@@ -16,9 +16,8 @@ from dpr_export.runtime.cli.show_passages import show_found
 from dpr_export.runtime.corpus.retrieval.ask import READ
 from dpr_export.runtime.corpus.retrieval.ask import ask as ask_index
 from dpr_export.runtime.corpus.retrieval.index import PassageIndex, build_index
-from dpr_export.runtime.corpus.retrieval.questions import Question, read_questions, write_found
+from dpr_export.runtime.corpus.retrieval.questions import Question, read_questions, write_retrieved
 from dpr_export.runtime.corpus.retrieval.search import search as search_index
-from dpr_export.runtime.corpus.text_files import Passage
 from dpr_export.runtime.inference.encoders import DPRQuestionEncoder
 from dpr_export.runtime.inference.reader import DPRReader
 
@@ -86,7 +85,7 @@ def search(
         if output is None:
             show_found(console, found)
             return
-        write_found(output, found)
+        write_retrieved(output, found)
         seconds, top_k = time.perf_counter() - start, min(top_k, opened_index.record.passages)
     console.print(
         f"{counted(len(asked), 'question')}, up to {counted(top_k, 'passage')} each, in {escape(str(output))}: "
@@ -131,12 +130,12 @@ def ask(
     seconds = {"load": loading, **reply.seconds}
     if json:
         answers = [{**asdict(each), "span": each.span._asdict()} for each in reply.answers]
-        found = [each._asdict() for each in reply.found]
+        found = [each._asdict() for each in reply.retrieved]
         value = {"question": question, "answers": answers, "passages": found, "seconds": seconds}
         print(jsonlib.dumps(value, ensure_ascii=False, indent=2))
         return
     console = Console(highlight=False)
-    show_answers(console, question, reply.answers, [Passage(each.title, each.text) for each in reply.found])
+    show_answers(console, question, reply.answers, reply.retrieved)
     times = ", ".join(f"{stage} {1000 * each:,.0f} ms" for stage, each in seconds.items())
     of = counted(opened_index.record.passages, "passage")
-    console.print(f"\n{len(reply.found)} of {of} read: {times}", style="dim")
+    console.print(f"\n{len(reply.retrieved)} of {of} read: {times}", style="dim")

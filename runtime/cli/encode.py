@@ -17,11 +17,11 @@ from dpr_export.models.kinds import CONTEXT, KINDS, READER
 from dpr_export.runtime.cli.corpus_progress import passages_bar
 from dpr_export.runtime.cli.options import Backend, Device, Folder, Precision, Threads
 from dpr_export.runtime.cli.show_answers import counted
-from dpr_export.runtime.corpus.corpus_files import LEFT_OUT, Row, format_of, read_corpus
 from dpr_export.runtime.corpus.encoding.encode import SHARD_SIZE, check_choices, encode_corpus
 from dpr_export.runtime.corpus.encoding.plan import Encoded
 from dpr_export.runtime.corpus.encoding.shards import shard_numbers
-from dpr_export.runtime.corpus.text_files import opened
+from dpr_export.runtime.corpus.passages import SKIPPED, Passage, format_of, read_corpus
+from dpr_export.runtime.corpus.text_files import open_text, read_lines
 from dpr_export.runtime.inference.encoders import SEGMENTS, DPRContextEncoder, DPRQuestionEncoder
 
 TEXT = "text"
@@ -179,24 +179,21 @@ def _encode_file(
     console.print(f"{told}: float32 {vectors.shape}, {rate:,.0f} texts/s", soft_wrap=True)
 
 
-def _rows(file: str, format: str, on_error: str, tell: Callable[[str], None]) -> list[Row]:
+def _rows(file: str, format: str, on_error: str, tell: Callable[[str], None]) -> list[Passage]:
     """The texts of a file; one a line where its name says nothing else."""
     if format == "auto" and Path(file).suffix in _NO_TEXTS:
         raise ValueError(f"{file} is no list of texts: give one text a line, .tsv, .jsonl or .parquet")
     if format == "auto":
-        try:
-            format = format_of(file)
-        except ValueError:
-            format = TEXT
+        format = format_of(file, default=TEXT)
     if format != TEXT:
         return list(read_corpus(file, format, on_error=on_error, tell=tell))
-    with opened(file) as lines:
-        return [Row(str(number), None, line.rstrip("\r\n")) for number, line in enumerate(lines, start=1)]
+    with open_text(file) as stream:
+        return [Passage("", None, line.rstrip("\r\n")) for line in read_lines(stream, file)]
 
 
 def _teller(console: Console) -> Callable[[str], None]:
     def tell(line: str) -> None:
-        console.print(escape(line), style="yellow" if line.startswith(LEFT_OUT) else "dim", soft_wrap=True)
+        console.print(escape(line), style="yellow" if line.startswith(SKIPPED) else "dim", soft_wrap=True)
 
     return tell
 

@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
-from dpr_export.runtime.corpus.text_files import Passage
+from dpr_export.runtime.corpus.passages import Passage
+from dpr_export.runtime.corpus.retrieval.questions import RetrievedPassage
 from dpr_export.runtime.inference.answers import Answer
 
 _SENTENCE_END = re.compile(r"[.!?。!?]['\"”’)\]]*\s+")
 
 
-def show_answers(console: Console, question: str, answers: Sequence[Answer], passages: Sequence[Passage]) -> None:
+def show_answers(
+    console: Console, question: str, answers: Sequence[Answer], passages: Sequence[Passage | RetrievedPassage]
+) -> None:
     """Print ranked answers, each with its scores and marked in its sentence."""
     console.print(Text(printable(question), style="bold"))
     if not answers:

@@ -13,7 +13,7 @@ def show_found(console: Console, questions: Iterable[Question]) -> None:
     """Print each question and the passages that were found for it, a line or two each."""
     for question in questions:
         console.print(Text(printable(question.text), style="bold"))
-        for rank, found in enumerate(question.found or (), start=1):
+        for rank, found in enumerate(question.retrieved or (), start=1):
             heading = Text.assemble(f"{rank:>3}  ", (printable(found.title or "no title"), "cyan"))
             console.print(heading.append(f"   {found.score:.2f}   id {printable(found.id)}", "dim"))
             text = Text(printable(found.text))

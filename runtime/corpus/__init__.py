@@ -7,7 +7,7 @@
         DPRQuestionEncoder.from_pretrained("question-onnx") as encoder,
         DPRReader.from_pretrained("reader-onnx") as reader,
     ):
-        found = search(["who wrote hamlet?"], encoder, index, top_k=20)[0].found
+        passages = search(["who wrote hamlet?"], encoder, index, top_k=20)[0].retrieved
         print(ask("who wrote hamlet?", encoder, index, reader).answers[0].text)
     for score in evaluate("dev.json", Models("question-onnx", "context-onnx", "reader-onnx")):
         print(score.variant, score.top_k, score.exact_match)
@@ -15,26 +15,27 @@
 Each function says what it needs beyond the runtime: `pip install "dpr-export[bulk]"` brings all of it.
 """
 
-from dpr_export.runtime.corpus.corpus_files import Row, read_corpus
 from dpr_export.runtime.corpus.encoding.encode import encode_corpus
 from dpr_export.runtime.corpus.encoding.plan import Encoded
 from dpr_export.runtime.corpus.evaluation.evaluate import Models, evaluate
 from dpr_export.runtime.corpus.evaluation.scores import Judged, Score
-from dpr_export.runtime.corpus.retrieval.ask import Reply, ask
+from dpr_export.runtime.corpus.passages import Passage, read_corpus
+from dpr_export.runtime.corpus.retrieval.ask import AskResult, ask
 from dpr_export.runtime.corpus.retrieval.index import IndexRecord, PassageIndex, build_index
-from dpr_export.runtime.corpus.retrieval.questions import Found, Question, read_questions
+from dpr_export.runtime.corpus.retrieval.questions import Question, QuestionSet, RetrievedPassage, read_questions
 from dpr_export.runtime.corpus.retrieval.search import search
 
 __all__ = [
+    "AskResult",
     "Encoded",
-    "Found",
     "IndexRecord",
     "Judged",
     "Models",
+    "Passage",
     "PassageIndex",
     "Question",
-    "Reply",
-    "Row",
+    "QuestionSet",
+    "RetrievedPassage",
     "Score",
     "ask",
     "build_index",

@@ -1,49 +1,108 @@
-"""Read passages and texts from files that people have: JSON lines, or one text a line."""
+"""Read UTF-8 text files, plain or gzip: line by line, as JSON lines or as a table.
 
-import errno
+The parsers yield each row's number with its value, or with a sentence on what is wrong with it: `valid_rows` raises
+that as an error, or reports it and goes on.
+"""
+
+import csv
+import gzip
 import json
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from io import TextIOWrapper
+from itertools import count
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, BinaryIO, NoReturn, TextIO, TypeVar, cast
+
+LONGEST_LINE = 1 << 24  # characters
+_Value = TypeVar("_Value")
 
 
-class Passage(NamedTuple):
-    """A passage: its title, None where it has none, and its text."""
+@contextmanager
+def open_binary(file: str | Path) -> Iterator[BinaryIO]:
+    """Open a file to read bytes; "-" is standard input, which stays open.
 
-    title: str | None
-    text: str
+    Raises:
+        OSError: the file cannot be read.
+    """
+    if str(file) == "-":
+        if sys.stdin is None:
+            raise OSError("standard input is closed")
+        # Below its buffer, whose lock would keep Python from ending while a thread waits for more.
+        yield cast(BinaryIO, getattr(sys.stdin.buffer, "raw", sys.stdin.buffer))
+        return
+    try:
+        opened = Path(file).open("rb")  # noqa: SIM115
+    except IsADirectoryError:
+        raise IsADirectoryError(f"{file} is a folder: give a file") from None
+    except OSError as error:
+        raise OSError(f"{file} cannot be read: {error.strerror}") from None
+    with opened:
+        yield opened
 
 
-def read_passages(lines: Iterable[str], name: str) -> list[Passage]:
-    """Read JSON lines with the fields `text` and, if there is one, `title`. Empty lines are skipped.
+@contextmanager
+def open_text(file: str | Path, errors: str = "strict") -> Iterator[TextIOWrapper]:
+    """Open a file of UTF-8 text, with or without a byte-order mark; "-" is standard input, and .gz files are unpacked.
 
     Args:
-        lines: the file's lines.
-        name: the file's name, for errors.
+        file: its path.
+        errors: what becomes of bytes that are not UTF-8, as `open` takes it.
 
     Raises:
-        ValueError: a line is no such object; the message gives its number.
-
-    >>> read_passages(['{"title": "Hamlet", "text": "A play."}'], "plays.jsonl")
-    [Passage(title='Hamlet', text='A play.')]
+        OSError: the file cannot be read.
+        ValueError: it is not UTF-8, or its compressed data are damaged.
     """
-    passages = []
-    for number, value in json_objects(lines, name):
-        title, text = value.get("title"), value.get("text")
-        if not isinstance(text, str) or not isinstance(title, str | None):
-            raise ValueError(f'{name}, line {number}, needs the string "text", and "title" must be a string too')
-        passages.append(Passage(title, text))
-    return passages
+    with open_binary(file) as binary:
+        content = gzip.GzipFile(fileobj=binary, mode="rb") if str(file).endswith(".gz") else binary
+        text = TextIOWrapper(cast(BinaryIO, content), encoding="utf-8-sig", errors=errors, newline="")
+        try:
+            yield text
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{file} is not UTF-8 text: {error}") from None
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise ValueError(f"{file} is damaged: {error}") from None
+        finally:
+            text.detach()  # else it would close standard input
 
 
-def json_objects(lines: Iterable[str], name: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the object of each JSON line, with the line's number. Empty lines are skipped.
+def read_lines(stream: TextIO, file: str | Path) -> Iterator[str]:
+    """Yield the lines of a text file, with their ends.
 
     Raises:
-        ValueError: a line is no JSON object; the message gives its number.
+        ValueError: a line is longer than LONGEST_LINE.
+    """
+    for number in count(1):
+        line = stream.readline(LONGEST_LINE)
+        if len(line) == LONGEST_LINE:
+            raise ValueError(f"{file}, line {number}: longer than {LONGEST_LINE:,} characters")
+        if not line:
+            return
+        yield line
+
+
+def load_json(file: str | Path) -> Any:
+    """Load a JSON file.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is not UTF-8 or not JSON.
+    """
+    with open_text(file) as stream:
+        text = stream.read()
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file} is not JSON: {error}") from None
+
+
+def parse_json_lines(lines: Iterable[str]) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """Yield each line's number and JSON object, or what is wrong with it. Empty lines are skipped.
+
+    >>> list(parse_json_lines(['{"text": "A play."}', "[]"]))
+    [(1, {'text': 'A play.'}), (2, 'not a JSON object')]
     """
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -51,34 +110,70 @@ def json_objects(lines: Iterable[str], name: str) -> Iterator[tuple[int, dict[st
         try:
             value = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise ValueError(f"{name}, line {number}, is not JSON: {error}") from None
-        if not isinstance(value, dict):
-            raise ValueError(f"{name}, line {number}, is no JSON object")
-        yield number, value
+            yield number, f"not JSON: {error}"
+            continue
+        yield number, value if isinstance(value, dict) else "not a JSON object"
 
 
-def _standard_input() -> AbstractContextManager[TextIO]:
-    if sys.stdin is None:
-        raise OSError(errno.EBADF, "it is closed")
-    if isinstance(sys.stdin, TextIOWrapper):
-        sys.stdin.reconfigure(encoding="utf-8-sig", errors="strict")
-    return nullcontext(sys.stdin)
+def parse_table(
+    lines: Iterable[str],
+    columns: Sequence[str],
+    read_header: Callable[[list[str]], Sequence[str] | None] = lambda _: None,
+) -> Iterator[tuple[int, dict[str, str] | str]]:
+    """Yield the line number and cells of each row of tab-separated values with csv's quotes, or what is wrong with it.
+
+    Args:
+        lines: the lines. Empty ones are skipped.
+        columns: the names of the columns of a table that has no header.
+        read_header: returns the names of the columns if the cells of the first row are a header, else None.
+
+    >>> list(parse_table(["7\\tA play.\\n"], ("id", "text")))
+    [(1, {'id': '7', 'text': 'A play.'})]
+    """
+    reader = csv.reader(lines, delimiter="\t")
+    is_first = True
+    while True:
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield reader.line_num, f"not a row of a table: {error}"
+            continue
+        if not cells:
+            continue
+        header, is_first = read_header(cells) if is_first else None, False
+        if header is not None:
+            columns = header
+        elif len(cells) != len(columns):
+            yield reader.line_num, f"the number of columns is {len(cells)}, not {len(columns)}: {', '.join(columns)}"
+        else:
+            yield reader.line_num, dict(zip(columns, cells, strict=True))
 
 
-@contextmanager
-def opened(file: str) -> Iterator[TextIO]:
-    """Open a file of UTF-8 text, with or without a byte-order mark; - is standard input.
+def _raise(problem: str) -> NoReturn:
+    raise ValueError(problem)
+
+
+def valid_rows(
+    rows: Iterable[tuple[int, _Value | str]],
+    file: str | Path,
+    unit: str = "line",
+    report: Callable[[str], None] = _raise,
+) -> Iterator[tuple[int, _Value]]:
+    """Yield the rows that are well-formed, with their numbers.
+
+    Args:
+        rows: what a parser of this module yields.
+        file: the file's name, for errors.
+        unit: what the numbers count.
+        report: is called with a sentence about each malformed row.
 
     Raises:
-        OSError: the file cannot be opened.
-        ValueError: it is not UTF-8; the message names it.
+        ValueError: a row is malformed, unless `report` returns.
     """
-    try:
-        stream = _standard_input() if file == "-" else Path(file).open(encoding="utf-8-sig")  # noqa: SIM115
-    except OSError as error:
-        raise OSError(f"{file} cannot be read: {error.strerror}") from None
-    with stream as lines:
-        try:
-            yield lines
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{file} is not UTF-8 text: {error}") from None
+    for number, value in rows:
+        if isinstance(value, str):
+            report(f"{file}, {unit} {number}: {value}")
+        else:
+            yield number, value

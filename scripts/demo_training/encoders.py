@@ -13,8 +13,8 @@ import torch
 from tokenizers import Tokenizer
 
 from dpr_export.exporter.demo.base import DPRModel, mean_pooled
+from dpr_export.runtime.corpus.squad import Squad
 from scripts.demo_training.rows import CLS, SEP, encode, padded, window
-from scripts.demo_training.squad import Passage, Question
 
 LONGEST = 200  # tokens of a passage's text
 WINDOW = (30, 110)  # tokens of it when it is cut
@@ -35,22 +35,20 @@ class Example:
 
 
 class EncoderRows:
-    """The training rows of a set of passages and questions."""
+    """The training rows of a file in SQuAD's format; every question has an answer."""
 
-    def __init__(
-        self, tokenizer: Tokenizer, passages: Sequence[Passage], questions: Sequence[Question], seed: int
-    ) -> None:
-        self.passages, self.questions = passages, questions
-        self.texts = [encode(tokenizer, passage.text) for passage in passages]
-        self.titles = [encode(tokenizer, passage.title).ids for passage in passages]
-        self.asked = [encode(tokenizer, question.text).ids for question in questions]
+    def __init__(self, tokenizer: Tokenizer, squad: Squad, seed: int) -> None:
+        self.articles, self.questions = squad.articles, squad.questions
+        self.texts = [encode(tokenizer, passage.text) for passage in squad.passages]
+        self.titles = [encode(tokenizer, passage.title or "").ids for passage in squad.passages]
+        self.asked = [encode(tokenizer, question.text).ids for question in squad.questions]
         self.random = Random(seed)
 
     def epoch(self) -> list[list[Example]]:
         """Batches of two articles each, since the passages of one article are each other's hard negatives."""
         by_article: dict[int, list[int]] = {}
         for number, question in enumerate(self.questions):
-            by_article.setdefault(self.passages[question.passage].article, []).append(number)
+            by_article.setdefault(self.articles[question.passage], []).append(number)
         chunks = []
         for numbers in by_article.values():
             self.random.shuffle(numbers)

@@ -18,8 +18,10 @@ from tokenizers import Tokenizer
 
 from dpr_export.exporter.demo.base import DPRModel, base_tokenizer
 from dpr_export.exporter.demo.checkpoint import ADAPTERS, merged
+from dpr_export.runtime.corpus.evaluation.squad_metrics import best_score, exact_match, f1
+from dpr_export.runtime.corpus.passages import Passage
+from dpr_export.runtime.corpus.squad import Squad, read_squad
 from scripts.demo_training.rows import CLS, SEP, encode, padded
-from scripts.demo_training.squad import Passage, Question, exact_match, f1, read_squad
 
 LONGEST = 512  # tokens of a row
 LONGEST_ANSWER = 20  # tokens
@@ -72,7 +74,7 @@ def read(
     rows, texts, offsets = [], [], []
     for question, passage in pairs:
         text = encode(tokenizer, passage.text)
-        head = [CLS, *encode(tokenizer, question).ids, SEP, *encode(tokenizer, passage.title).ids, SEP]
+        head = [CLS, *encode(tokenizer, question).ids, SEP, *encode(tokenizer, passage.title or "").ids, SEP]
         rows.append((head + text.ids)[:LONGEST])
         texts.append(len(head))
         offsets.append(text.offsets)
@@ -90,29 +92,27 @@ def read(
     return [readings[number] for number in range(len(pairs))]
 
 
-def reader_figures(
-    model: DPRModel, tokenizer: Tokenizer, passages: Sequence[Passage], questions: Sequence[Question]
-) -> ReaderFigures:
+def reader_figures(model: DPRModel, tokenizer: Tokenizer, squad: Squad) -> ReaderFigures:
     """Exact match, F1 and relevance of a reader over all questions."""
     pairs, owners = [], []
-    for number, question in enumerate(questions):
-        article = passages[question.passage].article
-        others = [i for i, other in enumerate(passages) if other.article == article and i != question.passage]
+    for number, question in enumerate(squad.questions):
+        article = squad.articles[question.passage]
+        others = [i for i, other in enumerate(squad.articles) if other == article and i != question.passage]
         for place in [question.passage, *others[:OTHERS]]:
-            pairs.append((question.text, passages[place]))
+            pairs.append((question.text, squad.passages[place]))
             owners.append(number)
-    found: list[list[Reading]] = [[] for _ in questions]
+    found: list[list[Reading]] = [[] for _ in squad.questions]
     for owner, reading in zip(owners, read(model, tokenizer, pairs), strict=True):
         found[owner].append(reading)
     exact, overlap, first, exact_of_first = 0.0, 0.0, 0.0, 0.0
-    for question, readings in zip(questions, found, strict=True):
+    for question, readings in zip(squad.questions, found, strict=True):
         golds = [answer.text for answer in question.answers]
         best = max(readings, key=lambda reading: reading.relevance)
-        exact += exact_match(readings[0].answer, golds)
-        overlap += f1(readings[0].answer, golds)
+        exact += best_score(exact_match, readings[0].answer, golds)
+        overlap += best_score(f1, readings[0].answer, golds)
         first += best is readings[0]
-        exact_of_first += exact_match(best.answer, golds)
-    count = len(questions)
+        exact_of_first += best_score(exact_match, best.answer, golds)
+    count = len(squad.questions)
     return ReaderFigures(exact / count, overlap / count, first / count, exact_of_first / count)
 
 
@@ -129,30 +129,24 @@ def vectors(model: DPRModel, rows: Sequence[tuple[list[int], list[int]]], batch_
     return result
 
 
-def encoder_figures(
-    asking: DPRModel,
-    holding: DPRModel,
-    tokenizer: Tokenizer,
-    passages: Sequence[Passage],
-    questions: Sequence[Question],
-) -> EncoderFigures:
+def encoder_figures(asking: DPRModel, holding: DPRModel, tokenizer: Tokenizer, squad: Squad) -> EncoderFigures:
     """How often a question's passage has the largest, or one of the five largest, inner products of all."""
-    asked = tokenizer.encode_batch([question.text for question in questions])
-    held = tokenizer.encode_batch([(passage.title, passage.text) for passage in passages])
+    asked = tokenizer.encode_batch([question.text for question in squad.questions])
+    held = tokenizer.encode_batch([(passage.title or "", passage.text) for passage in squad.passages])
     wanted = vectors(asking, [(row.ids, row.type_ids) for row in asked])
     found = vectors(holding, [(row.ids, row.type_ids) for row in held])
     scores = wanted @ found.T
-    right = scores.gather(1, torch.tensor([[question.passage] for question in questions]))
+    right = scores.gather(1, torch.tensor([[question.passage] for question in squad.questions]))
     better = (scores > right).sum(dim=1)
     return EncoderFigures(float((better == 0).float().mean()), float((better < 5).float().mean()))
 
 
 @app.command()
-def reader(squad: File, adapters: Folder = ADAPTERS) -> None:
+def reader(file: File, adapters: Folder = ADAPTERS) -> None:
     """Exact match, F1 and relevance of the demo reader."""
-    passages, questions = read_squad(squad)
-    figures = reader_figures(merged("reader", adapters), base_tokenizer("reader"), passages, questions)
-    print(f"{len(questions)} questions, {len(passages)} passages")
+    squad = read_squad(file).answerable()
+    figures = reader_figures(merged("reader", adapters), base_tokenizer("reader"), squad)
+    print(f"{len(squad.questions)} questions, {len(squad.passages)} passages")
     print(f"exact match              {figures.exact:6.1%}   from the question's own passage")
     print(f"F1                       {figures.f1:6.1%}")
     print(f"own passage ranked first {figures.first:6.1%}   among it and {OTHERS} others of its article")
@@ -160,12 +154,12 @@ def reader(squad: File, adapters: Folder = ADAPTERS) -> None:
 
 
 @app.command()
-def encoders(squad: File, adapters: Folder = ADAPTERS) -> None:
+def encoders(file: File, adapters: Folder = ADAPTERS) -> None:
     """Top-1 and top-5 of the demo encoders."""
-    passages, questions = read_squad(squad)
+    squad = read_squad(file).answerable()
     asking, holding = merged("question", adapters), merged("context", adapters)
-    figures = encoder_figures(asking, holding, base_tokenizer("question"), passages, questions)
-    print(f"{len(questions)} questions, {len(passages)} passages")
+    figures = encoder_figures(asking, holding, base_tokenizer("question"), squad)
+    print(f"{len(squad.questions)} questions, {len(squad.passages)} passages")
     print(f"top-1 {figures.top1:6.1%}")
     print(f"top-5 {figures.top5:6.1%}")
 

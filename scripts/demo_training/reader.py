@@ -13,8 +13,8 @@ import torch
 from tokenizers import Tokenizer
 
 from dpr_export.exporter.demo.base import DPRModel, mean_pooled
+from dpr_export.runtime.corpus.squad import Squad
 from scripts.demo_training.rows import CLS, SEP, encode, padded, window
-from scripts.demo_training.squad import Passage, Question
 
 LONGEST = 320  # tokens of a row in training
 WINDOW = (30, 120)  # tokens of a passage's text when it is cut
@@ -34,7 +34,7 @@ Pair = tuple[Row] | tuple[Row, Row]  # with the answer, and without it
 
 
 class ReaderRows:
-    """The training rows of a set of passages and questions.
+    """The training rows of a file in SQuAD's format; every question has an answer.
 
     `near` gives, for each question, the passages of its article from the nearest to the farthest.
     """
@@ -42,15 +42,14 @@ class ReaderRows:
     def __init__(
         self,
         tokenizer: Tokenizer,
-        passages: Sequence[Passage],
-        questions: Sequence[Question],
+        squad: Squad,
         near: Sequence[Sequence[int]],
         seed: int,
     ) -> None:
-        self.passages, self.questions, self.near = passages, questions, near
-        self.texts = [encode(tokenizer, passage.text) for passage in passages]
-        self.titles = [encode(tokenizer, passage.title).ids for passage in passages]
-        self.asked = [encode(tokenizer, question.text).ids for question in questions]
+        self.passages, self.questions, self.near = squad.passages, squad.questions, near
+        self.texts = [encode(tokenizer, passage.text) for passage in squad.passages]
+        self.titles = [encode(tokenizer, passage.title or "").ids for passage in squad.passages]
+        self.asked = [encode(tokenizer, question.text).ids for question in squad.questions]
         self.random = Random(seed)
 
     def epoch(self, budget: int) -> list[list[Pair]]:
@@ -104,20 +103,19 @@ class ReaderRows:
         return self.random.choice([i for i in range(len(self.passages)) if i != question.passage])
 
 
-def nearest_passages(
-    encoder: DPRModel, tokenizer: Tokenizer, passages: Sequence[Passage], questions: Sequence[Question]
-) -> list[list[int]]:
+def nearest_passages(encoder: DPRModel, tokenizer: Tokenizer, squad: Squad) -> list[list[int]]:
     """For each question the other passages of its article, the nearest to the question first.
 
     Args:
         encoder: the pretrained encoder, untrained for DPR, whose mean-pooled vectors tell what is near.
     """
-    held = _embed(encoder, [encode(tokenizer, passage.text).ids[:LONGEST] for passage in passages])
-    asked = _embed(encoder, [encode(tokenizer, question.text).ids for question in questions])
+    held = _embed(encoder, [encode(tokenizer, passage.text).ids[:LONGEST] for passage in squad.passages])
+    asked = _embed(encoder, [encode(tokenizer, question.text).ids for question in squad.questions])
+    orders = (asked @ held.T).argsort(dim=1, descending=True).tolist()
     near = []
-    for question, order in zip(questions, (asked @ held.T).argsort(dim=1, descending=True).tolist(), strict=True):
-        article = passages[question.passage].article
-        near.append([place for place in order if passages[place].article == article and place != question.passage])
+    for question, order in zip(squad.questions, orders, strict=True):
+        article = squad.articles[question.passage]
+        near.append([place for place in order if squad.articles[place] == article and place != question.passage])
     return near
 
 

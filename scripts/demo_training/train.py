@@ -25,10 +25,10 @@ import torch
 import typer
 
 from dpr_export.exporter.demo.base import DPRModel, base_config, base_model, base_tokenizer
+from dpr_export.runtime.corpus.squad import read_squad
 from scripts.demo_training.encoders import EncoderRows, encoders_loss
 from scripts.demo_training.lora import Recipe, adapt, fit, save_adapter
 from scripts.demo_training.reader import ReaderRows, nearest_passages, reader_loss
-from scripts.demo_training.squad import read_squad
 
 app = typer.Typer(add_completion=False, help="Train the demo adapters on a SQuAD-format file.")
 File = Annotated[Path, typer.Argument(help="A file in SQuAD's format.", exists=True, dir_okay=False)]
@@ -54,7 +54,7 @@ def trainable(kind: str) -> DPRModel:
 
 @app.command()
 def reader(
-    squad: File,
+    file: File,
     output: Output = Path("adapters"),
     seed: Seed = 1,
     epochs: Epochs = 8,
@@ -64,10 +64,10 @@ def reader(
 ) -> None:
     """Train the reader: spans on the right passage, relevance against a wrong one."""
     torch.manual_seed(seed)
-    passages, questions = read_squad(squad)
+    squad = read_squad(file).answerable()
     tokenizer = base_tokenizer("reader")
-    near = nearest_passages(trainable("question"), tokenizer, passages, questions)
-    rows = ReaderRows(tokenizer, passages, questions, near, seed)
+    near = nearest_passages(trainable("question"), tokenizer, squad)
+    rows = ReaderRows(tokenizer, squad, near, seed)
     batches = [rows.epoch(budget) for _ in range(epochs)]
     recipe = Recipe(rate, minutes=minutes)
     model = adapt(trainable("reader"), recipe, heads=["qa_outputs", "qa_classifier"])
@@ -84,7 +84,7 @@ def reader(
 
 @app.command()
 def encoders(
-    squad: File,
+    file: File,
     output: Output = Path("adapters"),
     seed: Seed = 1,
     epochs: Epochs = 3,
@@ -93,8 +93,8 @@ def encoders(
 ) -> None:
     """Train the question and the context encoder together."""
     torch.manual_seed(seed)
-    passages, questions = read_squad(squad)
-    rows = EncoderRows(base_tokenizer("question"), passages, questions, seed)
+    squad = read_squad(file).answerable()
+    rows = EncoderRows(base_tokenizer("question"), squad, seed)
     batches = [rows.epoch() for _ in range(epochs)]
     recipe = Recipe(rate, minutes=minutes)
     teacher = trainable("question")

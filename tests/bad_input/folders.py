@@ -126,7 +126,7 @@ USAGE = [
     (dpr_runtime, ("answer", "READER", "--question", "who ?", "--text", "a", "--threads", "9999"), 1, "threads is 9999"),
     (dpr_runtime, ("encode", "READER", "a.txt", "out.npy"), 1, "holds a reader, which gives no vectors"),
     (dpr_runtime, ("encode", "QUESTION", "lost.txt", "out.npy"), 1, "lost.txt cannot be read: No such file"),
-    (dpr_runtime, ("encode", "QUESTION", "passages.tsv", "out.npy"), 1, "passages.tsv, line 1: has 1 columns, and needs 3: id, text, title"),
+    (dpr_runtime, ("encode", "QUESTION", "passages.tsv", "out.npy"), 1, "passages.tsv, line 1: the number of columns is 1, not 3: id, text, title"),
     (dpr_export, ("QUESTION-CHECKPOINT", "--calibration", "a.txt"), 1, "calibration"),
     (dpr_export, ("QUESTION-CHECKPOINT", "--allow-loss"), 1, "allow_loss is given, and only fp32 is made, which loses nothing"),
     (dpr_runtime, ("encode", "QUESTION", "a.txt", "gone/out.npy"), 1, "there is no folder .*gone"),

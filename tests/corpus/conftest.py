@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from dpr_export.runtime.corpus.corpus_files import Row
 from dpr_export.runtime.corpus.encoding.encode import encode_corpus
 from dpr_export.runtime.corpus.encoding.job import identity, read_job
 from dpr_export.runtime.corpus.encoding.shards import Shard, read_shard
+from dpr_export.runtime.corpus.passages import Passage
 from tests.conftest import WORDS
 
 WriteCorpus = Callable[..., Path]
@@ -20,12 +20,12 @@ SMALL = {"shard_size": 16, "backend": "onnxruntime", "threads": 1}
 STRANGE = ("naïve", "東京", "\u00a0", "tab\there", 'a "quoted" word', "é", "😀", "[SEP]", "line\u2028break")
 
 
-def passages(count: int, seed: int = 0) -> list[Row]:
+def passages(count: int, seed: int = 0) -> list[Passage]:
     """Passages from one word to more than the model takes, some without a title."""
     draw = random.Random(seed)
     words = (*WORDS[:40], *STRANGE)
     return [
-        Row(
+        Passage(
             f"p{number}",
             draw.choice((None, " ".join(draw.choices(words, k=draw.randint(1, 5))))),
             " ".join(draw.choices(words, k=min(600, 1 + int(draw.expovariate(1 / 40))))),
@@ -34,7 +34,7 @@ def passages(count: int, seed: int = 0) -> list[Row]:
     ]
 
 
-def write_tsv(path: Path, rows: Sequence[Row]) -> Path:
+def write_tsv(path: Path, rows: Sequence[Passage]) -> Path:
     """A table as the first code's: a header, tabs, and quotes where they are needed."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, delimiter="\t", lineterminator="\n")
@@ -42,7 +42,7 @@ def write_tsv(path: Path, rows: Sequence[Row]) -> Path:
     return path
 
 
-def write_jsonl(path: Path, rows: Sequence[Row]) -> Path:
+def write_jsonl(path: Path, rows: Sequence[Passage]) -> Path:
     """One object a line."""
     path.write_text("".join(json.dumps(row._asdict()) + "\n" for row in rows), encoding="utf-8")
     return path

@@ -16,11 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dpr_export.runtime import DPRContextEncoder
-from dpr_export.runtime.corpus.corpus_files import Row, read_corpus
 from dpr_export.runtime.corpus.encoding import blocks
 from dpr_export.runtime.corpus.encoding.encode import encode_corpus
 from dpr_export.runtime.corpus.encoding.job import read_job
 from dpr_export.runtime.corpus.encoding.shards import shard_numbers, shard_rows, shard_vectors
+from dpr_export.runtime.corpus.passages import Passage, read_corpus
 from tests.corpus.conftest import SMALL, contents, passages, refused, shard_of, write_jsonl, write_tsv
 from tests.corpus.kills import DPR_RUNTIME, OFFLINE, command, kill_and_resume
 
@@ -30,7 +30,7 @@ def vectors_of(folder: Path) -> np.ndarray:
     return np.concatenate([shard_vectors(folder, number, stored) for number in shard_numbers(folder)])
 
 
-def rows_of(folder: Path) -> list[Row]:
+def rows_of(folder: Path) -> list[Passage]:
     return [row for number in shard_numbers(folder) for row in shard_rows(folder, number, read_job(folder).stored)]
 
 
@@ -233,7 +233,7 @@ def test_what_is_expected_is_what_this_run_will_do(
 
 @given(sizes=st.lists(st.integers(0, 60), min_size=1, max_size=30))
 def test_windows_hold_few_passages_and_few_characters(sizes: list[int]) -> None:
-    rows = [Row(str(place), None, "x" * size) for place, size in enumerate(sizes)]
+    rows = [Passage(str(place), None, "x" * size) for place, size in enumerate(sizes)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blocks, "WINDOW", 4)
         patch.setattr(blocks, "CHARACTERS", 50)

@@ -20,7 +20,7 @@ from dpr_export.runtime.corpus import Models, Score, encode_corpus
 from dpr_export.runtime.corpus.evaluation import evaluate
 from dpr_export.runtime.corpus.retrieval import search
 from dpr_export.runtime.corpus.retrieval.index import PassageIndex, build_index
-from dpr_export.runtime.corpus.retrieval.questions import Question, read_questions, write_found
+from dpr_export.runtime.corpus.retrieval.questions import Question, read_questions, write_retrieved
 from dpr_export.runtime.inference.encoders import DPRQuestionEncoder
 from dpr_export.runtime.inference.reader import DPRReader
 from tests.corpus.conftest import passages
@@ -112,7 +112,7 @@ def test_exact_match_and_f1_are_those_of_transformers_own_answers(tiny: dict[str
     tokenizer = transformers.BertTokenizerFast.from_pretrained(checkpoint)
     asked = read_questions(str(squad))
     expected, theirs = [], []
-    for question, own in zip(asked.questions, asked.own, strict=True):
+    for question, own in zip(asked.questions, asked.gold, strict=True):
         row = asked.passages[own]
         theirs.append(transformers_answer(model, tokenizer, question.text, row.title or "", row.text))
         expected.append(official(theirs[-1], list(question.answers)))
@@ -166,7 +166,7 @@ def test_an_index_and_a_retrievers_file_give_the_same_as_the_passages(
         PassageIndex.open(tmp_path / "index") as index,
         DPRQuestionEncoder.from_pretrained(question, backend="onnxruntime") as encoder,
     ):
-        write_found(tmp_path / "found.json", search(read_questions(data).questions, encoder, index))
+        write_retrieved(tmp_path / "found.json", search(read_questions(data).questions, encoder, index))
     (given,) = evaluate(str(tmp_path / "found.json"), Models(reader=reader), **options)
     assert (searched.searched, encoded.searched, given.searched) == (60, 60, None)
     for score in (encoded, given):
@@ -174,7 +174,7 @@ def test_an_index_and_a_retrievers_file_give_the_same_as_the_passages(
         assert score.judged == searched.judged
     with DPRReader.from_pretrained(reader, backend="onnxruntime") as model:
         for q, answer in zip(read_questions(str(tmp_path / "found.json")).questions, answers_of(given), strict=True):
-            three = (q.found or ())[:3]
+            three = (q.retrieved or ())[:3]
             (best,) = model.answer(q.text, [f.title or "" for f in three], [f.text for f in three], top_k=1)
             assert answer == best.text
     assert given.milliseconds.keys() == {"read"}
@@ -252,7 +252,7 @@ def test_the_command_shows_a_table_json_and_a_picture(tiny: dict[str, Path], squ
 
 
 def test_questions_without_passages_are_answered_with_nothing(tiny: dict[str, Path], tmp_path: Path) -> None:
-    write_found(tmp_path / "found.json", [Question("who ?", ("it",), ())])
+    write_retrieved(tmp_path / "found.json", [Question("who ?", ("it",), ())])
     (score,) = evaluate(str(tmp_path / "found.json"), Models(reader=str(tiny["reader"])), variants=["openvino-fp32"])
     assert (answers_of(score), score.exact_match, score.top_k) == ([""], 0.0, {1: 0.0})
 
@@ -302,5 +302,5 @@ def test_an_index_that_finds_too_few_is_judged_at_the_same_places(
         DPRQuestionEncoder.from_pretrained(tiny["question"]) as encoder,
     ):
         found = search(read_questions(str(squad)).questions, encoder, index, 100)
-    assert max(len(question.found or ()) for question in found) < 20
+    assert max(len(question.retrieved or ()) for question in found) < 20
     assert (score.searched, list(score.top_k)) == (60, [1, 5, 20])

@@ -61,13 +61,13 @@ def test_what_is_found_is_what_transformers_vectors_find(tiny: dict[str, Path], 
     ):
         found = search([Question(text) for text in QUESTIONS], encoder, index, top_k=100)
     for question, expected in zip(found, scores, strict=True):
-        assert question.found is not None
-        assert len(question.found) == 100
-        by_id = {each.id: each for each in question.found}
+        assert question.retrieved is not None
+        assert len(question.retrieved) == 100
+        by_id = {each.id: each for each in question.retrieved}
         for row, score in zip(rows, expected, strict=True):
             assert by_id[row.id].score == pytest.approx(score, abs=1e-4)
             assert by_id[row.id][1:3] == (row.title, row.text)
-        ordered = [each.score for each in question.found]
+        ordered = [each.score for each in question.retrieved]
         assert ordered == sorted(ordered, reverse=True)
 
 
@@ -263,7 +263,8 @@ def test_a_question_is_answered_from_what_is_found(tiny: dict[str, Path], encode
     ):
         reply = ask("who wrote hamlet ?", encoder, index, reader, passages=7, top_k=3)
         (question,) = search(["who wrote hamlet ?"], encoder, index, top_k=7)
-        assert search([Question("who wrote hamlet ?", ("x",))], encoder, index, top_k=7)[0].found == question.found
+        (same,) = search([Question("who wrote hamlet ?", ("x",))], encoder, index, top_k=7)
+        assert same.retrieved == question.retrieved
         assert search([], encoder, index) == []
         with pytest.raises(TypeError, match="questions is one string: give a list"):
             search("who ?", encoder, index)
@@ -272,8 +273,8 @@ def test_a_question_is_answered_from_what_is_found(tiny: dict[str, Path], encode
         for name in ("passages", "top_k", "max_answer_length"):
             with pytest.raises(ValueError, match=f"{name} is 0, and must be"):
                 ask("who ?", encoder, index, reader, **{name: 0})
-        assert reply.found == question.found
-        titles, texts = [each.title or "" for each in reply.found], [each.text for each in reply.found]
+        assert reply.retrieved == question.retrieved
+        titles, texts = [each.title or "" for each in reply.retrieved], [each.text for each in reply.retrieved]
         assert reply.answers == reader.answer("who wrote hamlet ?", titles, texts, top_k=3)
     assert list(reply.seconds) == ["encode", "search", "read"]
     assert all(seconds > 0 for seconds in reply.seconds.values())
@@ -305,7 +306,7 @@ def test_the_commands_go_from_a_table_to_an_answer(tiny: dict[str, Path], tmp_pa
         ("what ?", [], 30),
     ]
     assert found[0]["ctxs"][0].keys() == {"id", "title", "text", "score", "has_answer"}
-    assert len(read_questions(str(tmp_path / "found.json")).questions[0].found or ()) == 30
+    assert len(read_questions(str(tmp_path / "found.json")).questions[0].retrieved or ()) == 30
     asked = ("ask", "--index", tmp_path / "corpus" / "index", *models, "--reader", tiny["reader"], "who wrote hamlet ?")
     assert "20 of 30 passages read: load " in run(*asked)
     reply = json.loads(run(*asked, "--json", "--passages", "3"))

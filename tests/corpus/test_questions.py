@@ -9,10 +9,11 @@ import regex
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dpr_export.runtime.corpus.corpus_files import Row
-from dpr_export.runtime.corpus.evaluation.squad_metrics import best, exact_match, f1, normalized
+from dpr_export.runtime.corpus.evaluation.squad_metrics import best_score, exact_match, f1, normalize
+from dpr_export.runtime.corpus.passages import Passage
 from dpr_export.runtime.corpus.retrieval.answer_matching import has_answer
-from dpr_export.runtime.corpus.retrieval.questions import Found, Question, read_questions, write_found
+from dpr_export.runtime.corpus.retrieval.questions import Question, RetrievedPassage, read_questions, write_retrieved
+from dpr_export.runtime.corpus.squad import SquadAnswer, SquadQuestion, read_squad
 
 SQUAD = {
     "version": "1.1",
@@ -53,47 +54,51 @@ def test_every_format_is_read(tmp_path: Path) -> None:
     )
     squad = read_questions(written(tmp_path, "squad.json", json.dumps(SQUAD)))
     assert squad.questions == (Question("What?", ("a play",)), Question("Why?", ("",)))
-    assert squad.passages == (Row("0", "The Play", "Hamlet is a play."), Row("1", "The Play", "No."))
-    assert squad.own == (0, 1)
+    assert squad.passages == (Passage("0", "The Play", "Hamlet is a play."), Passage("1", "The Play", "No."))
+    assert squad.gold == (0, 1)
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     questions = [
-        Question("who ?", ("a play",), (Found("7", None, "It is a play.", 1.5), Found("8", "T", "No.", -2.0))),
+        Question(
+            "who ?",
+            ("a play",),
+            (RetrievedPassage("7", None, "It is a play.", 1.5), RetrievedPassage("8", "T", "No.", -2.0)),
+        ),
         Question("日本", (), ()),
     ]
-    write_found(tmp_path / "found.json", questions)
+    write_retrieved(tmp_path / "found.json", questions)
     assert read_questions(str(tmp_path / "found.json")).questions == tuple(questions)
     values = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))
     assert [each["has_answer"] for each in values[0]["ctxs"]] == [True, False]
     first_code = [{**values[0], "ctxs": [{**values[0]["ctxs"][0], "score": "81.5"}]}]  # it writes scores as strings
     (found,) = read_questions(written(tmp_path, "old.json", json.dumps(first_code))).questions
-    assert found.found is not None
-    assert found.found[0].score == 81.5
+    assert found.retrieved is not None
+    assert found.retrieved[0].score == 81.5
 
 
 BAD = [
-    ("a.tsv", "who ?\n", r"a\.tsv, line 1, has 1 columns, and needs two"),
-    ("a.tsv", "who ?\t['a'\n", r"a\.tsv, line 1, needs the answers as a list of strings"),
-    ("a.tsv", "who ?\t__import__('os').system('true')\n", "line 1, needs the answers"),
-    ("a.tsv", "who ?\t[1]\n", "line 1, needs the answers"),
-    ("a.tsv", "who ?\t{[1]}\n", "line 1, needs the answers"),
-    ("a.tsv", "a\t['\\ud800']\n", r"a\.tsv, question 1, holds half a surrogate pair"),
-    ("a.json", '[{"question": "a"}, {"question": "b", "ctxs": [{"text": "\\ud800"}]}]', "question 2, holds half"),
-    ("a.tsv", '"' + "x" * 140_000 + "\n", "line 1, is no row of a table: field larger"),
+    ("a.tsv", "who ?\n", r"a\.tsv, line 1: the number of columns is 1, not 2: question, answers"),
+    ("a.tsv", "who ?\t['a'\n", r"a\.tsv, line 1: the answers must be a list of strings"),
+    ("a.tsv", "who ?\t__import__('os').system('true')\n", "line 1: the answers must be"),
+    ("a.tsv", "who ?\t[1]\n", "line 1: the answers must be"),
+    ("a.tsv", "who ?\t{[1]}\n", "line 1: the answers must be"),
+    ("a.tsv", "a\t['\\ud800']\n", r"a\.tsv, question 1: half a surrogate pair"),
+    ("a.json", '[{"question": "a"}, {"question": "b", "ctxs": [{"text": "\\ud800"}]}]', "question 2: half"),
+    ("a.tsv", '"' + "x" * 140_000 + "\n", "line 1: not a row of a table: field larger"),
     (
         "a.json",
         '[{"question": "who ?", "ctxs": [{"text": "a", "score": 1' + "0" * 400 + "}]}]",
-        'question 1, passage 1, needs the string "text", and a number as "score"',
+        'question 1, passage 1: needs the string "text", and a number as "score"',
     ),
-    ("a.tsv", "who ?\t" + "[" * 5000 + "\n", "line 1, needs the answers"),
-    ("a.jsonl", "{}\n", r'a\.jsonl, line 1 needs the string "question"'),
-    ("a.json", "[1]", "question 1, is no JSON object"),
+    ("a.tsv", "who ?\t" + "[" * 5000 + "\n", "line 1: the answers must be"),
+    ("a.jsonl", "{}\n", r'a\.jsonl, line 1: must be a JSON object with the string "question"'),
+    ("a.json", "[1]", "question 1: must be a JSON object"),
     ("a.json", '[{"question": "a", "ctxs": 1}]', '"ctxs" is of type int'),
-    ("a.json", '[{"question": "a", "ctxs": [{}]}]', 'passage 1, needs the string "text"'),
-    ("a.json", '[{"question": "a", "ctxs": [{"text": "a", "score": "x"}]}]', "passage 1, needs"),
-    ("a.json", '{"data": [{"paragraphs": [{}]}]}', "is neither SQuAD's JSON nor a retriever's"),
-    ("a.json", "{}", "is neither SQuAD's JSON nor a retriever's"),
+    ("a.json", '[{"question": "a", "ctxs": [{}]}]', 'passage 1: needs the string "text"'),
+    ("a.json", '[{"question": "a", "ctxs": [{"text": "a", "score": "x"}]}]', "passage 1: needs"),
+    ("a.json", '{"data": [{"paragraphs": [{}]}]}', "is not in SQuAD's format"),
+    ("a.json", "{}", "is not in SQuAD's format"),
     ("a.json", "{", "is not JSON"),
     ("a.json", "[" * 100_000, "is not JSON"),
     ("a.txt", "\n", "holds no questions"),
@@ -142,13 +147,47 @@ def test_case_and_composition_do_not_matter_to_the_rule() -> None:
 
 def test_answers_are_compared_by_squads_rules() -> None:
     """Worked out by hand from the rules: lower case, no ASCII punctuation, no articles, single spaces."""
-    assert normalized(" The  quick, brown-fox\tA an THE U.S.A. ") == "quick brownfox usa"
-    assert normalized("theatre ante “the”") == "theatre ante “ ”"
+    assert normalize(" The  quick, brown-fox\tA an THE U.S.A. ") == "quick brownfox usa"
+    assert normalize("theatre ante “the”") == "theatre ante “ ”"
     assert exact_match("The Beatles!", "beatles") == 1.0
     assert exact_match("Beatles", "Beatles band") == 0.0
     assert f1("the cat sat", "cat sat down") == pytest.approx(2 * (2 / 2) * (2 / 3) / (2 / 2 + 2 / 3))
     assert f1("cat cat", "cat") == pytest.approx(2 / 3)
     assert f1("the", "a") == 0.0
     assert (f1("", ""), f1("the", ""), f1("cat", ""), f1("", "cat")) == (1.0, 1.0, 0.0, 0.0)
-    assert best(f1, "cat", ["dog", "cat sat", "bird"]) == pytest.approx(2 / 3)
-    assert best(exact_match, "cat", []) == 0.0
+    assert best_score(f1, "cat", ["dog", "cat sat", "bird"]) == pytest.approx(2 / 3)
+    assert best_score(exact_match, "cat", []) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("answer", "golds", "exact", "overlap"),
+    [
+        ("The Eiffel Tower!", ["eiffel tower"], True, 1.0),
+        ("in the summer of 1889", ["1889", "summer 1889"], False, 2 * 2 / (4 + 2)),  # the article does not count
+        ("a", ["the"], True, 0.0),  # nothing is left of either, and no word is shared
+        ("a", ["tower"], False, 0.0),
+        ("new new york", ["new york"], False, 2 * 2 / (3 + 2)),  # a repeated word is shared once
+        ("U.S.", ["US"], True, 1.0),
+        ("Denver  Broncos", ["Broncos", "denver broncos"], True, 1.0),
+    ],
+)
+def test_the_metric_agrees_with_cases_worked_by_hand(
+    answer: str, golds: list[str], exact: bool, overlap: float
+) -> None:
+    assert best_score(exact_match, answer, golds) == exact
+    assert best_score(f1, answer, golds) == pytest.approx(overlap)
+
+
+def test_a_squad_file_is_read_into_passages_and_questions(tmp_path: Path) -> None:
+    path = tmp_path / "squad.json"
+    path.write_text(
+        '{"data": [{"title": "Skerra_Point", "paragraphs": [{"context": "Built in 1874.", "qas": ['
+        '{"id": "1", "question": " When? ", "answers": [{"answer_start": 9, "text": "1874"}]},'
+        '{"id": "2", "question": "Why?", "answers": []}]}]}]}'
+    )
+    squad = read_squad(path)
+    assert squad.passages == (Passage("0", "Skerra Point", "Built in 1874."),)
+    assert squad.articles == (0,)
+    when = SquadQuestion(" When? ", 0, (SquadAnswer("1874", 9),))
+    assert squad.questions == (when, SquadQuestion("Why?", 0, ()))
+    assert squad.answerable().questions == (when,)

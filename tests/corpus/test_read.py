@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dpr_export.runtime.corpus.corpus_files import Progress, Row, format_of, read_corpus
+from dpr_export.runtime.corpus.passages import Passage, Progress, format_of, read_corpus
 from tests.corpus.conftest import passages, write_jsonl, write_tsv
 
 TEXTS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0\r"), max_size=20)
@@ -32,7 +32,7 @@ def test_a_table_is_read_as_the_first_code_reads_it(tmp_path: Path) -> None:
 @given(rows=st.lists(st.tuples(TEXTS, TEXTS.filter(lambda text: text == text.strip('"'))), max_size=5))
 def test_what_was_written_is_read_whatever_the_text(tmp_path_factory: pytest.TempPathFactory, rows: list) -> None:
     folder = tmp_path_factory.mktemp("any")
-    made = [Row(str(number), title or None, text) for number, (title, text) in enumerate(rows)]
+    made = [Passage(str(number), title or None, text) for number, (title, text) in enumerate(rows)]
     for file in (write_tsv(folder / "a.tsv", made), write_jsonl(folder / "a.jsonl", made)):
         assert list(read_corpus(str(file))) == made
 
@@ -50,7 +50,7 @@ def test_every_format_gives_the_same_passages(tmp_path: Path, monkeypatch: pytes
     for name in ("a.tsv", "a.jsonl", "a.tsv.gz", "a.jsonl.gz", "a.parquet"):
         progress = Progress()
         assert list(read_corpus(str(tmp_path / name), progress=progress)) == rows, name
-        assert (progress.fraction, progress.rows, progress.expected) == (1.0, 3000, 3000), name
+        assert (progress.fraction, progress.passages, progress.estimated_total) == (1.0, 3000, 3000), name
 
 
 def test_the_number_of_passages_is_estimated_while_a_file_is_read(tmp_path: Path) -> None:
@@ -58,17 +58,17 @@ def test_the_number_of_passages_is_estimated_while_a_file_is_read(tmp_path: Path
     reader = read_corpus(str(write_tsv(tmp_path / "a.tsv", passages(3000))), progress=progress)
     for _ in range(1000):
         next(reader)
-    assert progress.expected == pytest.approx(3000, rel=0.15)
+    assert progress.estimated_total == pytest.approx(3000, rel=0.15)
     reader.close()
 
 
 def test_columns_may_stand_in_any_order_and_ids_may_be_missing(tmp_path: Path) -> None:
     (tmp_path / "a.tsv").write_text("title\ttext\nHamlet\tA play.\n")
-    assert list(read_corpus(str(tmp_path / "a.tsv"))) == [Row("2", "Hamlet", "A play.")]
+    assert list(read_corpus(str(tmp_path / "a.tsv"))) == [Passage("2", "Hamlet", "A play.")]
     (tmp_path / "b.tsv").write_text("7\tA play.\tHamlet\n")
-    assert list(read_corpus(str(tmp_path / "b.tsv"))) == [Row("7", "Hamlet", "A play.")]
+    assert list(read_corpus(str(tmp_path / "b.tsv"))) == [Passage("7", "Hamlet", "A play.")]
     (tmp_path / "c.jsonl").write_text('\ufeff{"_id": 3, "text": "a"}\n\n{"text": "b", "title": "", "more": 1}\n')
-    assert list(read_corpus(str(tmp_path / "c.jsonl"))) == [Row("3", None, "a"), Row("3", None, "b")]
+    assert list(read_corpus(str(tmp_path / "c.jsonl"))) == [Passage("3", None, "a"), Passage("3", None, "b")]
 
 
 BAD = [
@@ -78,18 +78,18 @@ BAD = [
     ("a.jsonl", b'{"text": "a", "id": true}', 1, '"id" is of type bool, and must be a string or an integer'),
     ("a.jsonl", b'{"text": "a", "id": 1.5}', 1, '"id" is of type float'),
     ("a.jsonl", b'{"text": "a", "id": null}', 1, '"id" is of type NoneType'),
-    ("a.jsonl", b'{"text": "\xff"}', 1, "is not UTF-8 text"),
-    ("a.jsonl", b'{"text": "\\ud800"}', 1, "is not UTF-8 text"),
-    ("a.jsonl", b"[1]", 1, "is no JSON object"),
-    ("a.jsonl", b"{", 1, "is not JSON"),
-    ("a.jsonl", b"[" * 100_000, 1, "is not JSON"),
-    ("a.tsv", b"id\ttext\ttitle\nonly\ttwo", 2, "has 2 columns, and needs 3: id, text, title"),
-    ("a.tsv", b"1\t\xff\ttitle", 1, "is not UTF-8 text"),
+    ("a.jsonl", b'{"text": "\xff"}', 1, "not UTF-8 text"),
+    ("a.jsonl", b'{"text": "\\ud800"}', 1, "not UTF-8 text"),
+    ("a.jsonl", b"[1]", 1, "not a JSON object"),
+    ("a.jsonl", b"{", 1, "not JSON"),
+    ("a.jsonl", b"[" * 100_000, 1, "not JSON"),
+    ("a.tsv", b"id\ttext\ttitle\nonly\ttwo", 2, "the number of columns is 2, not 3: id, text, title"),
+    ("a.tsv", b"1\t\xff\ttitle", 1, "not UTF-8 text"),
     (
         "a.jsonl",
         b'{"text": "' + b"x" * 131_073 + b'"}',
         1,
-        "has 131,073 characters, and a passage at most 131,072",
+        "131,073 characters, and a passage may have 131,072",
     ),
     ("a.tsv", b'1\t"' + b"x" * 140_000 + b'"\ttitle', 1, "field larger than field limit"),
 ]
@@ -108,7 +108,7 @@ def test_a_bad_row_is_told_of_with_its_number_and_may_be_left_out(
     progress = Progress()
     rows = list(read_corpus(str(tmp_path / name), on_error="skip", tell=said.append, progress=progress))
     assert [row.text for row in rows] == ["good"]
-    assert (progress.rows, progress.skipped) == (1, 1)
+    assert (progress.passages, progress.skipped) == (1, 1)
     assert len(said) == 1
     assert f"line {number}: " in said[0]
     assert words in said[0]
@@ -149,7 +149,7 @@ def test_columns_of_a_parquet_file_are_checked_once(tmp_path: Path) -> None:
             list(read_corpus(tmp_path / "a.parquet", on_error="skip"))
     days = pyarrow.table({"id": pyarrow.array([2**30], pyarrow.date32()), "text": ["a"]})
     pyarrow.parquet.write_table(days, tmp_path / "a.parquet")
-    with pytest.raises(ValueError, match=r"a\.parquet is no Parquet file that can be read: days=1073741824"):
+    with pytest.raises(ValueError, match=r"a\.parquet cannot be read as Parquet: days=1073741824"):
         list(read_corpus(tmp_path / "a.parquet"))
 
 
@@ -160,14 +160,14 @@ def test_a_damaged_file_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "no.parquet").write_bytes(b"no parquet")
     (tmp_path / "long.jsonl").write_bytes(b"x" * (1 << 24))
     for name, words in (
-        ("cut.jsonl.gz", "is damaged after line 0"),
-        ("no.jsonl.gz", "is damaged after line 0"),
-        ("no.parquet", "is no Parquet file that can be read"),
-        ("long.jsonl", "line 1, is longer than 16,777,216 characters"),
+        ("cut.jsonl.gz", "is damaged"),
+        ("no.jsonl.gz", "is damaged"),
+        ("no.parquet", "cannot be read as Parquet"),
+        ("long.jsonl", "line 1: longer than 16,777,216 characters"),
     ):
         with pytest.raises(ValueError, match=words):
             list(read_corpus(str(tmp_path / name), on_error="skip"))
-    with pytest.raises(OSError, match=r"none\.tsv cannot be read: there is no such file"):
+    with pytest.raises(OSError, match=r"none\.tsv cannot be read: No such file or directory"):
         list(read_corpus(str(tmp_path / "none.tsv")))
     (tmp_path / "folder.tsv").mkdir()
     with pytest.raises(OSError, match="is a folder: give a file"):
@@ -179,7 +179,7 @@ def test_a_format_is_that_of_the_name_or_the_one_that_is_given() -> None:
     assert format_of("passages", "tsv") == "tsv"
     for file, asked, words in (
         ("-", "auto", "standard input has no name"),
-        ("a.txt", "auto", "none of the endings"),
+        ("a.txt", "auto", "a.txt has no ending"),
         ("a.tsv", "xml", "format is 'xml', and must be one of: auto, tsv, jsonl, parquet"),
     ):
         with pytest.raises(ValueError, match=words):

@@ -48,9 +48,9 @@ def test_of_a_long_file_the_same_rows_are_drawn_each_time(tmp_path: Path) -> Non
     [
         ("a.txt", b"q", r"must end in \.jsonl or \.tsv"),
         ("a.jsonl", b"", "has no rows"),
-        ("a.jsonl", b"{", "line 1, is not JSON"),
+        ("a.jsonl", b"{", "line 1: not JSON"),
         ("a.jsonl", b'{"text": 3}', "line 1, needs strings"),
-        ("a.jsonl", b"[]", "line 1, is no JSON object"),
+        ("a.jsonl", b"[]", "line 1: not a JSON object"),
         ("a.jsonl", b'{"other": "x"}', "line 1, needs strings"),
         ("a.tsv", b"q\tt\tx\nq\tt\n", "line 2, has 2 columns, not question, title, text"),
         ("a.tsv", b"\xff\tt\tx\n", "is not UTF-8 text"),

@@ -174,8 +174,8 @@ def test_every_error_is_one_line(tiny: dict[str, Path], tmp_path: Path) -> None:
     assert "holds a DPRQuestionEncoder, not a DPRReader" in error_of(
         "answer", question, "--question", "q", "--text", "t"
     )
-    assert 'line 1, needs the string "text"' in error_of(*ask, "--passages", bad)
-    assert "line 1, is not JSON" in error_of(*ask, "--passages", broken)
+    assert 'line 1: "text" is missing, and must be a string' in error_of(*ask, "--passages", bad)
+    assert "line 1: not JSON" in error_of(*ask, "--passages", broken)
     assert "No such file" in error_of(*ask, "--passages", tmp_path / "none.jsonl")
     assert "/dev/null holds no passages" in error_of(*ask, "--passages", "/dev/null")
     assert "there are no passages" in error_of(*ask, code=2)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dpr_export.runtime.corpus.corpus_files import Progress, Row
+from dpr_export.runtime.corpus.passages import Passage, Progress
 from dpr_export.runtime.inference.batching import Rows
 from dpr_export.runtime.inference.encoders import DPRContextEncoder, Vectors
 
@@ -28,7 +28,7 @@ class Block:
     """
 
     number: int
-    rows: Sequence[Row]
+    rows: Sequence[Passage]
     skipped: int
 
 
@@ -58,7 +58,7 @@ class Wanted:
         return number % self.count == self.index - 1 and number not in self.done
 
 
-def blocks_of(rows: Iterable[Row], size: int, wanted: Wanted, read: Progress) -> Iterator[Block]:
+def blocks_of(rows: Iterable[Passage], size: int, wanted: Wanted, read: Progress) -> Iterator[Block]:
     """Cut a corpus into blocks of `size` passages, the last may have fewer, and yield those that are wanted.
 
     Args:
@@ -90,9 +90,9 @@ def windows_of(model: DPRContextEncoder, blocks: Iterable[Block], segments: str)
             done += len(few)
 
 
-def _windows(rows: Sequence[Row]) -> Iterator[list[Row]]:
+def _windows(rows: Sequence[Passage]) -> Iterator[list[Passage]]:
     """Cut rows so that none has more than WINDOW, and only one of a single row more than CHARACTERS."""
-    few, characters = list[Row](), 0
+    few, characters = list[Passage](), 0
     for row in rows:
         size = len(row.text) + len(row.title or "")
         if few and (len(few) == WINDOW or characters + size > CHARACTERS):

@@ -14,7 +14,6 @@ from typing import Any
 
 from dpr_export.models.artifact.resolve import open_exported_folder
 from dpr_export.models.kinds import CONTEXT
-from dpr_export.runtime.corpus.corpus_files import ON_ERROR, Progress
 from dpr_export.runtime.corpus.encoding.blocks import encoded, windows_of
 from dpr_export.runtime.corpus.encoding.job import job_of
 from dpr_export.runtime.corpus.encoding.on_ray import encode_on_ray
@@ -22,6 +21,7 @@ from dpr_export.runtime.corpus.encoding.pipeline import Ahead, Behind, Clock
 from dpr_export.runtime.corpus.encoding.plan import STAGES, Encoded, Plan, Tell, Watch, planned
 from dpr_export.runtime.corpus.encoding.shards import DTYPES, STORED
 from dpr_export.runtime.corpus.optional_libraries import needed
+from dpr_export.runtime.corpus.passages import ON_ERROR, Progress
 from dpr_export.runtime.engines.processors import usable_processors
 from dpr_export.runtime.inference.encoders import SEGMENTS, DPRContextEncoder
 
@@ -118,7 +118,9 @@ def _encode(model: DPRContextEncoder, plan: Plan, watch: Watch) -> Encoded:
         closing(Ahead(clock.timed("tokenizing", windows_of(model, blocks, plan.job.segments)), 2)) as windows,
     ):
         waited = clock.timed("waiting", windows)
-        for block, vectors in encoded(model, waited, plan.job.batch_tokens, lambda n: watch(n, plan.expected(read))):
+        for block, vectors in encoded(
+            model, waited, plan.job.batch_tokens, lambda n: watch(n, plan.estimated_total(read))
+        ):
             write = partial(clock.call, "writing", partial(plan.write, block, vectors))
             clock.call("waiting", partial(behind.do, write))
             passages, shards = passages + len(block.rows), shards + 1

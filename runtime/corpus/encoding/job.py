@@ -12,8 +12,8 @@ from typing import Any
 
 from dpr_export.models.artifact.atomic_writing import atomic_file
 from dpr_export.models.artifact.records import half_surrogates, read_record, written_record
-from dpr_export.runtime.corpus.corpus_files import format_of
 from dpr_export.runtime.corpus.encoding.shards import SCHEMA
+from dpr_export.runtime.corpus.passages import format_of
 from dpr_export.runtime.inference.encoders import DPRContextEncoder
 
 CORPUS_FILE = "corpus.json"

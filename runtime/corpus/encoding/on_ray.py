@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from dpr_export.runtime.corpus.corpus_files import Progress, Row
 from dpr_export.runtime.corpus.encoding.blocks import Block, encoded, windows_of
 from dpr_export.runtime.corpus.encoding.job import job_of
 from dpr_export.runtime.corpus.encoding.plan import STAGES, Encoded, Plan, Watch
 from dpr_export.runtime.corpus.optional_libraries import needed
+from dpr_export.runtime.corpus.passages import Passage, Progress
 from dpr_export.runtime.inference.encoders import DPRContextEncoder
 
 _SETTINGS = {
@@ -63,9 +63,9 @@ def encode_on_ray(plan: Plan, address: str, workers: int | None, how: dict[str, 
                 plan.tell(line)
             if record["error"]:
                 raise ValueError(record["error"])
-            read.rows, read.skipped = int(record["read"]), int(record["skipped"])
+            read.passages, read.skipped = int(record["read"]), int(record["skipped"])
             if record["number"] == _END:
-                end = read.rows, read.skipped
+                end = read.passages, read.skipped
                 continue
             block = _block(record)
             since = time.perf_counter()
@@ -73,8 +73,8 @@ def encode_on_ray(plan: Plan, address: str, workers: int | None, how: dict[str, 
             plan.write(block, vectors)
             busy["writing"] += time.perf_counter() - since
             passages, shards = passages + len(block.rows), shards + 1
-            watch(len(block.rows), plan.expected(read))
-    read.rows, read.skipped = end
+            watch(len(block.rows), plan.estimated_total(read))
+    read.passages, read.skipped = end
     plan.finish(read)
     return Encoded(passages, read.skipped, shards, len(plan.wanted.done), time.perf_counter() - start, busy)
 
@@ -119,7 +119,7 @@ def _source(plan: Plan) -> Any:
                 {
                     "number": [_END if block is None else block.number],
                     "rows": [json.dumps([] if block is None else block.rows)],
-                    "read": [progress.rows],
+                    "read": [progress.passages],
                     "skipped": [progress.skipped if block is None else block.skipped],
                     "told": [json.dumps(told)],
                     "busy": [json.dumps({"reading": seconds})],
@@ -186,7 +186,7 @@ class Worker:
 
 
 def _block(record: dict[str, Any]) -> Block:
-    rows = [Row(*each) for each in json.loads(record["rows"])]
+    rows = [Passage(*each) for each in json.loads(record["rows"])]
     return Block(int(record["number"]), rows, int(record["skipped"]))
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from dpr_export.runtime.corpus.corpus_files import Progress, read_corpus
 from dpr_export.runtime.corpus.encoding.begin import begun
 from dpr_export.runtime.corpus.encoding.blocks import Block, Wanted, blocks_of
 from dpr_export.runtime.corpus.encoding.job import Job, finished, hash_of, identity, write_job
@@ -19,6 +18,7 @@ from dpr_export.runtime.corpus.encoding.shards import (
     sweep,
     write_shard,
 )
+from dpr_export.runtime.corpus.passages import Progress, read_corpus
 from dpr_export.runtime.inference.encoders import Vectors
 
 STAGES = ("reading", "tokenizing", "computing", "writing")
@@ -85,9 +85,9 @@ class Plan:
         write_shard(self.folder, block.number, identity(self.job), block.rows, stored, block.skipped, self.job.stored)
         self.written.append(block.number)
 
-    def expected(self, read: Progress) -> int | None:
+    def estimated_total(self, read: Progress) -> int | None:
         """How many passages this part will have given, as far as one can tell."""
-        if (total := read.expected) is None:
+        if (total := read.estimated_total) is None:
             return None
         blocks = range(self.wanted.index - 1, -(-total // self.job.shard_size), self.wanted.count)
         return min(total, (len(blocks) - len(self.wanted.done)) * self.job.shard_size)
@@ -102,8 +102,8 @@ class Plan:
             for number in self.written:
                 remove_shard(self.folder, number)
             raise ValueError(f"{self.job.input.name} was changed while it was read: what was made of it is removed")
-        shards = -(-read.rows // self.job.shard_size)
-        write_job(self.folder, finished(self.job, shards, read.rows, read.skipped))
+        shards = -(-read.passages // self.job.shard_size)
+        write_job(self.folder, finished(self.job, shards, read.passages, read.skipped))
 
 
 @contextmanager

@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from dpr_export.models.artifact.atomic_writing import atomic_file
 from dpr_export.models.artifact.manifest import FileRecord
 from dpr_export.models.artifact.records import read_record, written_record
-from dpr_export.runtime.corpus.corpus_files import Row, read_corpus
 from dpr_export.runtime.corpus.optional_libraries import needed
+from dpr_export.runtime.corpus.passages import Passage, read_corpus
 from dpr_export.runtime.inference.encoders import Vectors
 
 DTYPES = {"fp32": np.float32, "fp16": np.float16}
@@ -58,7 +58,7 @@ class Shard:
 
 
 def write_shard(
-    folder: Path, number: int, job: str, rows: Sequence[Row], vectors: Vectors, skipped: int, stored: str
+    folder: Path, number: int, job: str, rows: Sequence[Passage], vectors: Vectors, skipped: int, stored: str
 ) -> None:
     """Write a shard's files, and then its record; or none of them.
 
@@ -123,7 +123,7 @@ def shard_vectors(folder: Path, number: int, stored: str) -> NDArray[Any]:
     return flat.reshape(len(column), -1)
 
 
-def shard_rows(folder: Path, number: int, stored: str) -> Iterator[Row]:
+def shard_rows(folder: Path, number: int, stored: str) -> Iterator[Passage]:
     """A shard's passages, in order."""
     return read_corpus(folder / f"{number:06}.{'jsonl' if stored == 'npy' else stored}")
 
@@ -137,7 +137,7 @@ def sweep(folder: Path, part: tuple[int, int]) -> None:
             path.unlink(missing_ok=True)
 
 
-def as_json(row: Row) -> str:
+def as_json(row: Passage) -> str:
     """A passage as a line of JSON."""
     return json.dumps(row._asdict(), ensure_ascii=False) + "\n"
 
@@ -179,12 +179,12 @@ class _Hashed:
 _Write = tuple[str, Callable[[BinaryIO], Any]]
 
 
-def _npy(name: str, rows: Sequence[Row], vectors: Vectors) -> Iterator[_Write]:
+def _npy(name: str, rows: Sequence[Passage], vectors: Vectors) -> Iterator[_Write]:
     yield f"{name}.npy", lambda file: np.lib.format.write_array(file, vectors, allow_pickle=False)
     yield f"{name}.jsonl", lambda file: file.write("".join(map(as_json, rows)).encode())
 
 
-def _parquet(name: str, rows: Sequence[Row], vectors: Vectors) -> Iterator[_Write]:
+def _parquet(name: str, rows: Sequence[Passage], vectors: Vectors) -> Iterator[_Write]:
     pyarrow, parquet = needed("pyarrow"), needed("pyarrow.parquet")
 
     def write(file: BinaryIO) -> None:
@@ -200,4 +200,4 @@ def _parquet(name: str, rows: Sequence[Row], vectors: Vectors) -> Iterator[_Writ
     yield f"{name}.parquet", write
 
 
-_FILES: dict[str, Callable[[str, Sequence[Row], Vectors], Iterator[_Write]]] = {"npy": _npy, "parquet": _parquet}
+_FILES: dict[str, Callable[[str, Sequence[Passage], Vectors], Iterator[_Write]]] = {"npy": _npy, "parquet": _parquet}

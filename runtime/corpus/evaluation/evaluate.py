@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from dpr_export.models.artifact.resolve import open_exported_folder
 from dpr_export.models.kinds import KINDS
-from dpr_export.runtime.corpus.corpus_files import Row, read_corpus
 from dpr_export.runtime.corpus.evaluation.scores import TOP, Score, judge
+from dpr_export.runtime.corpus.passages import Passage, read_corpus
 from dpr_export.runtime.corpus.retrieval.ask import READ
 from dpr_export.runtime.corpus.retrieval.index import PassageIndex
-from dpr_export.runtime.corpus.retrieval.questions import Asked, Found, Question, read_questions
-from dpr_export.runtime.corpus.retrieval.search import check_width, found_by
+from dpr_export.runtime.corpus.retrieval.questions import Question, QuestionSet, RetrievedPassage, read_questions
+from dpr_export.runtime.corpus.retrieval.search import check_dimension, retrieve
 from dpr_export.runtime.inference.encoders import DPRContextEncoder, DPRQuestionEncoder
 from dpr_export.runtime.inference.reader import DPRReader
 
@@ -96,9 +96,9 @@ def evaluate(
 
 def _score(
     variant: str,
-    asked: Asked,
+    asked: QuestionSet,
     models: Models,
-    rows: Sequence[Row],
+    rows: Sequence[Passage],
     index: PassageIndex | None,
     read: int,
     max_answer_length: int,
@@ -117,14 +117,14 @@ def _score(
             _answer(reader, asked, 0, questions[0], read, max_answer_length)  # engines compile at the first call
             with _timed("read", seconds):
                 answers = [_answer(reader, asked, n, q, read, max_answer_length) for n, q in enumerate(questions)]
-    most = max(1 if question.found is None else len(question.found[:read]) for question in questions)
+    most = max(1 if question.retrieved is None else len(question.retrieved[:read]) for question in questions)
     return judge(variant, questions, answers, searched, most if models.reader else None, seconds)
 
 
 def _retrieved(
     questions: list[Question],
     models: Models,
-    rows: Sequence[Row],
+    rows: Sequence[Passage],
     index: PassageIndex | None,
     how: dict[str, Any],
     seconds: dict[str, float],
@@ -133,13 +133,13 @@ def _retrieved(
     asked = [question.text for question in questions]
     with DPRQuestionEncoder.from_pretrained(str(models.question_encoder), **how) as encoder:
         if index is not None:
-            check_width(encoder, index)
+            check_dimension(encoder, index)
         encoder.encode(asked[:1])
         with _timed("encode", seconds):
             vectors = encoder.encode(asked)
     if index is not None:
         with _timed("search", seconds):
-            return list(found_by(questions, vectors, index, TOP[-1]))
+            return list(retrieve(questions, vectors, index, TOP[-1]))
     with DPRContextEncoder.from_pretrained(str(models.context_encoder), **how) as context:
         if context.config.dim != vectors.shape[1]:
             raise ValueError(
@@ -152,19 +152,21 @@ def _retrieved(
 
 
 def _nearest(
-    question: Question, vector: NDArray[np.float32], corpus: NDArray[np.float32], rows: Sequence[Row]
+    question: Question, vector: NDArray[np.float32], corpus: NDArray[np.float32], rows: Sequence[Passage]
 ) -> Question:
     scores = corpus @ vector
     places = np.argsort(-scores, kind="stable")[: TOP[-1]].tolist()
-    nearest = [(rows[place], float(scores[place])) for place in places]
-    return replace(question, found=tuple(Found(row.id, row.title, row.text, score) for row, score in nearest))
+    nearest = tuple(RetrievedPassage(*rows[place], float(scores[place])) for place in places)
+    return replace(question, retrieved=nearest)
 
 
-def _answer(reader: DPRReader, asked: Asked, place: int, question: Question, read: int, max_answer_length: int) -> str:
+def _answer(
+    reader: DPRReader, asked: QuestionSet, place: int, question: Question, read: int, max_answer_length: int
+) -> str:
     """What the reader answers, "" where there is nothing to read."""
-    found: Sequence[Row | Found] = question.found[:read] if question.found is not None else ()
-    if question.found is None:
-        found = [asked.passages[asked.own[place]]]
+    found: Sequence[Passage | RetrievedPassage] = question.retrieved[:read] if question.retrieved is not None else ()
+    if question.retrieved is None:
+        found = [asked.passages[asked.gold[place]]]
     if not found:
         return ""
     titles, texts = [each.title or "" for each in found], [each.text for each in found]
@@ -197,7 +199,7 @@ def _named(variants: Sequence[str], shared: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(variants)) or shared
 
 
-def _check(data: str, asked: Asked, models: Models, passages: str | None, index: str | Path | None) -> None:
+def _check(data: str, asked: QuestionSet, models: Models, passages: str | None, index: str | Path | None) -> None:
     """Refuse what cannot be judged, before anything is computed.
 
     Raises:
@@ -206,8 +208,8 @@ def _check(data: str, asked: Asked, models: Models, passages: str | None, index:
     for folder, kind in zip((models.question_encoder, models.context_encoder, models.reader), KINDS, strict=True):
         if folder and (found := open_exported_folder(folder).manifest.kind) != kind:
             raise ValueError(f"{folder} holds a {found} model, and a {kind} model is needed there")
-    given = asked.questions[0].found is not None
-    if lost := [place for place, each in enumerate(asked.questions, start=1) if (each.found is not None) != given]:
+    given = asked.questions[0].retrieved is not None
+    if lost := [place for place, each in enumerate(asked.questions, start=1) if (each.retrieved is not None) != given]:
         raise ValueError(f"{data}, question {lost[0]}, and question 1: one has passages (ctxs), and the other has none")
     if not models.folders:
         raise ValueError("there is nothing to judge: give --reader, --question-encoder, or both")
@@ -216,7 +218,7 @@ def _check(data: str, asked: Asked, models: Models, passages: str | None, index:
     if not models.question_encoder:
         if models.context_encoder or passages or index:
             raise ValueError("passages are searched with a question encoder: give --question-encoder")
-        if not given and not asked.own:
+        if not given and not asked.gold:
             raise ValueError(f"{data} has no passages to read: give --question-encoder, and --passages or --index")
         return
     if models.context_encoder and index:

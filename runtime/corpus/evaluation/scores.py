@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from dpr_export.runtime.corpus.evaluation.squad_metrics import best, exact_match, f1
+from dpr_export.runtime.corpus.evaluation.squad_metrics import best_score, exact_match, f1
 from dpr_export.runtime.corpus.retrieval.answer_matching import matching_tokens
 from dpr_export.runtime.corpus.retrieval.questions import Question
 
@@ -99,14 +99,14 @@ def judge(
 
 def _judged(question: Question, answer: str | None) -> Judged:
     right = [matching_tokens(each) for each in _real(question)]
-    held = (any(each in _tokens(found.text) for each in right) for found in question.found or ())
+    held = (any(each in _tokens(found.text) for each in right) for found in question.retrieved or ())
     return Judged(
         question.text,
         question.answers,
         next((rank for rank, holds in enumerate(held, start=1) if holds), None),
         answer,
-        None if answer is None else best(exact_match, answer, question.answers),
-        None if answer is None else best(f1, answer, question.answers),
+        None if answer is None else best_score(exact_match, answer, question.answers),
+        None if answer is None else best_score(f1, answer, question.answers),
     )
 
 
@@ -116,9 +116,9 @@ def _top_k(questions: Sequence[Question], judged: Sequence[Judged], searched: in
     A question without an answer (SQuAD 2 has such) does not count: every passage would be right.
     """
     ranks = [each.rank for each, question in zip(judged, questions, strict=True) if _real(question)]
-    if questions[0].found is None or not ranks:
+    if questions[0].retrieved is None or not ranks:
         return {}
-    most = max(len(question.found or ()) for question in questions) if searched is None else searched
+    most = max(len(question.retrieved or ()) for question in questions) if searched is None else searched
     return {k: float(np.mean([rank is not None and rank <= k for rank in ranks])) for k in TOP if k <= max(most, 1)}
 
 

@@ -1,8 +1,4 @@
-"""Ask a question of an index: encode it, search, read the best passages, answer.
-
-from dpr_export.runtime import DPRQuestionEncoder, DPRReader
-from dpr_export.runtime.corpus.retrieval import ask
-from dpr_export.runtime.corpus import PassageIndex
+"""Ask a question of an index: encode the question, search, read the best passages, answer.
 
 encoder, reader = DPRQuestionEncoder.from_pretrained("question-onnx"), DPRReader.from_pretrained("reader-onnx")
 with PassageIndex.open("corpus/index") as index:
@@ -12,28 +8,30 @@ with PassageIndex.open("corpus/index") as index:
 import time
 from dataclasses import dataclass
 
+import numpy as np
+
 from dpr_export.runtime.corpus.retrieval.index import PassageIndex
-from dpr_export.runtime.corpus.retrieval.questions import Found, Question
-from dpr_export.runtime.corpus.retrieval.search import check_width, found_by
+from dpr_export.runtime.corpus.retrieval.questions import Question, RetrievedPassage
+from dpr_export.runtime.corpus.retrieval.search import check_dimension, retrieve
 from dpr_export.runtime.inference.answers import Answer
 from dpr_export.runtime.inference.encoders import DPRQuestionEncoder
 from dpr_export.runtime.inference.reader import DPRReader
 
-READ = 20  # passages that are read: the first code reads up to 100, which takes five times as long
+READ = 20  # passages to read; facebookresearch/DPR reads up to 100, which takes five times as long
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """What a question was answered with.
+class AskResult:
+    """The answers to a question.
 
     Attributes:
-        answers: the answers, the best first; `Answer.passage` is a place in `found`.
-        found: the passages that were read, the best first.
+        answers: the answers, the best first; `Answer.passage` is a position in `retrieved`.
+        retrieved: the passages that were read, the best first.
         seconds: how long each stage took: "encode", "search", "read".
     """
 
     answers: list[Answer]
-    found: tuple[Found, ...]
+    retrieved: tuple[RetrievedPassage, ...]
     seconds: dict[str, float]
 
 
@@ -46,7 +44,7 @@ def ask(
     passages: int = READ,
     top_k: int = 5,
     max_answer_length: int = 10,
-) -> Reply:
+) -> AskResult:
     """Answer a question from the passages of an index.
 
     Args:
@@ -59,9 +57,9 @@ def ask(
         max_answer_length: the longest answer, in tokens.
 
     Raises:
-        ValueError: the encoder's vectors have another width than the index's; a number below 1; an empty question.
+        ValueError: the encoder's dimension is not the index's, a number is below 1, or the question is empty.
     """
-    check_width(encoder, index)
+    check_dimension(encoder, index)
     if not question.strip():
         raise ValueError("question is empty")
     if passages < 1:
@@ -69,16 +67,16 @@ def ask(
     times = [time.perf_counter()]
     vectors = encoder.encode([question])
     times.append(time.perf_counter())
-    (asked,) = found_by([Question(question)], vectors, index, passages)
+    (result,) = retrieve([Question(question)], vectors, index, passages)
     times.append(time.perf_counter())
-    found = asked.found or ()
+    retrieved = result.retrieved or ()
     answers = reader.answer(
         question,
-        [each.title or "" for each in found],
-        [each.text for each in found],
+        [each.title or "" for each in retrieved],
+        [each.text for each in retrieved],
         top_k=top_k,
         max_answer_length=max_answer_length,
     )
     times.append(time.perf_counter())
-    stages = zip(("encode", "search", "read"), times, times[1:], strict=False)
-    return Reply(answers, found, {stage: end - start for stage, start, end in stages})
+    seconds = dict(zip(("encode", "search", "read"), np.diff(times).tolist(), strict=True))
+    return AskResult(answers, retrieved, seconds)

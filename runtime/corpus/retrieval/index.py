@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 
 from dpr_export.models.artifact.atomic_writing import atomic_folder
 from dpr_export.models.artifact.records import read_record, written_record
-from dpr_export.runtime.corpus.corpus_files import Row
 from dpr_export.runtime.corpus.encoding.job import CORPUS_FILE, Encoder, Job, identity, read_job
 from dpr_export.runtime.corpus.encoding.shards import Shard, as_json, check_shard, read_shard, shard_rows, shard_vectors
 from dpr_export.runtime.corpus.optional_libraries import needed
+from dpr_export.runtime.corpus.passages import Passage
 
 INDEX_FILE, FAISS_FILE, PASSAGES_FILE, OFFSETS_FILE = "index.json", "vectors.faiss", "passages.jsonl", "offsets.npy"
 SCHEMA = 1
@@ -179,7 +179,7 @@ class PassageIndex:
         )
         return found
 
-    def passages(self, positions: Sequence[int]) -> list[Row]:
+    def passages(self, positions: Sequence[int]) -> list[Passage]:
         """The passages at some positions, as `search` gives them.
 
         Raises:
@@ -190,12 +190,12 @@ class PassageIndex:
         self._check_open()
         return [self._passage(int(position)) for position in positions]
 
-    def _passage(self, position: int) -> Row:
+    def _passage(self, position: int) -> Passage:
         if not 0 <= position < self.record.passages:
             raise IndexError(f"positions has {position}, and must be from 0 to {self.record.passages - 1}")
         start, end = (int(offset) for offset in self._offsets[position : position + 2])
         try:
-            return Row(**json.loads(self._passages[start:end]))
+            return Passage(**json.loads(self._passages[start:end]))
         except (ValueError, TypeError) as error:
             raise ValueError(f"passage {position} of the index is damaged: {error}") from None
 
@@ -265,7 +265,7 @@ def _sample(corpus: Path, stored: str, shards: Sequence[Shard]) -> NDArray[np.fl
     return np.concatenate(parts)
 
 
-def _write_passages(folder: Path, rows: Iterator[Row], total: int) -> None:
+def _write_passages(folder: Path, rows: Iterator[Passage], total: int) -> None:
     offsets = np.zeros(total + 1, np.int64)
     with (folder / PASSAGES_FILE).open("wb") as file:
         for place, row in enumerate(rows, start=1):

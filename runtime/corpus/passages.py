@@ -1,0 +1,220 @@
+"""Read a corpus passage by passage, without holding it in memory: tables (.tsv), JSON lines (.jsonl) and Parquet.
+
+A table has the layout of facebookresearch/DPR's psgs_w100.tsv: id, text, title, with csv's quotes. JSON lines need a
+text and may have an id and a title; the id of a passage without one is the number of its row. Tables and JSON lines may
+be compressed (.gz). A malformed row is reported by its number; it stops the reading, or is skipped.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dpr_export.runtime.corpus.optional_libraries import needed
+from dpr_export.runtime.corpus.text_files import (
+    open_binary,
+    open_text,
+    parse_json_lines,
+    parse_table,
+    read_lines,
+    valid_rows,
+)
+
+FORMATS = ("tsv", "jsonl", "parquet")
+ON_ERROR = ("stop", "skip")
+SKIPPED = "skipped: "  # how the report of a skipped row begins
+COLUMNS = ("id", "text", "title")  # of a table that has no header
+_IDS = ("id", "_id", "pid")
+LONGEST_PASSAGE = 1 << 17  # characters; also the longest field that the csv module reads
+
+
+class Passage(NamedTuple):
+    """A passage of a corpus.
+
+    Attributes:
+        id: names the passage in its corpus.
+        title: the title; None if it has none.
+        text: the text.
+    """
+
+    id: str
+    title: str | None
+    text: str
+
+
+@dataclass(slots=True)
+class Progress:
+    """How much of a corpus has been read.
+
+    Attributes:
+        fraction: the part of the file that was read, from 0 to 1; None if the file's size is not known.
+        passages: how many passages were read.
+        skipped: how many malformed rows were skipped.
+    """
+
+    fraction: float | None = None
+    passages: int = 0
+    skipped: int = 0
+
+    @property
+    def estimated_total(self) -> int | None:
+        """An estimate of the number of passages in the whole file."""
+        return round(self.passages / self.fraction) if self.passages and self.fraction else None
+
+
+Rows = Iterator[tuple[int, Passage | str]]  # each row's number, and the passage or what is wrong with it
+
+
+def format_of(file: str, format: str = "auto", default: str | None = None) -> str:
+    """The format of a file: the one that is given, or the one that its name says.
+
+    Args:
+        file: the file's name.
+        format: "tsv", "jsonl", "parquet" or "auto".
+        default: the format if the name says none; None raises.
+
+    Raises:
+        ValueError: `format` is unknown, or the name says none.
+
+    >>> format_of("psgs_w100.tsv.gz")
+    'tsv'
+    """
+    if format != "auto":
+        if format not in FORMATS:
+            raise ValueError(f"format is {format!r}, and must be one of: auto, {', '.join(FORMATS)}")
+        return format
+    ending = Path(file).name.removesuffix(".gz").rpartition(".")[2]
+    if ending in FORMATS:
+        return ending
+    if default is not None:
+        return default
+    problem = "standard input has no name" if file == "-" else f"{file} has no ending"
+    raise ValueError(f"{problem} that says its format: give --format, one of {', '.join(FORMATS)}")
+
+
+def read_corpus(
+    file: str | Path,
+    format: str = "auto",
+    *,
+    on_error: str = "stop",
+    tell: Callable[[str], None] = lambda _: None,
+    progress: Progress | None = None,
+) -> Iterator[Passage]:
+    """Yield the passages of a file, in order.
+
+    Args:
+        file: its path; "-" is standard input.
+        format: "tsv", "jsonl", "parquet"; "auto" takes the one that the name says.
+        on_error: how to handle malformed rows: "stop" raises, "skip" reports them and goes on.
+        tell: is called with a line of text for each row that is skipped.
+        progress: is kept up to date.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: a row is malformed, or the file is damaged.
+
+    >>> import tempfile
+    >>> with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:
+    ...     _ = file.write('{"title": "Hamlet", "text": "A play."}'), file.flush()
+    ...     list(read_corpus(file.name))
+    [Passage(id='1', title='Hamlet', text='A play.')]
+    """
+    if on_error not in ON_ERROR:
+        raise ValueError(f"on_error is {on_error!r}, and must be one of: {', '.join(ON_ERROR)}")
+    format = format_of(str(file), format)
+    return _passages(str(file), format, on_error == "skip", tell, progress or Progress())
+
+
+def _passages(file: str, format: str, skip: bool, tell: Callable[[str], None], progress: Progress) -> Iterator[Passage]:
+    def report(problem: str) -> None:
+        if not skip:
+            raise ValueError(f"{problem} (dpr-runtime encode --on-error skip skips such rows)")
+        progress.skipped += 1
+        tell(f"{SKIPPED}{problem}")
+
+    is_parquet = format == "parquet"
+    rows = _read_parquet(file, progress) if is_parquet else _read_text(file, format, progress)
+    for _, passage in valid_rows(rows, file, "row" if is_parquet else "line", report):
+        progress.passages += 1
+        yield passage
+
+
+def _read_text(file: str, format: str, progress: Progress) -> Rows:
+    with open_text(file, errors="surrogateescape") as stream:
+        tell, size = _position_and_size(stream)
+        lines = read_lines(stream, file)
+        is_table = format == "tsv"
+        header = partial(_read_header, file=file)
+        for number, values in parse_table(lines, COLUMNS, header) if is_table else parse_json_lines(lines):
+            progress.fraction = min(1.0, tell() / size) if size else None
+            if isinstance(values, str):
+                yield number, values
+                continue
+            if is_table:  # as facebookresearch/DPR: it removes quotes that are left around a text
+                values["text"] = values["text"].strip('"')
+            yield number, _to_passage(values, number)
+
+
+def _position_and_size(stream: TextIOWrapper) -> tuple[Callable[[], int], int]:
+    """A function that says how many bytes of a file were read, and how many it has (0 if that is not known)."""
+    binary: Any = getattr(stream.buffer, "fileobj", stream.buffer)  # a .gz file is measured as it is, compressed
+    try:
+        return binary.tell, os.fstat(binary.fileno()).st_size
+    except OSError:
+        return lambda: 0, 0
+
+
+def _read_header(cells: list[str], file: str) -> tuple[str, ...] | None:
+    names = [cell.strip().lower() for cell in cells]
+    is_header = names[0] in _IDS or len({*_IDS, "title", "text"} & set(names)) > 1
+    return _check_columns(names, file) if is_header else None
+
+
+def _read_parquet(file: str, progress: Progress) -> Rows:
+    pyarrow, parquet = needed("pyarrow"), needed("pyarrow.parquet")
+    if file == "-":
+        raise ValueError("Parquet cannot be read from standard input: give a file")
+    with open_binary(file):
+        pass  # for its errors
+    try:
+        with parquet.ParquetFile(file, memory_map=True) as table:
+            names = [name for name in table.schema_arrow.names if name in (*_IDS, "title", "text")]
+            columns = list(_check_columns(names, file))
+            number, total = 0, table.metadata.num_rows
+            for batch in table.iter_batches(batch_size=1024, columns=columns):
+                for values in batch.to_pylist():
+                    number += 1
+                    yield number, _to_passage(values, number)
+                progress.fraction = number / total
+    except (pyarrow.ArrowException, UnicodeDecodeError, OSError, OverflowError) as error:
+        raise ValueError(f"{file} cannot be read as Parquet: {' '.join(str(error).split())}") from None
+
+
+def _check_columns(names: Sequence[str], file: str) -> tuple[str, ...]:
+    if "text" not in names or len(set(names)) < len(names):
+        raise ValueError(f'{file} has the columns {", ".join(names)}, and needs "text", and each once')
+    return tuple(names)
+
+
+def _to_passage(values: dict[str, Any], number: int) -> Passage | str:
+    """The passage of a row, or what is wrong with it."""
+    name = next((name for name in _IDS if name in values), None)
+    key = number if name is None else values[name]
+    title, text = values.get("title"), values.get("text")
+    if isinstance(key, bool) or not isinstance(key, str | int):
+        return f'"{name}" is of type {type(key).__name__}, and must be a string or an integer'
+    if not isinstance(text, str):
+        return f'"text" is {"missing" if text is None else f"of type {type(text).__name__}"}, and must be a string'
+    if not isinstance(title, str | None):
+        return f'"title" is of type {type(title).__name__}, and must be a string'
+    if (size := len(text) + len(title or "")) > LONGEST_PASSAGE:
+        return f"{size:,} characters, and a passage may have {LONGEST_PASSAGE:,}"
+    passage = Passage(str(key), title or None, text)  # facebookresearch/DPR also encodes a text without a title alone
+    try:
+        "".join(part or "" for part in passage).encode()
+    except UnicodeEncodeError:
+        return "not UTF-8 text"
+    return passage
