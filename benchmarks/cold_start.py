@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dpr_export.exporter import export
-from dpr_export.exporter.checkpoint.source import found
+from dpr_export.exporter.checkpoint.source import resolve_checkpoint
 from dpr_export.exporter.demo import PASSAGES_FILE, QUESTION
 from dpr_export.runtime.corpus import read_corpus
 
@@ -63,7 +63,7 @@ def seconds_of(code: str, *arguments: str) -> tuple[float, str]:
 def main() -> None:
     passages = list(read_corpus(PASSAGES_FILE))
     question = [QUESTION, json.dumps([p.title or "" for p in passages]), json.dumps([p.text for p in passages])]
-    with TemporaryDirectory() as folder, found("demo/reader") as checkpoint:
+    with TemporaryDirectory() as folder, resolve_checkpoint("demo/reader") as checkpoint:
         exported = Path(folder, "exported")
         export(str(checkpoint.folder), exported)
         contenders = {

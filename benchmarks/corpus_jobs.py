@@ -21,10 +21,10 @@ def make_models(work: Path) -> dict[str, Any]:
 
     In a process of its own too: the peak of a process counts what its parent had when it was forked.
     """
-    from dpr_export.exporter.checkpoint.source import found
+    from dpr_export.exporter.checkpoint.source import resolve_checkpoint
 
     for kind in KINDS:
-        with found(f"demo/{kind}") as checkpoint:
+        with resolve_checkpoint(f"demo/{kind}") as checkpoint:
             subprocess.run(["cp", "-r", str(checkpoint.folder), str(work / f"{kind}-checkpoint")], check=True)
         command = [Path(sys.executable).with_name("dpr-export"), work / f"{kind}-checkpoint", "-o", work / kind]
         subprocess.run([*command, "--precision", "fp32", "--precision", "int8"], check=True, capture_output=True)

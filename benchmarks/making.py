@@ -66,32 +66,28 @@ def make_exported(kind: str, config: dict[str, Any], folder: Path, output: Path)
     """The folder that dpr-export writes, with every variant for CPUs, at the first settings of each: the bounds are for
     trained weights, and random ones may miss them."""
     del kind, config
-    from dpr_export.exporter import export
+    from dpr_export.exporter import ExportOptions, export
     from dpr_export.models.artifact.variants import BOUNDS
 
     BOUNDS.clear()
     export(
         str(folder / "checkpoint"),
         output,
-        precisions=("fp32", "int8"),
-        backends=("onnxruntime", "openvino"),
-        force=True,
+        ExportOptions(precisions=("fp32", "int8"), backends=("onnxruntime", "openvino"), force=True),
     )
 
 
 def make_exported_gpu(kind: str, config: dict[str, Any], folder: Path, output: Path) -> None:
     """The folder that dpr-export writes, with every variant for GPUs, made as those are."""
     del kind, config
-    from dpr_export.exporter import export
+    from dpr_export.exporter import ExportOptions, export
     from dpr_export.models.artifact.variants import BOUNDS
 
     BOUNDS.clear()
     export(
         str(folder / "checkpoint"),
         output,
-        precisions=("fp32", "fp16", "int8"),
-        backends=("onnxruntime", "tensorrt"),
-        force=True,
+        ExportOptions(precisions=("fp32", "fp16", "int8"), backends=("onnxruntime", "tensorrt"), force=True),
     )
 
 

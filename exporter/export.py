@@ -1,39 +1,40 @@
-"""The export, from a checkpoint's name to a folder of proved graphs: load, trace, prove, make variants, write.
+"""Export a DPR checkpoint into a folder of ONNX graphs: load, trace, check parity, make variants, write.
 
-torch and transformers take seconds to import, so they are imported when the arguments are known to be right and the
-checkpoint is at hand: a wrong name is answered at once.
+PyTorch and transformers take seconds to import. They are imported once the arguments are checked and the checkpoint is
+on this machine, so that a wrong name is reported at once.
 """
 
 import platform
-from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dpr_export.exporter.checkpoint.source import Checkpoint, Unsaid, found
+from dpr_export.exporter.checkpoint.source import Checkpoint, resolve_checkpoint
 from dpr_export.exporter.errors import ExportError
+from dpr_export.exporter.options import DEFAULT_OPSET, DEFAULT_OPTIONS, ExportOptions
 from dpr_export.models.artifact.atomic_writing import atomic_folder, is_exported
 from dpr_export.models.artifact.folder import file_record, folder_records
-from dpr_export.models.artifact.manifest import MANIFEST_FILE, Manifest, Source, Variant
-from dpr_export.models.artifact.reference_outputs import ATOL
-from dpr_export.models.artifact.variants import DEFAULT_BACKENDS, select_specs
+from dpr_export.models.artifact.manifest import MANIFEST_FILE, REFERENCE_OUTPUTS_FILE, Manifest, Source, Variant
+from dpr_export.models.artifact.reference_outputs import Example, write_reference_outputs
+from dpr_export.models.artifact.variants import EMBEDS_FILE, MODEL_FILE, VariantSpec
 from dpr_export.models.config import DPRConfig
+from dpr_export.models.kinds import EMBEDS, IDS
 from dpr_export.models.optional_outputs import OptionalOutputs
 from dpr_export.models.tokenization.by_kind import TOKENIZER_CLASSES
 from dpr_export.runtime.inference.progress import Step, silent
 
 if TYPE_CHECKING:
-    from dpr_export.exporter.checkpoint.load import Original
+    from dpr_export.exporter.checkpoint.load import LoadedCheckpoint
+    from dpr_export.quantization.texts import Texts
 
-OPSETS = range(18, 24)
-DEFAULT_OPSET = 18
-DEFAULT_PRECISIONS = ("fp32",)
+EMBEDS_BACKENDS = ("onnxruntime", "openvino")  # those that run model_embeds.onnx: on the CPU
 _TRACERS = ("torch", "transformers", "tokenizers")
 
 
 def default_output(source: str, kind: str | None = None) -> Path:
-    """The folder an export goes to when none is named.
+    """The folder that an export writes if none is named.
 
-    A file of the first DPR code may hold two models, so its kind is in the name.
+    A facebookresearch/DPR file may hold two models, so its folder's name has the kind.
 
     >>> default_output("facebook/dpr-reader-single-nq-base").as_posix()
     'dpr-reader-single-nq-base-onnx'
@@ -46,173 +47,177 @@ def default_output(source: str, kind: str | None = None) -> Path:
 
 
 def export(
-    source: str,
-    output: str | Path | None = None,
-    *,
-    precisions: Sequence[str] = DEFAULT_PRECISIONS,
-    backends: Sequence[str] = DEFAULT_BACKENDS,
-    calibration: str | Path | None = None,
-    allow_loss: bool = False,
-    revision: str | None = None,
-    token: str | None = None,
-    kind: str | None = None,
-    tokenizer: str | Path | None = None,
-    heads: int | None = None,
-    opset: int | None = None,
-    atol: float = ATOL,
-    force: bool = False,
-    output_hidden_states: bool | None = None,
-    output_attentions: bool | None = None,
-    inputs_embeds: bool = False,
-    step: Step = silent,
+    source: str, output: str | Path | None = None, options: ExportOptions = DEFAULT_OPTIONS, step: Step = silent
 ) -> Manifest:
-    """Turn a DPR checkpoint into a folder of ONNX graphs, proved equal to the original, and faster variants of them.
+    """Export a DPR checkpoint into ONNX graphs that pass the parity check against PyTorch, and into faster variants.
 
-    Nothing is written at `output` unless every graph passed. A folder that was exported earlier is a source too: then
-    variants are added to it, and no checkpoint is needed.
+    Nothing is written at `output` unless every graph passes. If `source` is an exported folder, variants are added to
+    it, and no checkpoint is needed.
 
     Args:
-        source: a checkpoint's folder, `demo/question`, `demo/context` or `demo/reader`, or a name on the hub; or an
-            exported folder; or a file that the first DPR code wrote (`dpr_biencoder.39`, `hf_bert_base.cp`).
-        output: the folder to write; None: `./NAME-onnx`, and `./NAME-KIND-onnx` of a file.
-        precisions: what to make: "fp32", which is always made, "fp16", "int8".
-        backends: for which engines: "onnxruntime", "openvino", "tensorrt".
-        calibration: texts to calibrate with, .jsonl or .tsv of question, title and text; None: the project's own.
-        allow_loss: write a variant that loses more than its bounds allow; nothing picks it by itself.
-        revision: the hub's branch, tag or commit.
-        token: the hub's access token.
-        kind: with a file of the first DPR code, and with no other source: which model to take from it, "question",
-            "context" or "reader".
-        tokenizer: with such a file, the folder of its tokenizer.json or vocab.txt.
-        heads: with such a file, the number of attention heads; None: the hidden size / 64.
-        opset: the ONNX operator set of the graphs, 18 to 23; None: 18.
-        atol: the absolute part of the largest difference allowed; the other part is 1e-5 x max|reference|.
-        force: replace an exported folder that is there already, or its variants.
-        output_hidden_states, output_attentions: whether the graph gives every layer's; None: as the checkpoint's
-            configuration has it. Only fp32 is made of such a graph, and nothing in it is fused.
-        inputs_embeds: also write a graph that takes embeddings in place of ids, `onnx/model_embeds.onnx`.
-        step: told of each step as it begins and ends; see `progress.py`.
+        source: a checkpoint's folder; `demo/question`, `demo/context` or `demo/reader`; a name on the hub; a file that
+            facebookresearch/DPR wrote (`dpr_biencoder.39`, `hf_bert_base.cp`); or an exported folder.
+        output: the folder to write; None: `./NAME-onnx`, or `./NAME-KIND-onnx` for a file.
+        options: see `ExportOptions`.
+        step: called with the name of each step; returns a context manager that the step runs in.
 
     Returns:
         The manifest of the folder.
 
     Raises:
-        ExportError: the checkpoint cannot be had or exported, its graph differs from the original, or a variant loses
-            more than its bounds allow.
-        FileExistsError: `output` exists, and `force` was not given or it is no exported folder.
-        ValueError: a precision, a backend, `opset` or `atol` is out of bounds; the calibration file is wrong.
+        ExportError: the checkpoint is missing or cannot be exported, a graph fails the parity check, or a variant's
+            metrics are below their bounds.
+        FileExistsError: `output` exists, and `force` is not set or it is not an exported folder.
+        ValueError: options that do not apply to this source, or a damaged calibration file.
 
     Example:
-        >>> from dpr_export.exporter import export
-        >>> export("demo/reader", "reader-onnx", precisions=["fp32", "int8"]).kind       # doctest: +SKIP
+        >>> from dpr_export.exporter import ExportOptions, export
+        >>> manifest = export("demo/reader", "reader-onnx", ExportOptions(precisions=["int8"]))    # doctest: +SKIP
+        >>> manifest.kind                                                                          # doctest: +SKIP
         'reader'
     """
-    if opset is not None and opset not in OPSETS:
-        raise ValueError(f"opset is {opset}, and must be within {OPSETS.start}..{OPSETS.stop - 1}")
-    if not 0 < atol < 1:
-        raise ValueError(f"atol is {atol}, and must be above 0 and below 1")
     try:
-        from dpr_export.quantization.add import add_variants, calibration_texts, readable
+        from dpr_export.quantization.add import add_variants
     except ModuleNotFoundError as error:
-        raise ExportError(f'{error.name} is not installed: pip install "dpr-export[export]"') from None
+        raise _not_installed(error) from None
     try:
-        if is_exported(Path(source)):
-            _refuse(
-                source,
-                output=output,
-                revision=revision,
-                kind=kind,
-                tokenizer=tokenizer,
-                heads=heads,
-                opset=opset,
-                output_hidden_states=output_hidden_states,
-                output_attentions=output_attentions,
-                inputs_embeds=inputs_embeds or None,
-            )
-            return add_variants(
-                source,
-                precisions=precisions,
-                backends=backends,
-                calibration=calibration,
-                atol=atol,
-                allow_loss=allow_loss,
-                force=force,
-                step=step,
-            )
-        unsaid = Unsaid(kind, tokenizer, heads)
-        specs, texts = select_specs(precisions, backends), calibration_texts(calibration)
-        for name, given in (("calibration", calibration is not None), ("allow_loss", allow_loss)):
-            if given and not any(spec.lossy for spec in specs):
-                raise ValueError(f"{name} is given, and only fp32 is made, which loses nothing: give a precision too")
-        folder = Path(output) if output is not None else default_output(source, kind)
-        with atomic_folder(folder, force) as making, found(source, revision, token, step, unsaid) as checkpoint:
-            asked = {"output_hidden_states": output_hidden_states, "output_attentions": output_attentions}
-            original = _loaded(checkpoint, making, asked, step)
-            from dpr_export.exporter.graphs import Graphs
-
-            texts = readable(texts, original.kind)
-            optional_outputs = OptionalOutputs(
-                *(getattr(original.config, name) if a is None else a for name, a in asked.items())
-            )
-            graphs = Graphs(original, making, texts, opset or DEFAULT_OPSET, atol, allow_loss, optional_outputs, step)
-            variants = graphs.make(specs, inputs_embeds)
-            with step(f"write {folder}"):
-                manifest = _manifest(original, checkpoint, making, variants, opset or DEFAULT_OPSET)
-                (making / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
-        return manifest
+        if not is_exported(Path(source)):
+            return _export_checkpoint(source, output, options, step)
+        if names := [*(["output"] if output is not None else []), *options.for_checkpoints()]:
+            raise ValueError(f"{names[0]} does not apply to {source}: variants are added to an exported folder")
+        return add_variants(source, options, step)
     except ExportError:
         raise
     except RuntimeError as error:
         raise ExportError(str(error)) from error
 
 
-def _refuse(source: str, **given: object) -> None:
-    """Refuse arguments that are for checkpoints alone."""
-    for name, value in given.items():
-        if value is not None:
-            raise ValueError(f"{name} is given, and {source} is an exported folder: variants are added to it")
+def _not_installed(error: ModuleNotFoundError) -> ExportError:
+    return ExportError(f'{error.name} is not installed: pip install "dpr-export[export]"')
 
 
-def _loaded(checkpoint: Checkpoint, making: Path, asked: Mapping[str, bool | None], step: Step) -> "Original":
-    """Load the original, and write its tokenizer and its configuration.
+def _export_checkpoint(source: str, output: str | Path | None, options: ExportOptions, step: Step) -> Manifest:
+    from dpr_export.quantization.add import calibration_texts, readable
 
-    What the graph is not to give, although the configuration has it as a default, is no default there any more.
-    """
-    with step(f"load {checkpoint.name}"):
-        try:
-            from dpr_export.exporter.checkpoint.load import load
-        except ModuleNotFoundError as error:
-            raise ExportError(f'{error.name} is not installed: pip install "dpr-export[export]"') from None
-        original = load(checkpoint)
-        _write_tokenizer(original, checkpoint, making)
-        refused = {name: False for name, wanted in asked.items() if wanted is False}
-        DPRConfig.from_dict(original.config.to_dict() | refused).save_pretrained(making)
-    return original
+    texts = calibration_texts(options.calibration)
+    folder = Path(output) if output is not None else default_output(source, options.kind)
+    with atomic_folder(folder, options.force) as unfinished, resolve_checkpoint(source, options, step) as checkpoint:
+        with step(f"load {checkpoint.name}"):
+            try:
+                from dpr_export.exporter.checkpoint.load import load
+            except ModuleNotFoundError as error:
+                raise _not_installed(error) from None
+            loaded = load(checkpoint)
+            _write_tokenizer(loaded, checkpoint, unfinished)
+            _write_config(loaded, options, unfinished)
+        variants = _make_graphs(loaded, unfinished, options, readable(texts, loaded.kind), step)
+        with step(f"write {folder}"):
+            manifest = _manifest(loaded, checkpoint, unfinished, variants, options.opset or DEFAULT_OPSET)
+            (unfinished / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
+    return manifest
 
 
-def _write_tokenizer(original: "Original", checkpoint: Checkpoint, making: Path) -> None:
+def _write_tokenizer(loaded: "LoadedCheckpoint", checkpoint: Checkpoint, folder: Path) -> None:
     try:
-        tokenizer = TOKENIZER_CLASSES[original.kind.name].from_pretrained(checkpoint.folder)
+        tokenizer = TOKENIZER_CLASSES[loaded.kind.name].from_pretrained(checkpoint.folder)
     except (OSError, ValueError) as error:
-        raise ExportError(f"{checkpoint.name} has no tokenizer that can be read: {error}") from None
-    if len(tokenizer) > original.config.vocab_size:
+        raise ExportError(f"the tokenizer of {checkpoint.name} cannot be read: {error}") from None
+    if len(tokenizer) > loaded.config.vocab_size:
         raise ExportError(
-            f"the tokenizer of {checkpoint.name} has {len(tokenizer)} entries, and the model's vocabulary "
-            f"{original.config.vocab_size}"
+            f"the tokenizer of {checkpoint.name} has {len(tokenizer)} entries, but the model has embeddings for only "
+            f"{loaded.config.vocab_size} (vocab_size)"
         )
-    tokenizer.save_pretrained(making)
+    tokenizer.save_pretrained(folder)
+
+
+def _write_config(loaded: "LoadedCheckpoint", options: ExportOptions, folder: Path) -> None:
+    """Write config.json. Outputs that are disabled at export are disabled there too."""
+    asked = {"output_hidden_states": options.output_hidden_states, "output_attentions": options.output_attentions}
+    disabled = {name: False for name, value in asked.items() if value is False}
+    DPRConfig.from_dict(loaded.config.to_dict() | disabled).save_pretrained(folder)
+
+
+def _make_graphs(
+    loaded: "LoadedCheckpoint", folder: Path, options: ExportOptions, texts: "Texts", step: Step
+) -> tuple[Variant, ...]:
+    """Write `model.onnx`, its variants, and `model_embeds.onnx` if asked for; and the reference outputs.
+
+    Raises:
+        ExportError: PyTorch cannot trace the model, or a weight is missing from a graph.
+        ParityError, QuantizationError: a graph fails its check.
+        ValueError: a lossy variant is asked for together with optional outputs.
+    """
+    from dpr_export.quantization.add import make_variants
+    from dpr_export.quantization.variants import Maker
+
+    outputs = _optional_outputs(loaded.config, options)
+    specs = [spec for spec in options.specs if not (outputs and spec.recipe)]
+    graphs = [(MODEL_FILE, IDS, specs)]
+    if options.inputs_embeds:
+        backends = [backend for backend in EMBEDS_BACKENDS if backend in {spec.backend for spec in specs}]
+        graphs.append((EMBEDS_FILE, EMBEDS, [VariantSpec(backend, "fp32", EMBEDS_FILE) for backend in backends]))
+    (folder / "onnx").mkdir()
+    variants: list[Variant] = []
+    kept: list[Example] = []
+    for file, tokens, wanted in graphs:
+        grid, examples = _trace(loaded, folder / file, options.opset or DEFAULT_OPSET, outputs, tokens, step)
+        maker = Maker(loaded.kind, folder, grid, examples, texts, options.atol, options.allow_loss, step)
+        variants += make_variants(maker, wanted, folder)
+        kept += examples
+    write_reference_outputs(folder / REFERENCE_OUTPUTS_FILE, kept)
+    return tuple(replace(variant, optional_outputs=outputs.fields) for variant in variants)
+
+
+def _optional_outputs(config: DPRConfig, options: ExportOptions) -> OptionalOutputs:
+    """The optional outputs of the graphs.
+
+    Raises:
+        ValueError: a lossy variant is asked for too, whose loss in such outputs is not measured.
+    """
+    hidden_states, attentions = options.output_hidden_states, options.output_attentions
+    outputs = OptionalOutputs(
+        config.output_hidden_states if hidden_states is None else hidden_states,
+        config.output_attentions if attentions is None else attentions,
+    )
+    lossy = [spec.precision for spec in options.specs if spec.lossy]
+    if outputs and lossy:
+        raise ValueError(
+            f"precision {lossy[0]} cannot be combined with {' and '.join(outputs.fields)}: their loss is not measured, "
+            "so such graphs are made in fp32 only"
+        )
+    return outputs
+
+
+def _trace(
+    loaded: "LoadedCheckpoint", graph: Path, opset: int, outputs: OptionalOutputs, tokens: str, step: Step
+) -> tuple[list[Example], list[Example]]:
+    """Trace one graph.
+
+    Returns:
+        Calls with PyTorch's outputs: those to check the graph with, and the small ones that the folder keeps.
+    """
+    from dpr_export.exporter.tracing.reference_outputs import REFERENCE_SHAPES, WORD_EMBEDDINGS, examples
+    from dpr_export.exporter.tracing.trace import trace
+    from dpr_export.exporter.tracing.weights import check_weights
+
+    with step(f"trace onnx/{graph.name} with torch.onnx"):
+        trace(loaded, graph, opset, outputs, tokens)
+        check_weights(loaded.model, graph, but=WORD_EMBEDDINGS if tokens == EMBEDS else None)
+    with step("compute reference outputs with PyTorch"):
+        grid = list(examples(loaded, optional_outputs=outputs, tokens=tokens))
+        return grid, list(examples(loaded, REFERENCE_SHAPES, outputs, tokens))
 
 
 def _manifest(
-    original: "Original", checkpoint: Checkpoint, making: Path, variants: tuple[Variant, ...], opset: int
+    loaded: "LoadedCheckpoint", checkpoint: Checkpoint, folder: Path, variants: tuple[Variant, ...], opset: int
 ) -> Manifest:
     from dpr_export.quantization.add import MAKERS, installed_versions
 
     return Manifest(
-        kind=original.kind.name,
+        kind=loaded.kind.name,
         source=Source(checkpoint.name, checkpoint.revision, file_record(checkpoint.weights).sha256),
         versions={"python": platform.python_version(), **installed_versions((*MAKERS, *_TRACERS))},
         opset=opset,
         variants=variants,
-        files=folder_records(making),
+        files=folder_records(folder),
     )

@@ -36,7 +36,7 @@ would have to write there wherever it is installed, optimum or no optimum.
 import copy
 from typing import Any
 
-from dpr_export.exporter.export import DEFAULT_OPSET
+from dpr_export.exporter.options import DEFAULT_OPSET
 from dpr_export.models.artifact.reference_outputs import ATOL
 from dpr_export.models.kinds import Kind, kind_of
 

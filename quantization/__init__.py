@@ -1,5 +1,6 @@
 """ONNX to ONNX, without PyTorch: passes that turn `model.onnx` into faster variants, each in a file of its own."""
 
+from dpr_export.models.artifact.variant_options import VariantOptions
 from dpr_export.quantization.add import add_variants
 from dpr_export.quantization.errors import QuantizationError
 from dpr_export.quantization.gate import Gate, tokenized
@@ -12,6 +13,7 @@ from dpr_export.quantization.texts import read_texts
 __all__ = [
     "Gate",
     "QuantizationError",
+    "VariantOptions",
     "add_variants",
     "fuse",
     "quantize_dynamic_int8",

@@ -6,7 +6,7 @@ graphs are renamed into place, and the manifest last: whoever reads the folder m
 new variants.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
@@ -16,8 +16,9 @@ from tempfile import TemporaryDirectory
 from dpr_export.models.artifact.atomic_writing import lock_folder
 from dpr_export.models.artifact.folder import ExportedFolder, add_files
 from dpr_export.models.artifact.manifest import REFERENCE_OUTPUTS_FILE, Manifest, Variant
-from dpr_export.models.artifact.reference_outputs import ATOL, Example, calls_of, read_reference_outputs
-from dpr_export.models.artifact.variants import DEFAULT_BACKENDS, MODEL_FILE, VariantSpec, select_specs
+from dpr_export.models.artifact.reference_outputs import Example, calls_of, read_reference_outputs
+from dpr_export.models.artifact.variant_options import VariantOptions
+from dpr_export.models.artifact.variants import MODEL_FILE, VariantSpec
 from dpr_export.models.config import DPRConfig
 from dpr_export.models.kinds import IDS, KINDS, Kind
 from dpr_export.quantization.errors import QuantizationError
@@ -43,52 +44,39 @@ def make_variants(maker: Maker, specs: Iterable[VariantSpec], output: Path) -> t
     return tuple(variant for variant in made if variant is not None)
 
 
-def add_variants(
-    folder: str | Path,
-    *,
-    precisions: Sequence[str],
-    backends: Sequence[str] = DEFAULT_BACKENDS,
-    calibration: str | Path | None = None,
-    atol: float = ATOL,
-    allow_loss: bool = False,
-    force: bool = False,
-    step: Step = silent,
-) -> Manifest:
+def add_variants(folder: str | Path, options: VariantOptions, step: Step = silent) -> Manifest:
     """Make more variants of an exported folder, from its `model.onnx`.
 
     Args:
         folder: the exported folder.
-        precisions: "fp32", "fp16", "int8".
-        backends: "onnxruntime", "openvino", "tensorrt".
-        calibration: texts to calibrate with, see `read_texts`; None: the project's own.
-        atol: the absolute part of the error allowed to what is not lossy.
-        allow_loss: write a variant that misses a bound too, and say so in the manifest.
-        force: make again what is there already.
-        step: told of each step.
+        options: which variants to make; `force` makes again those that the folder has.
+        step: called with the name of each step.
 
     Returns:
         The folder's new manifest.
 
     Raises:
-        OSError: there is no exported folder, or it cannot be written.
-        ValueError: the folder is damaged; an unknown precision or backend; or all of it is there already.
-        ParityError, QuantizationError: a variant is wrong, or loses too much; then nothing is changed.
+        OSError: the folder is not an exported folder, or cannot be written.
+        ValueError: the folder is damaged, or has all these variants already.
+        ParityError, QuantizationError: a variant fails the parity check, or its metrics are below their bounds; then
+            nothing is changed.
     """
-    specs = select_specs(precisions, backends)
+    specs = options.specs
     found = ExportedFolder.read(folder)
     kind = KINDS[found.manifest.kind]
-    texts = readable(calibration_texts(calibration), kind)
+    texts = readable(calibration_texts(options.calibration), kind)
     with lock_folder(found.path):
         start = ExportedFolder.read(folder)
         found = _sound_but_for(start, {spec.file for spec in specs if spec.recipe})
         held = {(variant.backend, variant.file) for variant in found.manifest.variants}
-        missing = [spec for spec in specs if (spec.backend, spec.file) not in held or (force and spec.recipe)]
+        missing = [spec for spec in specs if (spec.backend, spec.file) not in held or (options.force and spec.recipe)]
         if not missing:
-            again = "" if force or not any(spec.recipe for spec in specs) else ": make it again with force (--force)"
+            can_force = any(spec.recipe for spec in specs) and not options.force
+            again = ": make it again with force (--force)" if can_force else ""
             raise ValueError(f"{folder} holds all of this already{again}")
         calls, reference_error = _reference(found, kind)
         golden = calls_of(read_reference_outputs(found.path / REFERENCE_OUTPUTS_FILE), IDS)
-        maker = Maker(kind, found.path, calls, golden, texts, atol, allow_loss, step, reference_error)
+        maker = Maker(kind, found.path, calls, golden, texts, options.atol, options.allow_loss, step, reference_error)
         with TemporaryDirectory(prefix=".making.", dir=found.path) as making:
             made = make_variants(maker, missing, Path(making))
             if ExportedFolder.read(folder).manifest != start.manifest:

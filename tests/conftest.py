@@ -10,12 +10,12 @@ import pytest
 import torch
 import transformers
 
-from dpr_export.exporter import export
+from dpr_export.exporter import ExportOptions, export
 from dpr_export.models.artifact.folder import ExportedFolder
 from dpr_export.models.artifact.manifest import MANIFEST_FILE
 from dpr_export.models.artifact.variants import BACKENDS, MODEL_FILE, PRECISIONS
 from dpr_export.models.kinds import KINDS
-from dpr_export.quantization import add_variants, variants
+from dpr_export.quantization import VariantOptions, add_variants, variants
 from dpr_export.quantization.texts import CALIBRATION_SET_FILE, EVALUATION_SET_FILE
 
 WORDS = (
@@ -81,7 +81,11 @@ def tiny_whole(tiny: dict[str, Path]) -> dict[str, Path]:
     for kind, folder in tiny.items():
         made[kind] = folder.with_name(f"{kind}-whole")
         source = folder.with_name(f"{kind}-checkpoint")
-        export(str(source), made[kind], output_hidden_states=True, output_attentions=True, inputs_embeds=True)
+        export(
+            str(source),
+            made[kind],
+            ExportOptions(output_hidden_states=True, output_attentions=True, inputs_embeds=True),
+        )
     return made
 
 
@@ -143,10 +147,9 @@ def tiny_variants(
             copy_plain(tiny[kind], folder / kind)
             add_variants(
                 folder / kind,
-                precisions=PRECISIONS,
-                backends=BACKENDS,
-                calibration=few["calibration"],
-                allow_loss=True,
+                VariantOptions(
+                    precisions=PRECISIONS, backends=BACKENDS, calibration=few["calibration"], allow_loss=True
+                ),
             )
     return {kind: folder / kind for kind in KINDS}
 
@@ -156,5 +159,5 @@ def demo_variants(demo: dict[str, Path], tmp_path_factory: pytest.TempPathFactor
     """The demo question encoder with every lossy variant: trained weights, within the bounds."""
     folder = tmp_path_factory.mktemp("trained") / "question-onnx"
     shutil.copytree(demo["question"], folder)
-    add_variants(folder, precisions=["fp16", "int8"], backends=BACKENDS)
+    add_variants(folder, VariantOptions(precisions=["fp16", "int8"], backends=BACKENDS))
     return folder

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dpr_export import runtime
 from dpr_export.exporter.checkpoint.source import SMALL_FILES, WEIGHT_FILES
-from dpr_export.exporter.export import DEFAULT_OPSET, OPSETS
+from dpr_export.exporter.options import DEFAULT_OPSET, OPSETS
 from dpr_export.models.artifact.variants import EMBEDS_FILE, MODEL_FILE, RUNTIME_PRECISIONS, VARIANTS
 from dpr_export.models.kinds import KINDS
 from dpr_export.models.optional_outputs import LENGTH_AXES

@@ -1,12 +1,11 @@
-"""A checkpoint as the first DPR code wrote it: one file, of a bi-encoder or a reader, with its optimizer beside it.
+"""Read a file that facebookresearch/DPR wrote: a bi-encoder or a reader, together with its optimizer.
 
-Such a file (`dpr_biencoder.39`; those that were published end in `.cp`) is a pickle. It is read with PyTorch's
-unpickler for weights alone, which runs nothing that the file asks for. It holds neither a vocabulary nor, in a form to
-rely on, a configuration: the kind, the tokenizer and, unless heads are 64 wide, their number are asked of the user, and
-sizes are those of the weights.
+Such a file (`dpr_biencoder.39`; the published ones end in `.cp`) is a pickle. It is read with PyTorch's unpickler for
+weights, which runs no code of the file. It has no vocabulary and no reliable configuration. So the user gives the kind,
+the tokenizer and, unless heads are 64 wide, their number; all sizes are read from the weights' shapes.
 
-Files written from the end of 2020 on hold their encoder's configuration as an object of omegaconf. Nothing in it is
-needed, so its classes are stood in for by an empty one, and omegaconf need not be installed.
+Files since the end of 2020 hold their encoder's configuration as an omegaconf object. It is not needed: its classes
+are replaced by an empty one, and omegaconf need not be installed.
 """
 
 import re
@@ -19,7 +18,7 @@ from warnings import catch_warnings, simplefilter
 
 import torch
 
-from dpr_export.exporter.checkpoint.source import Checkpoint, FirstCode
+from dpr_export.exporter.checkpoint.source import Checkpoint, FacebookFile
 from dpr_export.exporter.errors import ExportError, cause_of
 from dpr_export.models.config import DPRConfig
 from dpr_export.models.kinds import KINDS, Kind
@@ -31,28 +30,29 @@ Weights = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True, slots=True)
-class Names:
-    """Where the weights of one kind stand.
+class Prefixes:
+    """How the names of one kind's weights begin.
 
     Attributes:
-        there: what the names of its BERT begin with in the file.
-        here: what those of its encoder begin with in transformers' class.
-        heads: what the names of its other weights begin with there; None where they are of another model.
-        unread: the weights of its encoder that nothing reads.
+        file: those of its BERT in the file.
+        model: those of its encoder in the transformers class.
+        heads: those of its other weights in the transformers class, which have no prefix in the file; None: it has no
+            others.
+        unused: those of its BERT in the file that no model reads.
     """
 
-    there: str
-    here: str
+    file: str
+    model: str
     heads: str | None = None
-    unread: str | None = None
+    unused: str | None = None
 
 
-NAMES = {
-    "question": Names("question_model.", "question_encoder."),
-    "context": Names("ctx_model.", "ctx_encoder."),
-    "reader": Names("encoder.", "span_predictor.encoder.", heads="span_predictor.", unread="encode_proj."),
+PREFIXES = {
+    "question": Prefixes("question_model.", "question_encoder."),
+    "context": Prefixes("ctx_model.", "ctx_encoder."),
+    "reader": Prefixes("encoder.", "span_predictor.encoder.", heads="span_predictor.", unused="encode_proj."),
 }
-# Each size, the weight that shows it, and the dimension of it.
+# Each size in the configuration: the weight and the dimension that it is read from.
 _SIZES = {
     "vocab_size": ("embeddings.word_embeddings.weight", 0),
     "hidden_size": ("embeddings.word_embeddings.weight", 1),
@@ -63,7 +63,7 @@ _SIZES = {
 
 
 class _Ignored:
-    """What stands in for an object that is not weights, whatever it is made from."""
+    """Replaces an object that is not a weight, whatever its arguments."""
 
     def __new__(cls, *_: object) -> "_Ignored":
         return super().__new__(cls)
@@ -72,13 +72,13 @@ class _Ignored:
         pass
 
 
-def _no_entries(*_: object) -> dict[object, object]:
-    """What stands in for a defaultdict, which the unpickler would not fill."""
+def _empty_dict(*_: object) -> dict[object, object]:
+    """Replaces a defaultdict, which the unpickler cannot fill."""
     return {}
 
 
-_STAND_INS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
-    (_no_entries, "collections.defaultdict"),
+_REPLACED: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+    (_empty_dict, "collections.defaultdict"),
     *(
         (_Ignored, name)
         for name in (
@@ -90,111 +90,107 @@ _STAND_INS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
 ]
 
 
-def read(checkpoint: Checkpoint, first_code: FirstCode) -> tuple[Kind, DPRConfig, Weights]:
+def read_facebook_file(checkpoint: Checkpoint, file: FacebookFile) -> tuple[Kind, DPRConfig, Weights]:
     """Read one model of a file.
 
     Args:
-        checkpoint: its folder is the tokenizer's.
-        first_code: the file, and what it does not say.
+        checkpoint: its folder holds the tokenizer.
+        file: the file, the kind to read, and the number of heads.
 
     Returns:
-        The kind, the configuration, and the weights by their names in transformers' class.
+        The kind, the configuration, and the weights by their names in the transformers class.
 
     Raises:
-        ExportError: the file cannot be read, would run code, holds no such model, or goes with another tokenizer.
+        ExportError: the file cannot be read, would run code, has no such model, or needs another tokenizer.
     """
-    kind = KINDS[first_code.kind]
+    kind = KINDS[file.kind]
     try:
         tokenizer = TOKENIZER_CLASSES[kind.name].from_pretrained(checkpoint.folder)
     except (OSError, ValueError) as error:
         raise ExportError(f"tokenizer {checkpoint.folder} cannot be read: {error}") from None
-    state = _unpickled(checkpoint.name, first_code)
+    state = _unpickle(checkpoint.name, file)
     _check_case(checkpoint, state, tokenizer)
-    weights = _renamed(checkpoint.name, kind, state["model_dict"])
-    config = _config(checkpoint.name, kind, weights, first_code.heads)
+    weights = _rename(checkpoint.name, kind, state["model_dict"])
+    config = _infer_config(checkpoint.name, kind, weights, file.heads)
     config.pad_token_id = tokenizer.pad_token_id
     return kind, config, weights
 
 
-def _unpickled(name: str, first_code: FirstCode) -> dict[str, Any]:
-    path = first_code.file
+def _unpickle(name: str, file: FacebookFile) -> dict[str, Any]:
     try:
-        # Memory-mapped where the format allows: two thirds of a file are its optimizer's. Files of another pickle
-        # protocol than PyTorch's make it warn before it refuses them.
-        with torch.serialization.safe_globals(_STAND_INS), catch_warnings():
+        # Memory-mapped if the format allows it: two thirds of a file are its optimizer's. PyTorch warns of pickle
+        # protocols other than its own before it refuses them.
+        with torch.serialization.safe_globals(_REPLACED), catch_warnings():
             simplefilter("ignore")
-            state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+            mmap = zipfile.is_zipfile(file.path)
+            state = torch.load(file.path, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as error:  # the unpickler raises whatever a damaged file leads it to
-        if asked := re.search(r"GLOBAL (\S+)", str(error)):
+        if code := re.search(r"GLOBAL (\S+)", str(error)):
             raise ExportError(
-                f"{name} is refused: it asks for {asked.group(1)} when it is read, and nothing but weights is taken "
-                "from a pickle, which could run any code"
+                f"{name} is refused: its pickle would call {code.group(1)}, and a file of weights must not run code"
             ) from None
         cause = type(error).__name__ if isinstance(error, UnpicklingError) else cause_of(error)
-        raise ExportError(f"{name} is damaged, or no checkpoint of the first DPR code: {cause}") from None
+        raise ExportError(f"{name} is damaged, or not a facebookresearch/DPR checkpoint: {cause}") from None
     model = state.get("model_dict") if isinstance(state, dict) else None
     if not isinstance(model, Mapping):
-        raise ExportError(f"{name} holds no model_dict, so it is no checkpoint of the first DPR code")
+        raise ExportError(f"{name} has no model_dict, so it is not a facebookresearch/DPR checkpoint")
     for key, weight in model.items():
-        if not (isinstance(key, str) and isinstance(weight, torch.Tensor) and _is_whole(weight)):
-            raise ExportError(f"{name} is damaged: {key!r} in its model_dict is no weight")
+        if not (isinstance(key, str) and isinstance(weight, torch.Tensor) and _is_plain(weight)):
+            raise ExportError(f"{name} is damaged: {key!r} in its model_dict is not a weight")
     return dict(state)
 
 
-def _is_whole(weight: torch.Tensor) -> bool:
-    """Whether a tensor is of plain numbers, each of which is in the file: one may be a view that repeats a few."""
-    plain = weight.layout is torch.strided and weight.device.type == "cpu" and not weight.is_nested
-    if not plain or weight.is_complex() or weight.is_quantized:
+def _is_plain(weight: torch.Tensor) -> bool:
+    """Whether a tensor is dense and real, with every value in the file: a view could repeat a few endlessly."""
+    dense = weight.layout is torch.strided and weight.device.type == "cpu" and not weight.is_nested
+    if not dense or weight.is_complex() or weight.is_quantized:
         return False
     return weight.numel() * weight.element_size() <= weight.untyped_storage().nbytes()
 
 
 def _check_case(checkpoint: Checkpoint, state: Mapping[str, Any], tokenizer: BertTokenizer) -> None:
-    """Refuse a tokenizer that spells otherwise than the one that the model was trained with."""
+    """Refuse a tokenizer that lower-cases if the model was trained without that, or the other way round."""
     params = state.get("encoder_params")
     trained = params.get("do_lower_case") if isinstance(params, dict) else None
     if isinstance(trained, bool) and trained is not tokenizer.do_lower_case:
         raise ExportError(
-            f"{checkpoint.name} was trained with do_lower_case {trained}, and tokenizer {checkpoint.folder} has "
-            f"{tokenizer.do_lower_case}: put the right one into its tokenizer_config.json"
+            f"{checkpoint.name} was trained with do_lower_case {trained}, but tokenizer {checkpoint.folder} has "
+            f"{tokenizer.do_lower_case}: correct its tokenizer_config.json"
         )
 
 
-def _held(model: Mapping[str, torch.Tensor]) -> list[str]:
-    """The kinds that a file holds."""
-    return [kind for kind, names in NAMES.items() if any(name.startswith(names.there) for name in model)]
-
-
-def _renamed(name: str, kind: Kind, model: Mapping[str, torch.Tensor]) -> Weights:
-    names, held = NAMES[kind.name], _held(model)
+def _rename(name: str, kind: Kind, model: Mapping[str, torch.Tensor]) -> Weights:
+    """Name the weights of one kind as the transformers class does, and leave out those of other models."""
+    prefixes = PREFIXES[kind.name]
+    held = [other for other, each in PREFIXES.items() if any(key.startswith(each.file) for key in model)]
     if kind.name not in held:
-        what = f"a {' and a '.join(held)} encoder" if "reader" not in held else "a reader"
-        what = what if held else f"none of the first DPR code's models, but {', '.join(list(model)[:3]) or 'nothing'}"
-        raise ExportError(f"kind is {kind.name!r}, and {name} holds {what}")
+        content = "a reader" if "reader" in held else f"a {' and a '.join(held)} encoder"
+        content = content if held else f"no DPR model: its weights are {', '.join(list(model)[:3]) or 'none'}"
+        raise ExportError(f"kind is {kind.name!r}, but {name} holds {content}")
     weights = {}
     for key, weight in model.items():
-        bare = key.removeprefix(names.there)
+        bare = key.removeprefix(prefixes.file)
         if bare == key:
-            if names.heads is not None:
-                weights[names.heads + key] = weight
-        elif names.unread is None or not bare.startswith(names.unread):
-            weights[names.here + ("" if bare.startswith("encode_proj.") else "bert_model.") + bare] = weight
+            if prefixes.heads is not None:
+                weights[prefixes.heads + key] = weight
+        elif prefixes.unused is None or not bare.startswith(prefixes.unused):
+            weights[prefixes.model + ("" if bare.startswith("encode_proj.") else "bert_model.") + bare] = weight
     return weights
 
 
-def _config(name: str, kind: Kind, weights: Weights, heads: int | None) -> DPRConfig:
-    """The configuration that the weights' shapes show; what they do not show is BERT's."""
-    here = NAMES[kind.name].here
-    bert = f"{here}bert_model."
+def _infer_config(name: str, kind: Kind, weights: Weights, heads: int | None) -> DPRConfig:
+    """The configuration that the weights' shapes imply; the rest are BERT's defaults."""
+    encoder = PREFIXES[kind.name].model
     sizes = {}
-    for size, (weight, dimension) in _SIZES.items():
-        if bert + weight not in weights or weights[bert + weight].ndim != 2:
-            raise ExportError(f"{name} lacks a weight of a {kind.architecture}, or has it in another shape: {weight}")
-        sizes[size] = weights[bert + weight].shape[dimension]
+    for size, (key, dimension) in _SIZES.items():
+        weight = weights.get(f"{encoder}bert_model.{key}")
+        if weight is None or weight.ndim != 2:
+            raise ExportError(f"{name} lacks a weight of a {kind.architecture}, or has it in another shape: {key}")
+        sizes[size] = weight.shape[dimension]
     layers = {match.group(1) for key in weights if (match := re.search(r"\.encoder\.layer\.(\d+)\.", key))}
-    projection = weights.get(f"{here}encode_proj.weight")
+    projection = weights.get(f"{encoder}encode_proj.weight")
     if projection is not None and projection.ndim != 2:
-        raise ExportError(f"{name} has encode_proj.weight in another shape than a matrix: {list(projection.shape)}")
+        raise ExportError(f"encode_proj.weight in {name} has shape {list(projection.shape)}, and must be a matrix")
     return DPRConfig.from_dict(
         {
             **sizes,

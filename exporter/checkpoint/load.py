@@ -1,9 +1,10 @@
-"""Load a checkpoint into transformers' class that its configuration names, and refuse what would load wrongly.
+"""Load a checkpoint into the transformers class of its kind, and refuse one that would load wrongly.
 
-Three ways to a wrong model are closed here: `AutoModel` (which builds a question encoder with random weights from a
-context encoder's checkpoint) is never used; a weight that is missing is an error and not a warning; and settings that
-the installed transformers would ignore (relative positions, a decoder's mask) are refused. What transformers does not
-read, TensorFlow's files and the first DPR code's, is read here, and a weight too many is an error there as well.
+Each layout of files has a reader of its own, which names the weights as the transformers class does: pytorch.py,
+tensorflow.py and facebookresearch.py. All end in one loader here, which refuses missing and misshapen weights.
+Settings that the installed transformers would ignore (relative positions, a decoder's mask) are refused too.
+
+`AutoModel` is never used: from a context encoder's checkpoint it builds a question encoder with random weights.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,33 +13,35 @@ from dataclasses import dataclass
 import torch
 import transformers
 
-from dpr_export.exporter.checkpoint.facebookresearch import read as read_first_code
+from dpr_export.exporter.checkpoint.facebookresearch import read_facebook_file
+from dpr_export.exporter.checkpoint.pytorch import read_pytorch_weights
 from dpr_export.exporter.checkpoint.source import Checkpoint
-from dpr_export.exporter.checkpoint.tensorflow import is_tensorflow, read_weights
+from dpr_export.exporter.checkpoint.tensorflow import is_tensorflow, read_tensorflow_weights
 from dpr_export.exporter.errors import ExportError, cause_of
-from dpr_export.exporter.quiet import quietly
 from dpr_export.models.config import DPRConfig
 from dpr_export.models.kinds import Kind, kind_of
 
+_UNUSED = (".pooler.", "embeddings.position_ids")  # weights of BERT that no DPR model reads
+
 
 @dataclass(frozen=True, slots=True)
-class Original:
-    """The original model, in float32 and evaluation mode, with eager attention."""
+class LoadedCheckpoint:
+    """A checkpoint's PyTorch model in float32 and evaluation mode, with eager attention."""
 
     kind: Kind
     config: DPRConfig
     model: torch.nn.Module
 
 
-def load(checkpoint: Checkpoint) -> Original:
-    """Load the original model.
+def load(checkpoint: Checkpoint) -> LoadedCheckpoint:
+    """Load a checkpoint's model.
 
     Raises:
-        ExportError: the checkpoint is no DPR model, or would not load whole and right. The message says why.
+        ExportError: it is not a DPR model, or would not load completely and correctly. The message says why.
     """
-    if checkpoint.first_code:
-        kind, config, weights = read_first_code(checkpoint, checkpoint.first_code)
-        return Original(kind, config, _filled(kind, config, weights, checkpoint.name))
+    if checkpoint.facebook_file:
+        kind, config, weights = read_facebook_file(checkpoint, checkpoint.facebook_file)
+        return LoadedCheckpoint(kind, config, _fill(kind, config, weights, checkpoint.name))
     try:
         config = DPRConfig.from_pretrained(checkpoint.folder)
         kind = kind_of(config.architectures)
@@ -47,65 +50,51 @@ def load(checkpoint: Checkpoint) -> Original:
     _refuse_unsupported(config)
     path, name = checkpoint.weights, f"{checkpoint.weights.name} of {checkpoint.name}"
     if is_tensorflow(path):
-        return Original(kind, config, _filled(kind, config, read_weights(path, name), name))
-    return Original(kind, config, _from_pretrained(kind, checkpoint, name))
+        return LoadedCheckpoint(kind, config, _fill(kind, config, read_tensorflow_weights(path, name), name))
+    # transformers ignores weights that its class does not have, so a PyTorch file may hold more.
+    weights = read_pytorch_weights(path, name, kind)
+    return LoadedCheckpoint(kind, config, _fill(kind, config, weights, name, ignore_foreign=True))
 
 
-def _from_pretrained(kind: Kind, checkpoint: Checkpoint, name: str) -> torch.nn.Module:
-    """The model, as transformers reads it."""
-    model_class = getattr(transformers, kind.architecture)
-    try:
-        with quietly():
-            model, report = model_class.from_pretrained(
-                checkpoint.folder,
-                dtype=torch.float32,
-                attn_implementation="eager",
-                use_safetensors=checkpoint.weights.suffix == ".safetensors",
-                local_files_only=True,
-                output_loading_info=True,
-            )
-    except Exception as error:  # from_pretrained raises whatever its many readers raise
-        raise ExportError(f"{name} cannot be loaded: {cause_of(error)}") from None
-    _refuse_missing(name, kind, report["missing_keys"])
-    evaluated: torch.nn.Module = model.eval()
-    return evaluated
+def _fill(
+    kind: Kind, config: DPRConfig, weights: Mapping[str, torch.Tensor], name: str, ignore_foreign: bool = False
+) -> torch.nn.Module:
+    """Build the model with these weights.
 
-
-def _filled(kind: Kind, config: DPRConfig, weights: Mapping[str, torch.Tensor], name: str) -> torch.nn.Module:
-    """The model, with these weights and no others, in these shapes."""
+    Raises:
+        ExportError: a weight is missing or misshapen, or foreign to the model unless `ignore_foreign` is set.
+    """
     values = transformers.DPRConfig.from_dict(config.to_dict(), attn_implementation="eager")
     try:
         model: torch.nn.Module = getattr(transformers, kind.architecture)(values).float().eval()
-    except (KeyError, ValueError) as error:  # an unknown activation, heads that do not divide the hidden size
+    except (KeyError, ValueError) as error:  # an unknown activation, or heads that do not divide the hidden size
         raise ExportError(f"{name} cannot be loaded: {cause_of(error)}") from None
-    wanted = model.state_dict()
-    _refuse_missing(name, kind, wanted.keys() - weights.keys())
-    unread = (".pooler.", "embeddings.position_ids")  # of BERT, and read by no DPR model
-    found = {key: weight for key, weight in weights.items() if not any(part in key for part in unread)}
-    if foreign := sorted(found.keys() - wanted.keys()):
-        raise ExportError(f"{name} has {len(foreign)} weights that a {kind.architecture} has not: {_few(foreign)}")
-    for key, weight in wanted.items():
-        if found[key].shape != weight.shape:
-            there, here = list(found[key].shape), list(weight.shape)
-            raise ExportError(f"{key} in {name} has shape {there}, and must have {here} as the configuration says")
-    model.load_state_dict(found)
+    expected = model.state_dict()
+    if missing := sorted(expected.keys() - weights.keys()):
+        raise ExportError(f"{name} lacks {len(missing)} weights of a {kind.architecture}: {_first(missing)}")
+    foreign = sorted(key for key in weights.keys() - expected.keys() if not any(part in key for part in _UNUSED))
+    if foreign and not ignore_foreign:
+        raise ExportError(f"{name} has {len(foreign)} weights that a {kind.architecture} has not: {_first(foreign)}")
+    for key, weight in expected.items():
+        if weights[key].shape != weight.shape:
+            there, here = list(weights[key].shape), list(weight.shape)
+            raise ExportError(f"{key} in {name} has shape {there}, but the configuration requires {here}")
+        if not weights[key].is_floating_point():
+            raise ExportError(f"{key} in {name} is of type {weights[key].dtype}, and must be floating point")
+    model.load_state_dict({key: weights[key] for key in expected})
     return model
 
 
-def _refuse_missing(name: str, kind: Kind, missing: Iterable[str]) -> None:
-    if names := sorted(missing):
-        raise ExportError(f"{name} lacks {len(names)} weights of a {kind.architecture}: {_few(names)}")
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+def _first(names: Iterable[str]) -> str:
+    first, *others = names
+    return ", ".join([first, *others[:2]]) + (", ..." if len(others) > 2 else "")
 
 
 def _refuse_unsupported(config: DPRConfig) -> None:
     if config.position_embedding_type != "absolute":
         raise ExportError(
             f"position_embedding_type is {config.position_embedding_type!r}: only 'absolute' can be exported "
-            "(transformers 5 ignores the others and computes something else)"
+            "(transformers 5 ignores any other and computes something else)"
         )
     if config.pad_token_id is not None and not 0 <= config.pad_token_id < config.vocab_size:
         raise ExportError(f"pad_token_id is {config.pad_token_id}, and must be within 0..{config.vocab_size - 1}")

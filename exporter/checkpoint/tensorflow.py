@@ -1,8 +1,8 @@
-"""The weights of a checkpoint that TensorFlow wrote, under the names of the PyTorch model. No TensorFlow is needed.
+"""Read the weights of a checkpoint that TensorFlow wrote, without TensorFlow.
 
-transformers 4 had TFDPRQuestionEncoder, TFDPRContextEncoder and TFDPRReader, and wrote their weights to `tf_model.h5`,
-or to a `model.safetensors` whose metadata says "tf". transformers 5 reads neither. The numbers are the same as
-PyTorch's; names differ, and the matrix of a linear layer, its kernel, stands transposed:
+transformers 4 had TFDPRQuestionEncoder, TFDPRContextEncoder and TFDPRReader. It wrote their weights to `tf_model.h5`,
+or to a `model.safetensors` with "tf" in its metadata. transformers 5 reads neither. The values are the same as in
+PyTorch, but names differ, and the matrix of a linear layer (its kernel) is transposed:
 
     .../question_encoder/bert_model/encoder/layer_._3/output/dense/kernel:0
         question_encoder.bert_model.encoder.layer.3.output.dense.weight
@@ -19,15 +19,12 @@ from dpr_export.exporter.errors import ExportError, cause_of
 
 TENSORFLOW_FILE = "tf_model.h5"
 _MODELS = ("question_encoder", "ctx_encoder", "span_predictor")
-# What TensorFlow calls the last part of a name; all others, such as bias, have PyTorch's.
+# The last part of a name in TensorFlow and in PyTorch, where they differ.
 _WEIGHTS = {"kernel": "weight", "embeddings": "weight", "gamma": "weight", "beta": "bias"}
 
 
 def is_tensorflow(path: Path) -> bool:
-    """Whether TensorFlow wrote a file of weights.
-
-    A file that cannot be read is taken for PyTorch's, and refused by who reads it next.
-    """
+    """Whether TensorFlow wrote a file of weights; False for a damaged file, which the reader for PyTorch refuses."""
     from safetensors import SafetensorError, safe_open
 
     if path.suffix != ".safetensors":
@@ -39,7 +36,7 @@ def is_tensorflow(path: Path) -> bool:
         return False
 
 
-def read_weights(path: Path, name: str) -> dict[str, torch.Tensor]:
+def read_tensorflow_weights(path: Path, name: str) -> dict[str, torch.Tensor]:
     """Read every weight.
 
     Args:
@@ -47,19 +44,19 @@ def read_weights(path: Path, name: str) -> dict[str, torch.Tensor]:
         name: what to call the file in an error.
 
     Returns:
-        The weights by their names in the PyTorch model, shaped as there.
+        The weights by their names in the transformers class for PyTorch, in its shapes.
 
     Raises:
         ExportError: h5py is not installed, or the file cannot be read.
     """
-    arrays = _in_safetensors if path.suffix == ".safetensors" else _in_hdf5
+    arrays_of = _safetensors_arrays if path.suffix == ".safetensors" else _hdf5_arrays
     weights = {}
     try:
-        for tensorflow_name, array in arrays(path):
+        for tensorflow_name, array in arrays_of(path):
             if array.dtype.kind != "f":
-                raise ValueError(f"{tensorflow_name} is of type {array.dtype}, and no weight")
+                raise ValueError(f"{tensorflow_name} is of type {array.dtype}, not floating point")
             if pytorch_name(tensorflow_name) in weights:
-                raise ValueError(f"{tensorflow_name} is there twice")
+                raise ValueError(f"{tensorflow_name} occurs twice")
             matrix = array.T if tensorflow_name.split("/")[-1].startswith("kernel") else array
             weights[pytorch_name(tensorflow_name)] = torch.from_numpy(matrix)
     except ModuleNotFoundError:
@@ -70,9 +67,9 @@ def read_weights(path: Path, name: str) -> dict[str, torch.Tensor]:
 
 
 def pytorch_name(name: str) -> str:
-    """The name in the PyTorch model of a weight in TensorFlow's.
+    """Translate the name of a weight from TensorFlow to PyTorch.
 
-    Before the model's own name stand others, of classes and of the file's groups, which are left out.
+    Names of classes and of the file's groups precede the model's own name; they are dropped.
 
     >>> pytorch_name("ctx_encoder/tfdpr_context_encoder/ctx_encoder/bert_model/encoder/layer_._0/output/dense/bias:0")
     'ctx_encoder.bert_model.encoder.layer.0.output.dense.bias'
@@ -80,38 +77,37 @@ def pytorch_name(name: str) -> str:
     'question_encoder.bert_model.embeddings.word_embeddings.weight'
     """
     parts = name.removesuffix(":0").split("/")
-    first = max((place for place, part in enumerate(parts) if part in _MODELS), default=0)
+    first = max((index for index, part in enumerate(parts) if part in _MODELS), default=0)
     *modules, last = parts[first:]
     return ".".join([*modules, _WEIGHTS.get(last, last)]).replace("_._", ".")
 
 
-def _in_hdf5(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Each dataset with its path in the file, as Keras lays them out: layer/weight's name, which has slashes too.
+def _hdf5_arrays(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Yield each dataset of a Keras file with its path: the layer, a slash, and the weight's name.
 
-    A dataset may name another file of this machine to take its numbers from, or declare more than there are: neither is
-    read.
+    A dataset that takes its values from another file of this machine, or declares more values than the file has, is
+    refused.
     """
     import h5py
 
     size = path.stat().st_size
-
     with h5py.File(path, "r") as file:
         names: list[str] = []
         file.visit(names.append)
         for name in names:
-            found = file[name]
-            if not isinstance(found, h5py.Dataset):
+            dataset = file[name]
+            if not isinstance(dataset, h5py.Dataset):
                 continue
-            if found.external or found.is_virtual:
-                raise ValueError(f"{name} takes its numbers from another file")
-            if found.nbytes > size:
-                raise ValueError(f"{name} has {found.nbytes:,} bytes, and the file has {size:,}")
-            yield name, found[()]
+            if dataset.external or dataset.is_virtual:
+                raise ValueError(f"{name} takes its values from another file")
+            if dataset.nbytes > size:
+                raise ValueError(f"{name} has {dataset.nbytes:,} bytes, but the file only {size:,}")
+            yield name, dataset[()]
 
 
-def _in_safetensors(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
+def _safetensors_arrays(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
     from safetensors import safe_open
 
     with safe_open(path, framework="numpy") as file:
-        for name in file.keys():  # noqa: SIM118 (the file is no mapping)
+        for name in file.keys():  # noqa: SIM118 (the file is not a mapping)
             yield name, file.get_tensor(name)

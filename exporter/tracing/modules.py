@@ -1,14 +1,13 @@
-"""The modules that are traced: the original's weights, computed in the order that makes the cleanest graph.
+"""The modules that are traced: the weights of a transformers model, with a forward pass of our own.
 
-Nothing here is the original's forward pass. The layers are walked by hand, so that every release of transformers gives
-the same graph, and so that an encoder's last layer can be computed for the [CLS] row alone: `pooler_output` reads no
-other row, and the last layer's keys and values are all it needs from them. `prove.py` compares the result with the
-original's own forward pass.
+The forward pass is written out here for two reasons. Every release of transformers gives the same graph; and an
+encoder's last layer is computed for the [CLS] row only, since `pooler_output` reads no other row (but the keys and
+values of that layer are computed for all rows). The parity check compares the graph with transformers' forward pass.
 
-A graph that gives hidden states or attentions computes its last layer whole, since those are of every row. One that
-takes embeddings in place of ids differs in its first step alone.
+A graph that returns hidden states or attentions computes its last layer for every row. A graph that takes inputs_embeds
+differs only in its first step.
 
-Left out: dropout (a model in use has none).
+Left out: dropout, which is inactive in evaluation mode.
 """
 
 from typing import Any
@@ -20,20 +19,26 @@ from dpr_export.models.optional_outputs import OptionalOutputs
 
 
 def additive_mask(attention_mask: Tensor) -> Tensor:
-    """Turn a mask of ones and zeros, (batch, sequence), into (batch, 1, 1, sequence) to add to attention scores.
+    """Turn a mask of ones and zeros, (batch, sequence), into one (batch, 1, 1, sequence) to add to attention scores.
 
-    A masked score becomes float32's least number, as in the original's eager attention: a row with everything masked
-    attends evenly, and stays finite.
+    A masked position gets float32's minimum, as in transformers' eager attention. So a fully masked row attends evenly
+    and stays finite.
     """
     blocked = 1.0 - attention_mask[:, None, None, :].to(torch.float32)
     return blocked * torch.finfo(torch.float32).min
 
 
 def attend(layer: Any, queries: Tensor, hidden: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """One BERT layer: the rows `queries` (batch, rows, hidden) attend to all of `hidden` (batch, sequence, hidden).
+    """Compute one BERT layer for some rows.
+
+    Args:
+        layer: transformers' layer.
+        queries: the rows to compute, (batch, rows, hidden).
+        hidden: the rows that they attend to, (batch, sequence, hidden).
+        mask: as `additive_mask` returns it.
 
     Returns:
-        The rows (batch, rows, hidden), and what they attended to (batch, heads, rows, sequence).
+        The new rows (batch, rows, hidden), and their attention probabilities (batch, heads, rows, sequence).
     """
     attention = layer.attention.self
     heads, width = attention.num_attention_heads, attention.attention_head_size
@@ -58,21 +63,21 @@ def attend(layer: Any, queries: Tensor, hidden: Tensor, mask: Tensor) -> tuple[T
 
 
 class _Layers(nn.Module):
-    """What both graphs share: tokens to the hidden states of every layer."""
+    """The part that both graphs share: from tokens to the hidden states of every layer."""
 
     def __init__(self, bert: Any, optional_outputs: OptionalOutputs) -> None:
         super().__init__()
         self.bert: Any = bert
         self.optional_outputs = optional_outputs
 
-    def embedded(self, tokens: Tensor, token_type_ids: Tensor) -> Tensor:
-        """The embeddings (batch, sequence, hidden) of ids (batch, sequence), or of their words' embeddings."""
-        given = {"inputs_embeds" if tokens.is_floating_point() else "input_ids": tokens}
-        result: Tensor = self.bert.embeddings(token_type_ids=token_type_ids, **given)
+    def embed(self, tokens: Tensor, token_type_ids: Tensor) -> Tensor:
+        """The first hidden states (batch, sequence, hidden) of input_ids (batch, sequence), or of inputs_embeds."""
+        inputs = {"inputs_embeds" if tokens.is_floating_point() else "input_ids": tokens}
+        result: Tensor = self.bert.embeddings(token_type_ids=token_type_ids, **inputs)
         return result
 
-    def through(self, layers: Any, hidden: Tensor, mask: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """The hidden states before and after each layer, and what each attended to."""
+    def run_layers(self, layers: Any, hidden: Tensor, mask: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """The hidden states before and after each layer, and each layer's attention probabilities."""
         states, attentions = [hidden], []
         for layer in layers:
             state, probabilities = attend(layer, states[-1], states[-1], mask)
@@ -80,8 +85,8 @@ class _Layers(nn.Module):
             attentions.append(probabilities)
         return states, attentions
 
-    def extra(self, states: list[Tensor], attentions: list[Tensor]) -> tuple[Tensor, ...]:
-        """Those that were asked for, in the order of `OptionalOutputs.names`."""
+    def select_optional(self, states: list[Tensor], attentions: list[Tensor]) -> tuple[Tensor, ...]:
+        """The optional outputs that the graph returns, in the order of `OptionalOutputs.names`."""
         every = {"hidden_states": states, "attentions": attentions}
         return tuple(tensor for field in self.optional_outputs.fields for tensor in every[field])
 
@@ -95,14 +100,14 @@ class EncoderGraph(_Layers):
 
     def forward(self, tokens: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> tuple[Tensor, ...]:
         mask = additive_mask(attention_mask)
-        layers = list(self.bert.encoder.layer)  # a slice of the module's own list would name its layers anew
+        layers = list(self.bert.encoder.layer)  # a slice of the ModuleList would rename its layers
         whole = layers if self.optional_outputs else layers[:-1]
-        states, attentions = self.through(whole, self.embedded(tokens, token_type_ids), mask)
+        states, attentions = self.run_layers(whole, self.embed(tokens, token_type_ids), mask)
         rows = states[-1] if self.optional_outputs else attend(layers[-1], states[-1][:, :1], states[-1], mask)[0]
         vector = rows[:, 0]
         if self.encoder.projection_dim > 0:
             vector = self.encoder.encode_proj(vector)
-        return vector, *self.extra(states, attentions)
+        return vector, *self.select_optional(states, attentions)
 
 
 class ReaderGraph(_Layers):
@@ -113,15 +118,19 @@ class ReaderGraph(_Layers):
         self.predictor: Any = predictor
 
     def forward(self, tokens: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
-        hidden = self.embedded(tokens, torch.zeros_like(attention_mask))
-        states, attentions = self.through(self.bert.encoder.layer, hidden, additive_mask(attention_mask))
+        hidden = self.embed(tokens, torch.zeros_like(attention_mask))
+        states, attentions = self.run_layers(self.bert.encoder.layer, hidden, additive_mask(attention_mask))
         logits = self.predictor.qa_outputs(states[-1])
         relevance = self.predictor.qa_classifier(states[-1][:, 0])[:, 0]
-        return logits[..., 0], logits[..., 1], relevance, *self.extra(states, attentions)
+        return logits[..., 0], logits[..., 1], relevance, *self.select_optional(states, attentions)
 
 
-def graph_of(model: nn.Module, optional_outputs: OptionalOutputs) -> nn.Module:
-    """The module to trace for a DPR model of any kind."""
+def graph_module(model: nn.Module, optional_outputs: OptionalOutputs) -> nn.Module:
+    """The module to trace for a transformers DPR model.
+
+    Raises:
+        ValueError: it is not a DPR model.
+    """
     for attribute, graph in (
         ("question_encoder", EncoderGraph),
         ("ctx_encoder", EncoderGraph),

@@ -1,4 +1,4 @@
-"""What the original answers over the grid that its graph is proved on: its own forward pass, with eager attention."""
+"""Run the PyTorch model on the inputs of the parity check: transformers' own forward pass, with eager attention."""
 
 from collections.abc import Iterator, Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dpr_export.exporter.checkpoint.load import Original
+from dpr_export.exporter.checkpoint.load import LoadedCheckpoint
 from dpr_export.exporter.errors import ExportError
 from dpr_export.models.artifact.reference_outputs import Example
 from dpr_export.models.kinds import EMBEDS, IDS
@@ -19,46 +19,44 @@ _SEED = 21
 
 
 def examples(
-    original: Original,
+    loaded: LoadedCheckpoint,
     shapes: Sequence[tuple[int, int]] = SHAPES,
     optional_outputs: OptionalOutputs = NO_OPTIONAL_OUTPUTS,
     tokens: str = IDS,
 ) -> Iterator[Example]:
-    """Yield one call a shape, with the original's outputs.
+    """Yield one call for each shape, with PyTorch's outputs.
 
     Args:
-        original: the model.
-        shapes: (batch, sequence) each.
-        optional_outputs: the outputs that are wanted besides its kind's.
-        tokens: "input_ids", or "inputs_embeds" for calls with embeddings in their place.
+        loaded: the model.
+        shapes: (batch, sequence) of each call.
+        optional_outputs: the outputs to compute besides those of its kind.
+        tokens: the first input, "input_ids" or "inputs_embeds".
 
     Raises:
-        ExportError: the original itself gives something that is not finite.
+        ExportError: an output of PyTorch is not finite.
     """
-    for feeds in grid(original.kind, original.config, shapes):
+    for feeds in grid(loaded.kind, loaded.config, shapes):
         if tokens == EMBEDS:
-            feeds = {EMBEDS: _near_words(original, feeds.pop(IDS)), **feeds}
+            feeds = {EMBEDS: _draw_embeddings(loaded, feeds.pop(IDS)), **feeds}
         with torch.no_grad():
-            outputs = original.model(
+            outputs = loaded.model(
                 **{name: torch.from_numpy(array) for name, array in feeds.items()},
                 return_dict=True,
                 output_hidden_states=optional_outputs.hidden_states,
                 output_attentions=optional_outputs.attentions,
             )
-        reference = {name: outputs[name].numpy() for name in original.kind.outputs}
+        reference = {name: outputs[name].numpy() for name in loaded.kind.outputs}
         for field in optional_outputs.fields:
             reference |= {f"{field}.{number}": tensor.numpy() for number, tensor in enumerate(outputs[field])}
         for name, array in reference.items():
             if not np.isfinite(array).all():
-                raise ExportError(f"the original's own {name} is not finite: its weights are damaged")
+                raise ExportError(f"{name} is not finite in PyTorch: the checkpoint's weights are damaged")
         yield Example(feeds, reference)
 
 
-def _near_words(original: Original, ids: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Embeddings, float32 (batch, sequence, hidden), as far from those of words as words are from each other."""
-    (table,) = (
-        weight.detach().numpy() for name, weight in original.model.named_parameters() if WORD_EMBEDDINGS in name
-    )
+def _draw_embeddings(loaded: LoadedCheckpoint, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Draw inputs_embeds, float32 (batch, sequence, hidden): those of the ids, moved as far as words are apart."""
+    (table,) = (weight.detach().numpy() for name, weight in loaded.model.named_parameters() if WORD_EMBEDDINGS in name)
     generator = np.random.default_rng(_SEED)
     moved = generator.normal(scale=table.std(), size=(*ids.shape, table.shape[1]))
     return np.asarray(table[ids] + moved, dtype=np.float32)

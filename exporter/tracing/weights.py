@@ -1,7 +1,7 @@
-"""Show that a graph holds the original's weights, every one of them, bit for bit.
+"""Check that a graph contains every weight of the PyTorch model, bit for bit.
 
-The grid of `prove.py` compares what both compute, but a grid reads a few of the 30,522 rows of a vocabulary. Here each
-parameter of the original must stand among the graph's constants, as it is or transposed, by the hash of its bytes.
+The parity check compares outputs, but its inputs use only a few of the 30,522 rows of the word embeddings. So each
+parameter is looked for among the graph's constants, as it is or transposed, by the hash of its bytes.
 """
 
 import hashlib
@@ -15,32 +15,32 @@ from onnx import numpy_helper
 
 from dpr_export.exporter.errors import ExportError
 
-_UNREAD = "span_predictor.encoder.encode_proj."  # a reader's heads read what stands before its projection
+_UNUSED = "span_predictor.encoder.encode_proj."  # a reader's heads read the encoder's output before its projection
 
 
 def check_weights(model: torch.nn.Module, graph: Path, but: str | None = None) -> int:
-    """Count the original's weights in a graph.
+    """Check that a graph contains a model's weights.
 
     Args:
-        model: the original, in float32.
+        model: the PyTorch model, in float32.
         graph: the .onnx file.
-        but: what the name of a weight that the graph does without holds; None: it has them all.
+        but: a part of the names of weights that the graph does not need; None: it needs all.
 
     Returns:
-        How many parameters were found.
+        The number of parameters that were compared.
 
     Raises:
-        ExportError: one is not in the graph; the message names it.
+        ExportError: a weight is missing from the graph, or differs.
     """
-    held = {_hash(numpy_helper.to_array(tensor)) for tensor in onnx.load(graph).graph.initializer}
+    constants = {_hash(numpy_helper.to_array(tensor)) for tensor in onnx.load(graph).graph.initializer}
     parameters = {
         name: tensor.detach().numpy()
         for name, tensor in model.named_parameters()
-        if not (but and but in name) and not name.startswith(_UNREAD)
+        if not (but and but in name) and not name.startswith(_UNUSED)
     }
     for name, weight in parameters.items():
-        if _hash(weight) not in held and _hash(weight.T) not in held:
-            raise ExportError(f"not proved: the weight {name} is not in the graph as it is in the original")
+        if _hash(weight) not in constants and _hash(weight.T) not in constants:
+            raise ExportError(f"parity check failed: the weight {name} is missing from the graph, or differs")
     return len(parameters)
 
 

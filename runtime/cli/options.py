@@ -1,5 +1,6 @@
 """The arguments and options that commands share."""
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -14,4 +15,16 @@ Device = Annotated[str, typer.Option(help="Where to run: cpu, cuda, cuda:1; auto
 Precision = Annotated[str, typer.Option(help="The variant to run: int8, fp32, fp16; bf16 computes fp32's in bfloat16.")]
 Threads = Annotated[
     int | None, typer.Option(min=1, help="Threads of the CPU to use.", show_default="as many as there are processors")
+]
+
+
+def _print_version(context: typer.Context, is_given: bool) -> None:
+    if is_given:
+        typer.echo(f"{context.find_root().info_name} {version('dpr-export')}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool,
+    typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version, and exit."),
 ]

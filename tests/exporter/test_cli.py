@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from dpr_export.exporter import graphs
 from dpr_export.exporter.checkpoint.load import load
 from dpr_export.exporter.checkpoint.source import Checkpoint
 from dpr_export.exporter.cli import main
+from dpr_export.exporter.tracing.trace import trace
 
 COMMAND = Path(sys.executable).with_name("dpr-export")
 OFFLINE = {**os.environ, "HF_HUB_OFFLINE": "1"}
@@ -46,11 +46,11 @@ def test_an_export_says_what_was_made_and_how_it_was_proved(checkpoint, tmp_path
     for name in ("config.json", "reference_outputs.npz", "tokenizer.json", "manifest.json"):
         assert (tmp_path / "checkpoint-onnx" / name).is_file()
     assert "tokenizer.json" in done.stdout
-    assert "in checkpoint-onnx" in done.stdout
+    assert "written to checkpoint-onnx" in done.stdout
     for step in (
         "load checkpoint",
         "trace onnx/model.onnx with torch.onnx",
-        "run PyTorch on the grid",
+        "compute reference outputs with PyTorch",
         "prove onnx/model.onnx on onnxruntime",
         "prove onnx/model.onnx on openvino",
         "make onnx/model_ort.onnx, and keep it if it is faster",
@@ -79,15 +79,17 @@ def test_a_graph_that_is_not_proved_ends_in_one_line_and_leaves_nothing(
     checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = load(Checkpoint(checkpoint("question", "other", seed=1), "other"))
-    trace = graphs.trace
-    monkeypatch.setattr(graphs, "trace", lambda _, *how: trace(other, *how))
+    monkeypatch.setattr("dpr_export.exporter.tracing.trace.trace", lambda _, *how: trace(other, *how))
     monkeypatch.setattr(sys, "argv", ["dpr-export", str(checkpoint("question")), "-o", str(tmp_path / "out")])
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     with pytest.raises(SystemExit) as exited:
         main()
     assert exited.value.code == 1
     captured = capsys.readouterr()
-    assert "dpr-export: not proved: the weight question_encoder.bert_model.embeddings.word_embeddings" in captured.err
+    assert (
+        "dpr-export: parity check failed: the weight question_encoder.bert_model.embeddings.word_embeddings"
+        in captured.err
+    )
     assert captured.out == ""
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint", "other"]
 
@@ -99,7 +101,7 @@ def test_a_name_that_is_nowhere_is_answered_before_torch_is_imported(tmp_path: P
         "except Exception as error: print(error, 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert done.stdout == "there is no folder ./nowhere, and it is no name on the hub (org/name) False\n"
+    assert done.stdout == "there is no folder ./nowhere, and it is not a name on the hub (org/name) False\n"
 
 
 @pytest.mark.parametrize(
@@ -112,12 +114,12 @@ def test_a_name_that_is_nowhere_is_answered_before_torch_is_imported(tmp_path: P
         (("checkpoint", "--atol", "-1"), 1, "atol is -1.0, and must be above 0"),
         (("checkpoint", "--atol", "nan"), 1, "atol is nan, and must be above 0"),
         (("demo/retriever",), 1, "there is no demo/retriever, only demo/question, demo/context, demo/reader"),
-        (("./nowhere",), 1, "there is no folder ./nowhere, and it is no name on the hub"),
-        (("a/b/c",), 1, "there is no folder a/b/c, and it is no name on the hub"),
+        (("./nowhere",), 1, "there is no folder ./nowhere, and it is not a name on the hub"),
+        (("a/b/c",), 1, "there is no folder a/b/c, and it is not a name on the hub"),
         (("empty",), 1, "no config.json in empty"),
         (("file.bin",), 1, "file.bin is a file: give the folder of a checkpoint"),
         (("facebook/dpr-reader-single-nq-base",), 1, "is not in the cache and the hub cannot be reached"),
-        (("checkpoint", "--revision", "v1"), 1, "revision is 'v1', and checkpoint is not on the hub"),
+        (("checkpoint", "--revision", "v1"), 1, "revision is 'v1', but checkpoint is not on the hub"),
         (("facebook/x", "--revision", "main", "--token", "t"), 1, "facebook/x@main is not in the cache"),
     ],
 )
@@ -133,14 +135,16 @@ def test_what_cannot_be_exported_ends_in_one_line(
 def test_a_checkpoint_without_weights_or_tokenizer_is_refused(checkpoint, tmp_path: Path) -> None:
     (checkpoint("question", "no-weights") / "model.safetensors").unlink()
     (checkpoint("question", "no-vocabulary") / "vocab.txt").unlink()
-    assert "looked for model.safetensors and pytorch_model.bin" in error_of("no-weights", cwd=tmp_path)
-    assert "no-vocabulary has no tokenizer that can be read" in error_of("no-vocabulary", cwd=tmp_path)
+    assert "no-weights has no weights: none of model.safetensors, pytorch_model.bin" in error_of(
+        "no-weights", cwd=tmp_path
+    )
+    assert "the tokenizer of no-vocabulary cannot be read" in error_of("no-vocabulary", cwd=tmp_path)
 
 
 def test_a_vocabulary_larger_than_the_models_is_refused(checkpoint, tmp_path: Path) -> None:
     vocabulary = checkpoint("question") / "vocab.txt"
     vocabulary.write_text(vocabulary.read_text() + "\n".join(f"word{number}" for number in range(100)))
-    assert "and the model's vocabulary 120" in error_of("checkpoint", cwd=tmp_path)
+    assert "but the model has embeddings for only 120 (vocab_size)" in error_of("checkpoint", cwd=tmp_path)
 
 
 @pytest.mark.parametrize(

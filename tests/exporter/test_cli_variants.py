@@ -16,7 +16,7 @@ import pytest
 from rich.console import Console
 
 from dpr_export.exporter import cli
-from dpr_export.exporter.cli import main, report
+from dpr_export.exporter.cli import main, show_export
 from dpr_export.models.artifact.folder import ExportedFolder, file_record
 from dpr_export.models.artifact.variants import BOUNDS, MODEL_FILE
 from dpr_export.quantization.texts import CALIBRATION_SET_FILE
@@ -227,9 +227,9 @@ def test_a_wrong_option_is_one_line_and_nothing_is_written(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("-o", "out"), "output is given, and {} is an exported folder: variants are added to it"),
-        (("--opset", "20"), "opset is given, and {} is an exported folder: variants are added to it"),
-        (("--revision", "main"), "revision is given, and {} is an exported folder: variants are added to it"),
+        (("-o", "out"), "output does not apply to {}: variants are added to an exported folder"),
+        (("--opset", "20"), "opset does not apply to {}: variants are added to an exported folder"),
+        (("--revision", "main"), "revision does not apply to {}: variants are added to an exported folder"),
         (("--opset", "99"), "opset is 99, and must be within 18..23"),
         (("--atol", "2"), "atol is 2.0, and must be above 0 and below 1"),
     ],
@@ -278,7 +278,7 @@ def test_a_processor_that_is_slow_at_int8_is_told_of(
     printed = []
     for made in (manifest, replace(manifest, variants=manifest.variants[:2])):
         console = Console(file=StringIO(), width=200)
-        report(made, tiny_variants["reader"], console)
+        show_export(made, tiny_variants["reader"], console)
         printed.append(console.file.getvalue())
     assert (f"note: {SLOW_INT8}" in printed[0]) is shown
     assert SLOW_INT8 not in printed[1]
@@ -295,7 +295,7 @@ def test_the_table_has_a_row_for_each_lossy_variant_and_says_what_is_not_picked(
         for v in manifest.variants
     )
     console = Console(file=StringIO(), width=200)
-    report(replace(manifest, variants=poor), tiny_variants["reader"], console)
+    show_export(replace(manifest, variants=poor), tiny_variants["reader"], console)
     lines = console.file.getvalue().splitlines()
     rows = [" ".join(line.split()[:2]) for line in lines if re.search(r"\d\.\d{3} +\d\.\d{3}", line)]
     assert rows == ["tensorrt fp16", "tensorrt int8", "onnxruntime fp16", "openvino int8", "onnxruntime int8"]

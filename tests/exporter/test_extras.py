@@ -8,7 +8,7 @@ import onnx
 import pytest
 import torch
 
-from dpr_export.exporter import ExportError, export, graphs
+from dpr_export.exporter import ExportError, ExportOptions, export
 from dpr_export.exporter.checkpoint.load import load
 from dpr_export.exporter.checkpoint.source import Checkpoint
 from dpr_export.exporter.tracing.trace import trace
@@ -16,7 +16,7 @@ from dpr_export.models.artifact.folder import ExportedFolder
 from dpr_export.models.artifact.reference_outputs import calls_of, read_reference_outputs
 from dpr_export.models.artifact.variants import EMBEDS_FILE, MODEL_FILE
 from dpr_export.models.kinds import EMBEDS, IDS, KINDS
-from dpr_export.quantization import add_variants
+from dpr_export.quantization import VariantOptions, add_variants
 from dpr_export.runtime.checks.verify import verify
 
 HIDDEN = ["hidden_states.0", "hidden_states.1", "hidden_states.2"]
@@ -58,7 +58,7 @@ def test_the_graph_that_takes_embeddings_has_no_table_of_words(tiny_whole: dict[
 
 
 def test_only_what_is_asked_for_is_given(checkpoint, tmp_path: Path) -> None:
-    export(str(checkpoint("context")), tmp_path / "out", output_attentions=True)
+    export(str(checkpoint("context")), tmp_path / "out", ExportOptions(output_attentions=True))
     assert outputs(tmp_path / "out") == ["pooler_output", *ATTENTIONS]
     assert not (tmp_path / "out" / EMBEDS_FILE).exists()
 
@@ -69,7 +69,7 @@ def test_the_configurations_default_is_followed_unless_the_export_says_otherwise
 ) -> None:
     source = checkpoint("question", output_hidden_states=True)
     assert json.loads((source / "config.json").read_text())["output_hidden_states"]
-    export(str(source), tmp_path / "out", output_hidden_states=asked)
+    export(str(source), tmp_path / "out", ExportOptions(output_hidden_states=asked))
     assert outputs(tmp_path / "out") == ["pooler_output", *given]
     assert json.loads((tmp_path / "out" / "config.json").read_text())["output_hidden_states"] is bool(given)
 
@@ -92,9 +92,13 @@ def test_an_extra_output_that_is_wrong_is_not_proved(
         values[name].name, values[other].name = name, other
         onnx.save(model, path)
 
-    monkeypatch.setattr(graphs, "trace", swapped)
+    monkeypatch.setattr("dpr_export.exporter.tracing.trace.trace", swapped)
     with pytest.raises(ExportError, match=r"not proved: (hidden_states|attentions)\.\d at 1 x"):
-        export(str(checkpoint("question")), tmp_path / "out", output_hidden_states=True, output_attentions=True)
+        export(
+            str(checkpoint("question")),
+            tmp_path / "out",
+            ExportOptions(output_hidden_states=True, output_attentions=True),
+        )
     assert not (tmp_path / "out").exists()
 
 
@@ -104,28 +108,35 @@ def test_a_wrong_graph_of_embeddings_is_not_proved(checkpoint, tmp_path: Path, m
     def swapped(original: object, path: Path, opset: int, optional_outputs: object, tokens: str) -> None:
         trace(other if tokens == EMBEDS else original, path, opset, optional_outputs, tokens)
 
-    monkeypatch.setattr(graphs, "trace", swapped)
-    monkeypatch.setattr(graphs, "check_weights", lambda *_, **__: 0)
+    monkeypatch.setattr("dpr_export.exporter.tracing.trace.trace", swapped)
+    monkeypatch.setattr("dpr_export.exporter.tracing.weights.check_weights", lambda *_, **__: 0)
     with pytest.raises(ExportError, match="not proved: start_logits at 1 x 1 differs"):
-        export(str(checkpoint("reader")), tmp_path / "out", inputs_embeds=True)
+        export(str(checkpoint("reader")), tmp_path / "out", ExportOptions(inputs_embeds=True))
     assert not (tmp_path / "out").exists()
 
 
 def test_lossy_variants_of_such_a_graph_are_refused(checkpoint, tmp_path: Path, tiny_whole: dict[str, Path]) -> None:
-    with pytest.raises(ValueError, match="precision is int8, and the graph is to give attentions, whose loss"):
-        export(str(checkpoint("reader")), tmp_path / "out", precisions=["fp32", "int8"], output_attentions=True)
+    with pytest.raises(ValueError, match="precision int8 cannot be combined with attentions: their loss"):
+        export(
+            str(checkpoint("reader")),
+            tmp_path / "out",
+            ExportOptions(precisions=["fp32", "int8"], output_attentions=True),
+        )
     assert not (tmp_path / "out").exists()
     with pytest.raises(ValueError, match=r"was exported with hidden_states and attentions: no variants are made"):
-        add_variants(tiny_whole["reader"], precisions=["int8"])
-    with pytest.raises(ValueError, match=r"inputs_embeds is given, and .* is an exported folder"):
-        export(str(tiny_whole["reader"]), inputs_embeds=True)
+        add_variants(tiny_whole["reader"], VariantOptions(precisions=["int8"]))
+    with pytest.raises(
+        ValueError, match=r"inputs_embeds does not apply to .*: variants are added to an exported folder"
+    ):
+        export(str(tiny_whole["reader"]), options=ExportOptions(inputs_embeds=True))
 
 
 @pytest.mark.usefixtures("quick")
 def test_a_folder_with_embeddings_alone_takes_variants(checkpoint, tmp_path: Path, few: dict[str, Path]) -> None:
-    export(str(checkpoint("question")), tmp_path / "out", inputs_embeds=True)
+    export(str(checkpoint("question")), tmp_path / "out", ExportOptions(inputs_embeds=True))
     add_variants(
-        tmp_path / "out", precisions=["fp16"], backends=["onnxruntime"], calibration=few["calibration"], allow_loss=True
+        tmp_path / "out",
+        VariantOptions(precisions=["fp16"], backends=["onnxruntime"], calibration=few["calibration"], allow_loss=True),
     )
     files = {variant.file for variant in ExportedFolder.open(tmp_path / "out", verify=True).manifest.variants}
     assert {EMBEDS_FILE, MODEL_FILE, "onnx/model_ort_fp16.onnx"} <= files

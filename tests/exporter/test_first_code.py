@@ -15,9 +15,9 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
-from dpr_export.exporter import ExportError, export
-from dpr_export.exporter.checkpoint.load import Original, load
-from dpr_export.exporter.checkpoint.source import Unsaid, found
+from dpr_export.exporter import ExportError, ExportOptions, export
+from dpr_export.exporter.checkpoint.load import LoadedCheckpoint, load
+from dpr_export.exporter.checkpoint.source import resolve_checkpoint
 from dpr_export.exporter.cli import app
 from dpr_export.exporter.export import default_output
 from dpr_export.models.artifact.folder import ExportedFolder
@@ -65,12 +65,12 @@ def biencoder(checkpoint, tmp_path: Path) -> Path:
     return save(tmp_path / "dpr_biencoder.cp", weights)
 
 
-def read(path: Path, kind: str, tokenizer: Path, heads: int | None = 4) -> Original:
-    with found(str(path), unsaid=Unsaid(kind, tokenizer, heads)) as checkpoint:
+def read(path: Path, kind: str, tokenizer: Path, heads: int | None = 4) -> LoadedCheckpoint:
+    with resolve_checkpoint(str(path), ExportOptions(kind=kind, tokenizer=tokenizer, heads=heads)) as checkpoint:
         return load(checkpoint)
 
 
-def same(original: Original, folder: Path) -> bool:
+def same(original: LoadedCheckpoint, folder: Path) -> bool:
     expected, state = load_file(folder / "model.safetensors"), original.model.state_dict()
     return state.keys() == expected.keys() and all(torch.equal(state[name], expected[name]) for name in expected)
 
@@ -210,7 +210,10 @@ def test_a_pickle_that_would_run_code_is_refused_and_does_not_run_it(
     folder = checkpoint("reader")
     good = {"weights": as_the_first_code("reader", folder), "params": PARAMS}
     path = save(tmp_path / "file", **good | {place: Payload(function, argument)}, zipped=zipped)  # type: ignore[arg-type]
-    with pytest.raises(ExportError, match=rf"^[^\n]*file is refused: it asks for {named} when it is read[^\n]*$"):
+    with pytest.raises(
+        ExportError,
+        match=rf"^[^\n]*file is refused: its pickle would call {named}, and a file of weights must not run code[^\n]*$",
+    ):
         read(path, "reader", folder)
     assert not Path("ran").exists()
 
@@ -227,27 +230,27 @@ def test_a_file_that_is_cut_short_is_refused(checkpoint, tmp_path: Path, share: 
     folder = checkpoint("reader")
     path = save(tmp_path / "file", as_the_first_code("reader", folder), zipped=zipped)
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
-    with pytest.raises(ExportError, match=r"file is damaged, or no checkpoint of the first DPR code: [^\n]+$"):
+    with pytest.raises(ExportError, match=r"file is damaged, or not a facebookresearch/DPR checkpoint: [^\n]+$"):
         read(path, "reader", folder)
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"question_model.x": torch.ones(1)}, "holds no model_dict"),
-        ([1, 2], "holds no model_dict"),
-        ({"model_dict": 5}, "holds no model_dict"),
-        ({"model_dict": {"question_model.x": 5}}, r"'question_model\.x' in its model_dict is no weight"),
-        ({"model_dict": {5: torch.ones(1)}}, "5 in its model_dict is no weight"),
-        ({"model_dict": {"question_model.x": torch.ones(1).to_sparse()}}, "is no weight"),
-        ({"model_dict": {"question_model.x": torch.ones(1).expand(10**9)}}, "is no weight"),
-        ({"model_dict": {"question_model.x": torch.ones(1, dtype=torch.complex64)}}, "is no weight"),
-        ({"model_dict": {"question_model.x": torch.ones(1, device="meta")}}, "is no weight"),
+        ({"question_model.x": torch.ones(1)}, "has no model_dict"),
+        ([1, 2], "has no model_dict"),
+        ({"model_dict": 5}, "has no model_dict"),
+        ({"model_dict": {"question_model.x": 5}}, r"'question_model\.x' in its model_dict is not a weight"),
+        ({"model_dict": {5: torch.ones(1)}}, "5 in its model_dict is not a weight"),
+        ({"model_dict": {"question_model.x": torch.ones(1).to_sparse()}}, "is not a weight"),
+        ({"model_dict": {"question_model.x": torch.ones(1).expand(10**9)}}, "is not a weight"),
+        ({"model_dict": {"question_model.x": torch.ones(1, dtype=torch.complex64)}}, "is not a weight"),
+        ({"model_dict": {"question_model.x": torch.ones(1, device="meta")}}, "is not a weight"),
         (
             {"model_dict": {"a.b": torch.ones(1)}},
-            r"kind is 'question', and .* none of the first DPR code's .*, but a\.b",
+            r"kind is 'question', but .* holds no DPR model: its weights are a\.b",
         ),
-        ({"model_dict": {}}, "but nothing"),
+        ({"model_dict": {}}, "its weights are none"),
         ({"model_dict": {"question_model.x": torch.ones(1)}}, r"lacks a weight .* embeddings\.word_embeddings\.weight"),
     ],
 )
@@ -261,10 +264,10 @@ def test_a_kind_that_the_file_does_not_hold_is_refused_by_what_it_holds(
     biencoder: Path, checkpoint, tmp_path: Path
 ) -> None:
     folder = checkpoint("reader", "reader")
-    with pytest.raises(ExportError, match=r"kind is 'reader', and .*cp holds a question and a context encoder$"):
+    with pytest.raises(ExportError, match=r"kind is 'reader', but .*cp holds a question and a context encoder$"):
         read(biencoder, "reader", folder)
     path = save(tmp_path / "file", as_the_first_code("reader", folder))
-    with pytest.raises(ExportError, match=r"kind is 'context', and .*file holds a reader$"):
+    with pytest.raises(ExportError, match=r"kind is 'context', but .*file holds a reader$"):
         read(path, "context", folder)
 
 
@@ -280,7 +283,7 @@ def test_a_kind_that_the_file_does_not_hold_is_refused_by_what_it_holds(
         ({"encoder.embeddings.x": torch.ones(1)}, r"has 1 weights that a DPRReader has not: .*embeddings\.x"),
         (
             {"qa_outputs.weight": torch.ones(3, 32)},
-            r"qa_outputs\.weight in .* has shape \[3, 32\], and must have \[2, 32\]",
+            r"qa_outputs\.weight in .* has shape \[3, 32\], but the configuration requires \[2, 32\]",
         ),
         ({"encoder.embeddings.word_embeddings.weight": torch.ones(5)}, "in another shape: embeddings.word_embeddings"),
     ],
@@ -309,7 +312,7 @@ def test_heads_that_do_not_divide_the_hidden_size_are_refused(biencoder: Path, h
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({}, r"dpr_biencoder\.cp is a file: .* kind and tokenizer too \(--kind question --tokenizer DIR\)"),
+        ({}, r"dpr_biencoder\.cp is a file: .*, kind and tokenizer too \(--kind question --tokenizer DIR\)"),
         ({"kind": "question"}, "is a file: "),
         ({"tokenizer": "question"}, "is a file: "),
         ({"kind": "answer", "tokenizer": "question"}, "kind is 'answer', and must be one of question, context, reader"),
@@ -317,7 +320,7 @@ def test_heads_that_do_not_divide_the_hidden_size_are_refused(biencoder: Path, h
         ({"kind": "question", "tokenizer": "empty"}, "tokenizer empty cannot be read: empty holds no tokenizer"),
         (
             {"kind": "question", "tokenizer": "question", "revision": "main"},
-            "revision is 'main', and .* not on the hub",
+            "revision is 'main', but .* not on the hub",
         ),
     ],
 )
@@ -327,7 +330,7 @@ def test_what_the_file_does_not_say_must_be_given(
     monkeypatch.chdir(tmp_path)
     Path("empty").mkdir()
     with pytest.raises((ExportError, ValueError), match=message):
-        export(biencoder.name, **given)
+        export(biencoder.name, options=ExportOptions(**given))
     assert not list(tmp_path.glob("*onnx*"))
 
 
@@ -340,22 +343,24 @@ def test_what_is_for_such_files_alone_is_refused_with_other_sources(
     checkpoint("question", "question")
     (name,) = given
     with pytest.raises(
-        ValueError, match=rf"^{name} is given, and {source} is no file: kind, tokenizer and heads are for"
+        ValueError, match=rf"^{name} applies only to a facebookresearch/DPR file, and {source} is not a file"
     ):
-        export(source, **given)
+        export(source, options=ExportOptions(**given))
 
 
 @pytest.mark.parametrize("given", [{"kind": "question"}, {"tokenizer": "question"}, {"heads": 4}])
 def test_what_is_for_such_files_alone_is_refused_with_an_exported_folder(tiny: dict[str, Path], given: dict) -> None:
-    with pytest.raises(ValueError, match=rf"^{next(iter(given))} is given, and .* is an exported folder"):
-        export(str(tiny["question"]), **given)
+    with pytest.raises(
+        ValueError, match=rf"^{next(iter(given))} does not apply to .*: variants are added to an exported folder"
+    ):
+        export(str(tiny["question"]), options=ExportOptions(**given))
 
 
 def test_a_tokenizer_that_lower_cases_otherwise_than_in_training_is_refused(checkpoint, tmp_path: Path) -> None:
     folder = checkpoint("reader")
     path = save(tmp_path / "file", as_the_first_code("reader", folder), {"do_lower_case": False})
     with pytest.raises(
-        ExportError, match=r"file was trained with do_lower_case False, and tokenizer .* has True: put the"
+        ExportError, match=r"file was trained with do_lower_case False, but tokenizer .* has True: correct"
     ):
         read(path, "reader", folder)
     (folder / "tokenizer_config.json").write_text('{"do_lower_case": false}')

@@ -12,11 +12,12 @@ import transformers
 from onnx import numpy_helper
 from safetensors.torch import load_file, save_file
 
-from dpr_export.exporter import ExportError, export, graphs
+from dpr_export.exporter import ExportError, ExportOptions, export
 from dpr_export.exporter.checkpoint.load import load
 from dpr_export.exporter.checkpoint.source import Checkpoint
 from dpr_export.exporter.tracing import trace as tracing
 from dpr_export.exporter.tracing.reference_outputs import examples
+from dpr_export.exporter.tracing.trace import trace
 from dpr_export.exporter.tracing.weights import check_weights
 from dpr_export.models.artifact.variants import MODEL_FILE
 from dpr_export.models.kinds import KINDS
@@ -155,7 +156,6 @@ def _fix_an_axis(model: onnx.ModelProto) -> None:
 def test_a_graph_that_was_broken_is_not_proved_and_leaves_no_folder(
     checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, damage: Callable[[onnx.ModelProto], None]
 ) -> None:
-    trace = graphs.trace
 
     def broken(original: object, path: Path, *how: Any) -> None:
         trace(original, path, *how)
@@ -163,7 +163,7 @@ def test_a_graph_that_was_broken_is_not_proved_and_leaves_no_folder(
         damage(model)
         onnx.save(model, path)
 
-    monkeypatch.setattr(graphs, "trace", broken)
+    monkeypatch.setattr("dpr_export.exporter.tracing.trace.trace", broken)
     source = checkpoint(kind)
     before = sorted(path.name for path in tmp_path.iterdir())
     with pytest.raises(ExportError, match="not proved"):
@@ -176,10 +176,9 @@ def test_the_grid_finds_a_broken_graph_without_the_check_of_weights(
 ) -> None:
     """The two proofs stand apart: what a graph computes is compared also where its weights are not."""
 
-    monkeypatch.setattr(graphs, "check_weights", lambda *_, **__: 0)
+    monkeypatch.setattr("dpr_export.exporter.tracing.weights.check_weights", lambda *_, **__: 0)
     other = load(Checkpoint(checkpoint("question", "other", seed=1), "other"))
-    trace = graphs.trace
-    monkeypatch.setattr(graphs, "trace", lambda _, *how: trace(other, *how))
+    monkeypatch.setattr("dpr_export.exporter.tracing.trace.trace", lambda _, *how: trace(other, *how))
     with pytest.raises(ExportError, match="not proved: pooler_output at 1 x 1 differs from the original by"):
         export(str(checkpoint("question")), tmp_path / "out")
 
@@ -232,7 +231,7 @@ def test_every_row_of_the_grid_has_its_own_padding(checkpoint) -> None:
 
 @pytest.mark.parametrize("opset", [18, 20, 23])
 def test_each_operator_set_that_is_offered_is_proved(checkpoint, tmp_path: Path, opset: int) -> None:
-    manifest = export(str(checkpoint("reader")), tmp_path / "out", opset=opset)
+    manifest = export(str(checkpoint("reader")), tmp_path / "out", ExportOptions(opset=opset))
     assert manifest.opset == opset
     assert {item.domain: item.version for item in onnx.load(tmp_path / "out" / MODEL_FILE).opset_import}[""] == opset
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dpr_export.exporter import ExportError
-from dpr_export.exporter.checkpoint.source import found
+from dpr_export.exporter.checkpoint.source import resolve_checkpoint
 from dpr_export.exporter.export import default_output
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -44,7 +44,7 @@ def test_an_existing_folder_wins_over_the_demo_and_the_hub(tmp_path: Path, monke
     monkeypatch.chdir(tmp_path)
     for name in ("demo/reader", "facebook/dpr-reader-single-nq-base"):
         Path(name).mkdir(parents=True)
-        with found(name) as checkpoint:
+        with resolve_checkpoint(name) as checkpoint:
             assert (checkpoint.folder, checkpoint.revision) == (Path(name), None)
 
 
@@ -52,7 +52,7 @@ def test_without_the_demo_extra_one_line_says_what_to_install(monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "peft", None)
     with (
         pytest.raises(ExportError, match=r'demo/reader needs .*pip install "dpr-export\[demo\]"'),
-        found("demo/reader"),
+        resolve_checkpoint("demo/reader"),
     ):
         pass
 

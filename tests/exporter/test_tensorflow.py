@@ -16,9 +16,9 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from dpr_export.exporter import ExportError, export
+from dpr_export.exporter import ExportError, ExportOptions, export
 from dpr_export.exporter.checkpoint.load import load
-from dpr_export.exporter.checkpoint.source import Checkpoint, found
+from dpr_export.exporter.checkpoint.source import Checkpoint, resolve_checkpoint
 from dpr_export.models.kinds import KINDS
 from dpr_export.runtime import DPRReader
 
@@ -83,7 +83,7 @@ def test_the_graph_answers_as_the_pytorch_model_of_these_weights(checkpoint, tmp
     folder = checkpoint("reader")
     original = transformers.DPRReader.from_pretrained(folder).eval()
     write_h5(folder, weights_of(folder))
-    manifest = export(str(folder), tmp_path / "out", backends=["onnxruntime"])
+    manifest = export(str(folder), tmp_path / "out", ExportOptions(backends=["onnxruntime"]))
     assert (manifest.source.name, len(manifest.source.sha256)) == (str(folder), 64)
     ids = np.random.default_rng(0).integers(1, 120, (3, 17))
     with torch.no_grad():
@@ -139,7 +139,7 @@ def test_it_is_taken_from_the_hub_where_it_is_the_only_one(
     folder.rename(repository / "snapshots" / COMMIT)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with found("somebody/question") as checkpoint_found:
+    with resolve_checkpoint("somebody/question") as checkpoint_found:
         assert checkpoint_found.weights.name == "tf_model.h5"
 
 
@@ -166,7 +166,8 @@ def test_a_weight_of_another_shape_is_an_error_that_names_it(checkpoint) -> None
     name = "question_encoder.bert_model.encoder.layer.1.output.dense.weight"
     weights[name] = weights[name].T
     with pytest.raises(
-        ExportError, match=rf"{name} in tf_model\.h5 of x has shape \[64, 32\], and must have \[32, 64\]"
+        ExportError,
+        match=rf"{name} in tf_model\.h5 of x has shape \[64, 32\], but the configuration requires \[32, 64\]",
     ):
         loaded(write_h5(folder, weights))
 
@@ -211,11 +212,11 @@ def test_without_h5py_one_line_says_what_to_install(checkpoint, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ("external", "takes its numbers from another file"),
-        ("virtual", "takes its numbers from another file"),
-        ("large", r"has [\d,]+ bytes, and the file has"),
-        ("whole numbers", "is of type uint8, and no weight"),
-        ("twice", "is there twice"),
+        ("external", "takes its values from another file"),
+        ("virtual", "takes its values from another file"),
+        ("large", r"has [\d,]+ bytes, but the file only"),
+        ("whole numbers", "is of type uint8, not floating point"),
+        ("twice", "occurs twice"),
     ],
 )
 def test_a_file_that_takes_numbers_from_elsewhere_is_refused(

@@ -80,7 +80,7 @@ def actions(root: Path) -> dict[str, Callable[[], object]]:
     import nncf  # noqa: F401
     import openvino  # noqa: F401
 
-    from dpr_export.exporter import export
+    from dpr_export.exporter import ExportOptions, export
     from dpr_export.exporter.checkpoint import load  # noqa: F401
     from dpr_export.exporter.tracing import reference_outputs, trace, weights  # noqa: F401
     from dpr_export.quantization import variants
@@ -95,8 +95,8 @@ def actions(root: Path) -> dict[str, Callable[[], object]]:
     return {
         "old": lambda: export(str(root / "old"), out),
         "new": lambda: export(str(root / "new"), out),
-        "force": lambda: export(str(root / "new"), out, force=True),
-        "variant": lambda: export(str(out), calibration=few[CALIBRATION_SET_FILE], **QUICK),
+        "force": lambda: export(str(root / "new"), out, ExportOptions(force=True)),
+        "variant": lambda: export(str(out), options=ExportOptions(calibration=few[CALIBRATION_SET_FILE], **QUICK)),
     }
 
 

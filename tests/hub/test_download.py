@@ -14,7 +14,7 @@ import pytest
 from huggingface_hub import constants
 
 from dpr_export.exporter import ExportError
-from dpr_export.exporter.checkpoint.source import found
+from dpr_export.exporter.checkpoint.source import resolve_checkpoint
 from dpr_export.models.artifact.hub import NotInCacheError, Repository
 from dpr_export.models.artifact.manifest import MANIFEST_FILE
 from dpr_export.models.artifact.variants import EMBEDS_FILE
@@ -375,7 +375,7 @@ def test_a_variant_that_was_lost_stops_only_who_needs_it(tiny_variants: dict[str
 def test_a_checkpoint_is_downloaded_for_export_with_its_commit(hub: Hub, tiny: dict[str, Path]) -> None:
     hub.add("somebody/reader", tiny["reader"].with_name("reader-checkpoint"))
     (commit,) = hub.repos["somebody/reader"].commits
-    with found("somebody/reader") as checkpoint:
+    with resolve_checkpoint("somebody/reader") as checkpoint:
         assert checkpoint.revision == commit
         assert checkpoint.weights.read_bytes() == hub.repos["somebody/reader"].commits[commit]["model.safetensors"]
 
@@ -385,7 +385,7 @@ def test_a_checkpoint_that_is_not_on_the_hub_is_one_line(hub: Hub) -> None:
         ExportError,
         match=r"^there is no folder somebody/nothing, and no such repository on the hub, or a private one: [^.]*$",
     )
-    with missing, found("somebody/nothing"):
+    with missing, resolve_checkpoint("somebody/nothing"):
         pass
     assert hub.downloads() == []
 
@@ -395,11 +395,11 @@ def test_a_checkpoint_that_cannot_be_downloaded_is_one_line(hub: Hub, tiny: dict
     hub.cut["model.safetensors"] = [100] + [0] * 20
     with (
         pytest.raises(ExportError, match=r"^model.safetensors of somebody/reader@\w+ cannot be downloaded: .+$"),
-        found("somebody/reader"),
+        resolve_checkpoint("somebody/reader"),
     ):
         pass
     hub.repos["somebody/reader"].gated = True
-    with pytest.raises(ExportError, match="gated"), found("somebody/reader"):
+    with pytest.raises(ExportError, match="gated"), resolve_checkpoint("somebody/reader"):
         pass
 
 
@@ -417,7 +417,7 @@ def test_a_file_of_a_checkpoint_that_is_lost_on_the_way_is_not_done_without(
         return download(asked, file)
 
     monkeypatch.setattr(Repository, "download", breaking_off)
-    with pytest.raises(ExportError, match="cannot be reached"), found("somebody/reader"):
+    with pytest.raises(ExportError, match="cannot be reached"), resolve_checkpoint("somebody/reader"):
         pass
 
 

@@ -249,8 +249,8 @@ def test_the_command_pushes_a_folder_as_it_is_and_fails_in_one_line(
     assert "Traceback" not in done.stderr
     for arguments, code, message in (
         (("no-such", "--push-to-hub", NAME), 1, f"dpr-export: nothing can be pushed to {NAME} without a token"),
-        ((folder, "--private"), 2, "dpr-export: Invalid value: --private is given without --push-to-hub"),
-        ((folder, "--push-to-hub", NAME, "--token", TOKEN, "--opset", "19"), 1, "dpr-export: opset is given, and"),
+        ((folder, "--private"), 2, "dpr-export: Invalid value: --private needs --push-to-hub"),
+        ((folder, "--push-to-hub", NAME, "--token", TOKEN, "--opset", "19"), 1, "dpr-export: opset does not apply to"),
     ):
         done = dpr_export(*arguments, cwd=tmp_path)
         assert (done.returncode, done.stderr[: len(message)]) == (code, message)

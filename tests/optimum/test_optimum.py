@@ -20,10 +20,10 @@ import onnx
 import onnxruntime
 import pytest
 
-from dpr_export.exporter import export
+from dpr_export.exporter import ExportOptions, export
 from dpr_export.exporter.checkpoint.load import load
-from dpr_export.exporter.checkpoint.source import found
-from dpr_export.exporter.export import DEFAULT_OPSET
+from dpr_export.exporter.checkpoint.source import resolve_checkpoint
+from dpr_export.exporter.options import DEFAULT_OPSET
 from dpr_export.exporter.tracing.reference_outputs import examples
 from dpr_export.exporter.tracing.trace import AXES
 from dpr_export.models.artifact.reference_outputs import ATOL, Arrays
@@ -95,7 +95,7 @@ def exports(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Exports:
     folder = tmp_path_factory.mktemp("exports")
     for name, options in CHECKPOINTS.items():
         source = write_checkpoint(folder / "checkpoints" / name, **options)
-        export(str(source), folder / "ours" / name, backends=["onnxruntime"])
+        export(str(source), folder / "ours" / name, ExportOptions(backends=["onnxruntime"]))
     done = run(folder, Path(__file__).with_name("exports.py"), "checkpoints", "optimums")
     assert done.returncode == 0, done.stderr
     said = json.loads((folder / "optimums" / "said.json").read_text(encoding="utf-8"))
@@ -110,7 +110,7 @@ def computed(graph: Path, feeds: Arrays) -> Arrays:
 
 @pytest.mark.parametrize("name", CHECKPOINTS)
 def test_the_graph_equals_ours_and_pytorch_at_every_size(exports: Exports, name: str) -> None:
-    with found(str(exports.checkpoints / name), None, None, silent) as checkpoint:
+    with resolve_checkpoint(str(exports.checkpoints / name), None, None, silent) as checkpoint:
         original = load(checkpoint)
     for example in examples(original):
         ours = computed(exports.ours / name / "onnx" / "model.onnx", example.feeds)

@@ -19,7 +19,7 @@ from dpr_export.models.artifact.manifest import MANIFEST_FILE, Manifest
 from dpr_export.models.artifact.reference_outputs import read_reference_outputs
 from dpr_export.models.artifact.variants import MODEL_FILE, VARIANTS
 from dpr_export.models.kinds import KINDS
-from dpr_export.quantization import QuantizationError, add_variants, read_texts
+from dpr_export.quantization import QuantizationError, VariantOptions, add_variants, read_texts
 from dpr_export.quantization.recipes import RECIPES, Made
 from dpr_export.quantization.variants import Maker
 from dpr_export.runtime import DPRQuestionEncoder
@@ -42,7 +42,7 @@ PathFinder.find_spec = without
 """
 ADD = """
 from pathlib import Path
-from dpr_export.quantization import add_variants, variants
+from dpr_export.quantization import VariantOptions, add_variants, variants
 variants.EVALUATION_SET_FILE = Path(sys.argv[2])
 add_variants(sys.argv[1], precisions=["fp16", "int8"], calibration=sys.argv[3], allow_loss=True)
 assert not foreign & sys.modules.keys()
@@ -132,7 +132,7 @@ def test_an_error_in_the_second_variant_leaves_every_byte_as_it_was(
         return nullcontext()
 
     with pytest.raises(type(error)):
-        add_variants(folder, precisions=["fp16", "int8"], backends=["onnxruntime"], step=step)
+        add_variants(folder, VariantOptions(precisions=["fp16", "int8"], backends=["onnxruntime"]), step=step)
     assert steps == [f"make {ORT_FP16}", f"measure {ORT_FP16}", f"make {ORT_INT8}"]
     assert content(folder) == before
 
@@ -143,13 +143,13 @@ def test_what_is_there_already_is_made_again_only_with_force(
 ) -> None:
     folder = plain()
     asked = {"precisions": ["fp16"], "backends": ["onnxruntime"]}
-    first = add_variants(folder, **asked)
+    first = add_variants(folder, VariantOptions(**asked))
     assert files_of(first)[2:] == [("onnxruntime", ORT_FP16)]
     before = content(folder)
     with pytest.raises(ValueError, match=r"holds all of this already: make it again with force \(--force\)"):
-        add_variants(folder, **asked)
+        add_variants(folder, VariantOptions(**asked))
     assert content(folder) == before
-    again = add_variants(folder, calibration=few["calibration"], force=True, **asked)
+    again = add_variants(folder, VariantOptions(calibration=few["calibration"], force=True, **asked))
     assert files_of(again) == files_of(first)
     assert again == ExportedFolder.open(folder, verify=True).manifest
     assert again.variants[2].accuracy_drop.calibration_set_sha256 == file_record(few["calibration"]).sha256
@@ -159,16 +159,16 @@ def test_what_is_there_already_is_made_again_only_with_force(
     monkeypatch.setitem(RECIPES, "fused_fp16", then_fail(QuantizationError("no")))
     before = content(folder)
     with pytest.raises(QuantizationError):
-        add_variants(folder, force=True, **asked)
+        add_variants(folder, VariantOptions(force=True, **asked))
     assert content(folder) == before
 
 
 @pytest.mark.usefixtures("quick")
 def test_what_is_missing_is_made_beside_what_is_there(plain: Callable[..., Path]) -> None:
     folder = plain()
-    add_variants(folder, precisions=["fp16"], backends=["onnxruntime"])
+    add_variants(folder, VariantOptions(precisions=["fp16"], backends=["onnxruntime"]))
     before = content(folder)
-    made = add_variants(folder, precisions=["fp16", "int8"], backends=["onnxruntime"], allow_loss=True)
+    made = add_variants(folder, VariantOptions(precisions=["fp16", "int8"], backends=["onnxruntime"], allow_loss=True))
     assert [file for _, file in files_of(made)[2:]] == [ORT_FP16, ORT_INT8]
     changed = {name for name, found in content(folder).items() if before.get(name) != found}
     assert changed == {ORT_INT8, MANIFEST_FILE}
@@ -181,7 +181,7 @@ def test_the_fused_graph_is_kept_only_if_it_is_faster(
 ) -> None:
     monkeypatch.setattr("dpr_export.quantization.variants.speedup", lambda *_: 1.5 if kept else 1.0)
     folder = plain()
-    made = add_variants(folder, precisions=["fp32"])
+    made = add_variants(folder, VariantOptions(precisions=["fp32"]))
     opened = ExportedFolder.open(folder, verify=True)
     assert opened.manifest == made
     assert (folder / "onnx" / "model_ort.onnx").exists() is kept
@@ -227,7 +227,7 @@ def test_the_versions_of_what_made_the_variants_are_noted_beside_those_of_the_ex
     manifest = ExportedFolder.open(folder).manifest
     older = replace(manifest, versions={"torch": "2.0", "onnxruntime": "1.0"})
     (folder / MANIFEST_FILE).write_text(older.to_json())
-    made = add_variants(folder, precisions=["fp16"], backends=["onnxruntime"])
+    made = add_variants(folder, VariantOptions(precisions=["fp16"], backends=["onnxruntime"]))
     assert made.versions["torch"] == "2.0"
     assert made.versions["onnxruntime"] == version("onnxruntime")
 
@@ -255,7 +255,7 @@ def test_a_damaged_folder_gets_no_variants(plain: Callable[..., Path]) -> None:
     (folder / MODEL_FILE).write_bytes(graph)
     before = content(folder)
     with pytest.raises(ValueError, match=r"is damaged: onnx/model\.onnx has SHA-256"):
-        add_variants(folder, precisions=["fp16"])
+        add_variants(folder, VariantOptions(precisions=["fp16"]))
     assert content(folder) == before
 
 
@@ -263,13 +263,13 @@ def test_a_damaged_folder_gets_no_variants(plain: Callable[..., Path]) -> None:
 @pytest.mark.parametrize("how", ["lost", "cut", "changed"])
 def test_a_variant_that_is_lost_or_damaged_is_made_again(plain: Callable[..., Path], how: str) -> None:
     folder, asked = plain(), {"precisions": ["fp16"], "backends": ["onnxruntime"]}
-    first = add_variants(folder, **asked)
+    first = add_variants(folder, VariantOptions(**asked))
     graph = folder / ORT_FP16
     if how == "lost":
         graph.unlink()
     else:
         graph.write_bytes(graph.read_bytes()[:-9] + (b"" if how == "cut" else b"others..."))
-    again = add_variants(folder, **asked)
+    again = add_variants(folder, VariantOptions(**asked))
     assert files_of(again) == files_of(first)
     assert ExportedFolder.open(folder, verify=True).manifest == again
 
@@ -284,7 +284,7 @@ def test_only_one_process_at_a_time_adds_variants(plain: Callable[..., Path]) ->
     assert done.returncode == 1
     assert f"dpr-export: {folder} is being changed by another process: try again when that is done" in done.stderr
     assert content(folder) == before
-    add_variants(folder, precisions=["fp16"], backends=["onnxruntime"])
+    add_variants(folder, VariantOptions(precisions=["fp16"], backends=["onnxruntime"]))
 
 
 @pytest.mark.usefixtures("quick")
@@ -295,7 +295,7 @@ def test_a_folder_that_is_being_changed_is_not_replaced_and_the_other_way_round(
     with lock_folder(folder), refused, atomic_folder(folder, force=True):
         raise AssertionError("it is refused before any work")
     with refused, atomic_folder(folder, force=True):
-        add_variants(folder, precisions=["fp16"], backends=["onnxruntime"])
+        add_variants(folder, VariantOptions(precisions=["fp16"], backends=["onnxruntime"]))
     assert content(folder) == before
     assert hidden(folder.parent) == []
 
@@ -320,7 +320,7 @@ def test_a_folder_that_is_replaced_meanwhile_gets_no_variants_of_the_old_one(
     fused_fp16 = RECIPES["fused_fp16"]
     monkeypatch.setitem(RECIPES, "fused_fp16", replaced)
     with pytest.raises(QuantizationError, match="was replaced meanwhile: nothing is added to it"):
-        add_variants(folder, precisions=["fp16"], backends=["onnxruntime"])
+        add_variants(folder, VariantOptions(precisions=["fp16"], backends=["onnxruntime"]))
     assert ExportedFolder.open(folder, verify=True).manifest == other
     assert not (folder / ORT_FP16).exists()
     assert hidden(folder) == []
@@ -342,10 +342,10 @@ def test_what_model_onnx_differs_by_counts_in_the_proof_of_what_is_compared_with
     differing(1e-3)
     before = content(folder)
     with pytest.raises(ParityError, match=r"differs from the original by 1\.00e-03, and 1\..*e-04 is allowed"):
-        add_variants(folder, precisions=["fp32"])
+        add_variants(folder, VariantOptions(precisions=["fp32"]))
     assert content(folder) == before
     differing(5e-5)
-    proof = add_variants(folder, precisions=["fp32"]).variants[2].parity
+    proof = add_variants(folder, VariantOptions(precisions=["fp32"])).variants[2].parity
     assert 5e-5 < proof.largest_error < 6e-5
     assert proof.atol == 1e-4
     assert 0.3 < proof.share_of_tolerance < 0.6
@@ -360,7 +360,7 @@ def test_a_folder_without_a_proof_of_model_onnx_gets_no_variants(
     lossy = replace(manifest, variants=tuple(variant for variant in manifest.variants if variant.accuracy_drop))
     (tmp_path / "copy" / MANIFEST_FILE).write_text(lossy.to_json())
     with pytest.raises(ValueError, match=r"holds no onnx/model\.onnx that was proved, of which variants"):
-        add_variants(tmp_path / "copy", precisions=["fp32"])
+        add_variants(tmp_path / "copy", VariantOptions(precisions=["fp32"]))
 
 
 @pytest.mark.usefixtures("quick")
@@ -382,7 +382,7 @@ def test_texts_that_cannot_calibrate_are_refused_at_once(
     if content is not None:
         file.write_text(content)
     with pytest.raises((ValueError, OSError), match=message):
-        add_variants(plain(), precisions=["int8"], calibration=file)
+        add_variants(plain(), VariantOptions(precisions=["int8"], calibration=file))
 
 
 @pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="root may write everywhere")
@@ -418,5 +418,5 @@ def test_an_encoder_that_is_open_keeps_answering_while_its_graph_is_made_again(
     shutil.copytree(tiny_variants["question"], tmp_path / "copy")
     with DPRQuestionEncoder.from_pretrained(tmp_path / "copy", backend="onnxruntime", precision="fp16") as model:
         before = model.encode(["who wrote hamlet ?"])
-        add_variants(tmp_path / "copy", precisions=["fp16"], backends=["onnxruntime"], force=True)
+        add_variants(tmp_path / "copy", VariantOptions(precisions=["fp16"], backends=["onnxruntime"], force=True))
         assert (model.encode(["who wrote hamlet ?"]) == before).all()

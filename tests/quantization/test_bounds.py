@@ -12,7 +12,7 @@ from onnx import numpy_helper
 from dpr_export.models.artifact.folder import ExportedFolder, file_record
 from dpr_export.models.artifact.manifest import Variant
 from dpr_export.models.artifact.variants import BOUNDS, MODEL_FILE, metrics_below_bound
-from dpr_export.quantization import QuantizationError, add_variants
+from dpr_export.quantization import QuantizationError, VariantOptions, add_variants
 from dpr_export.quantization.recipes import RECIPES, Made
 from dpr_export.runtime import DPRQuestionEncoder, DPRReader
 from dpr_export.runtime.engines.session import Feeds, open_session
@@ -80,7 +80,7 @@ def test_a_variant_below_its_bounds_is_refused_with_each_figure_and_bound_and_no
     folder = plain(kind)
     before = files(folder)
     with pytest.raises(QuantizationError) as raised:
-        add_variants(folder, **ASKED)
+        add_variants(folder, VariantOptions(**ASKED))
     message = str(raised.value)
     assert re.fullmatch(
         r"onnx/model_ort_int8\.onnx loses too much: (\w+ is -?0\.\d{3} and must be at least 0\.\d\d(, )?)+; "
@@ -99,7 +99,7 @@ def test_what_is_allowed_to_lose_is_written_and_run_only_where_its_precision_is_
 ) -> None:
     recipe(2.0)
     folder = plain()
-    made = add_variants(folder, allow_loss=True, **ASKED)
+    made = add_variants(folder, VariantOptions(allow_loss=True, **ASKED))
     variant = lossy_of(folder)
     assert made.variants[-1] == variant
     assert variant.accuracy_drop.below_bound == ("mean_cosine", "least_cosine")
@@ -126,7 +126,7 @@ def test_what_is_allowed_to_lose_is_written_and_run_only_where_its_precision_is_
 def test_a_reader_that_misses_is_marked_too(plain: Callable[..., Path], recipe: Callable[..., list[float]]) -> None:
     recipe(2.0)
     folder = plain("reader")
-    add_variants(folder, allow_loss=True, **ASKED)
+    add_variants(folder, VariantOptions(allow_loss=True, **ASKED))
     assert lossy_of(folder).accuracy_drop.below_bound == ("same_passage", "same_span")
     with DPRReader.from_pretrained(folder) as reader:
         assert MODEL_FILE in reader.explain()
@@ -138,7 +138,7 @@ def test_later_settings_are_used_where_the_first_miss_and_no_more_are_tried_than
 ) -> None:
     tried = recipe(2.0, 1.0, 0.001, 0.0)
     folder = plain()
-    add_variants(folder, **ASKED)
+    add_variants(folder, VariantOptions(**ASKED))
     assert tried == [2.0, 1.0, 0.001]
     variant = lossy_of(folder)
     assert variant.accuracy_drop.settings == "noise 0.001"
@@ -155,7 +155,7 @@ def test_of_settings_that_all_miss_the_best_is_kept(
 ) -> None:
     tried = recipe(4.0, 0.7, 2.0)
     folder = plain()
-    add_variants(folder, allow_loss=True, **ASKED)
+    add_variants(folder, VariantOptions(allow_loss=True, **ASKED))
     assert tried == [4.0, 0.7, 2.0]
     variant = lossy_of(folder)
     assert variant.accuracy_drop.settings == "noise 0.7"
@@ -171,7 +171,7 @@ def test_settings_that_give_no_numbers_are_worse_than_any_others(
 ) -> None:
     tried = recipe(float("nan"), 0.001)
     folder = plain()
-    add_variants(folder, **ASKED)
+    add_variants(folder, VariantOptions(**ASKED))
     assert len(tried) == 2
     assert lossy_of(folder).accuracy_drop.settings == "noise 0.001"
 
@@ -203,7 +203,7 @@ def test_a_graph_that_gives_no_numbers_where_all_is_masked_is_refused_whatever_i
     with pytest.raises(
         QuantizationError, match=r"onnx/model_ort_int8\.onnx gives numbers that are not finite, on onnx"
     ):
-        add_variants(folder, allow_loss=allow_loss, **ASKED)
+        add_variants(folder, VariantOptions(allow_loss=allow_loss, **ASKED))
     assert files(folder) == before
 
 
@@ -220,7 +220,7 @@ def test_texts_that_are_judged_are_others_than_those_that_are_calibrated_with(
 
     monkeypatch.setitem(RECIPES, "dynamic_int8", recipe)
     folder = plain()
-    add_variants(folder, calibration=few["calibration"], **ASKED)
+    add_variants(folder, VariantOptions(calibration=few["calibration"], **ASKED))
     loss = lossy_of(folder).accuracy_drop
     assert loss.calibration_set_sha256 == file_record(few["calibration"]).sha256
     assert loss.evaluation_set_sha256 == file_record(few["judging"]).sha256

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dpr_export.models.artifact.folder import ExportedFolder
-from dpr_export.quantization import add_variants
+from dpr_export.quantization import VariantOptions, add_variants
 from dpr_export.runtime import DPRQuestionEncoder
 from dpr_export.runtime.checks.pack import pack
 from dpr_export.runtime.checks.verify import verify
@@ -84,7 +84,7 @@ def test_what_is_there_is_replaced_only_with_force(tiny: dict[str, Path], tmp_pa
 def test_no_variants_are_made_of_a_packed_folder(tiny_variants: dict[str, Path], tmp_path: Path) -> None:
     pack(tiny_variants["question"], tmp_path / "packed", "onnxruntime-int8")
     with pytest.raises(ValueError, match=r"holds no onnx/model\.onnx that was proved, of which variants are made"):
-        add_variants(tmp_path / "packed", precisions=["fp16"], backends=["onnxruntime"])
+        add_variants(tmp_path / "packed", VariantOptions(precisions=["fp16"], backends=["onnxruntime"]))
 
 
 def test_a_folder_may_be_packed_in_place(tiny_variants: dict[str, Path], tmp_path: Path) -> None:
