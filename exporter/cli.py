@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from dpr_export.exporter.export import default_output
 from dpr_export.exporter.export import export as run_export
@@ -22,7 +21,7 @@ from dpr_export.models.artifact.variant_options import VariantOptions
 from dpr_export.runtime.cli.options import Version
 from dpr_export.runtime.cli.run_command import run_command
 from dpr_export.runtime.cli.show_answers import human_size
-from dpr_export.runtime.cli.show_manifest import show_variants
+from dpr_export.runtime.cli.show_manifest import show_table, show_variants
 from dpr_export.runtime.engines.processors import SLOW_INT8, int8_products
 
 app = typer.Typer(
@@ -193,12 +192,9 @@ def show_export(manifest: Manifest, folder: Path, console: Console) -> None:
     show_variants(console, manifest)
     if int8_products() is False and any(variant.precision == "int8" for variant in manifest.variants):
         console.print(f"[yellow]note:[/] {SLOW_INT8}", highlight=False, soft_wrap=True)
-    table = Table("file", "size", box=None, header_style="dim", pad_edge=False)
-    table.columns[1].justify = "right"
-    for name, record in manifest.files.items():
-        table.add_row(escape(name), human_size(record.bytes))
+    files = [[name, human_size(record.bytes)] for name, record in manifest.files.items()]
     console.print()
-    console.print(table, highlight=False)
+    show_table(console, ["file", "size"], files, right=(1,))
     console.print(f"\nwritten to [bold]{escape(str(folder))}[/]", highlight=False, soft_wrap=True)
 
 

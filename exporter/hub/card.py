@@ -1,8 +1,7 @@
-"""The model card of an exported folder: the README.md that the hub shows, made from the manifest alone.
+"""Write the model card of an exported folder: the README.md that the hub shows, made from the manifest alone.
 
-It says what stands in the manifest and nothing more, so that no number in it can be wrong by itself: where the model
-came from, how its graphs were proved, what each lossy variant loses, and how to run it. The licence is the source's,
-and where nobody states one the card says so.
+It shows the source, the results of the parity check, the accuracy of each lossy variant, and how to run the model. The
+licence is the one that the source's own card states; without one, the card says so.
 """
 
 import json
@@ -10,10 +9,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from dpr_export.models.artifact.manifest import AccuracyDrop, Manifest, Variant
-from dpr_export.models.artifact.variants import BOUNDS
+from dpr_export.models.artifact.manifest import Manifest
+from dpr_export.models.artifact.reference_outputs import ATOL
 from dpr_export.models.kinds import KINDS
-from dpr_export.runtime.cli.show_manifest import LABELS
+from dpr_export.runtime.cli.show_manifest import ACCURACY_LEGEND, PARITY_HEAD, accuracy_rows, parity_rows
 from dpr_export.runtime.inference.selection import PIP_EXTRAS
 
 LICENCE_FIELDS = ("license", "license_name", "license_link")
@@ -51,7 +50,7 @@ def model_card(manifest: Manifest, repository: str, licence: Mapping[str, Any] |
     Args:
         manifest: the folder's.
         repository: the name that it will be loaded by, "org/name".
-        licence: the fields `license`, `license_name`, `license_link` of the source's own card, as far as it has them.
+        licence: the fields `license`, `license_name`, `license_link` that the source's own card has.
 
     Returns:
         Markdown, with the hub's front matter.
@@ -62,8 +61,8 @@ def model_card(manifest: Manifest, repository: str, licence: Mapping[str, Any] |
         f"# {repository}",
         _origin(manifest),
         _usage(manifest, repository),
-        _proofs(manifest),
-        _losses([(variant, variant.accuracy_drop) for variant in manifest.variants if variant.accuracy_drop]),
+        _parity(manifest),
+        _accuracy(manifest),
         _files(manifest),
         _licence(licence),
     ]
@@ -71,12 +70,12 @@ def model_card(manifest: Manifest, repository: str, licence: Mapping[str, Any] |
 
 
 def _front_matter(manifest: Manifest, licence: Mapping[str, Any]) -> str:
-    """The hub's fields; JSON's strings and lists are YAML's too."""
+    """The fields that the hub reads. They are written as JSON strings and lists, which are valid YAML too."""
     fields: dict[str, Any] = dict(licence) or {"license": "unknown"}
     fields |= {"library_name": "dpr-export", "pipeline_tag": _TASKS[manifest.kind], "tags": ["dpr", "onnx"]}
     if manifest.source.revision:
         fields["base_model"] = manifest.source.name
-    # YAML takes no DEL, which JSON leaves as it is; all else that it does not take, JSON escapes.
+    # JSON escapes every character that YAML forbids, except DEL.
     lines = [f"{name}: {json.dumps(value)}".replace("\x7f", "?") for name, value in fields.items()]
     return "\n".join(["---", *lines, "---"])
 
@@ -87,12 +86,12 @@ def _origin(manifest: Manifest) -> str:
         name = _plain(source.name)
         where = f"[{name}](https://huggingface.co/{name}), commit `{_plain(source.revision)}`"
     else:
-        where = f"`{_plain(source.name.rstrip('/').split('/')[-1])}`"  # a path says more of a machine than of a model
+        where = f"`{_plain(source.name.rstrip('/').split('/')[-1])}`"  # a full path would tell about the machine
     versions = ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
     return (
         f"A `{architecture}` of Dense Passage Retrieval as ONNX graphs (opset {manifest.opset}), exported with "
         f"dpr-export from {where}.\nIt runs without PyTorch.\n\n"
-        f"SHA-256 of the weights that it was made from: `{_plain(source.sha256)}`.\nMade by {_plain(versions)}."
+        f"SHA-256 of the checkpoint's weights: `{_plain(source.sha256)}`.\nMade by {_plain(versions)}."
     )
 
 
@@ -104,68 +103,33 @@ def _usage(manifest: Manifest, repository: str) -> str:
     return (
         f'## Run it\n\n```console\n$ pip install "dpr-export[{extra}]"\n```\n\n'
         f"```python\nfrom dpr_export.runtime import {architecture}\n\n{call}```\n\n"
-        "The variant that suits the machine is downloaded, and no other."
+        "Only the variant that suits the machine is downloaded."
     )
 
 
-def _proofs(manifest: Manifest) -> str:
-    rows = []
-    for variant in manifest.variants:
-        if proof := variant.parity:
-            sizes = ", ".join(f"{batch}x{length}" for batch, length in proof.shapes)
-            engine = _plain(proof.engine)
-            engine += "" if variant.verified else f"; not compared on {_plain(variant.backend)} yet"
-            error, share = f"{proof.largest_error:.1e}", f"{proof.share_of_tolerance:.1%}"
-            rows.append([f"`{_plain(variant.file)}`", engine, sizes, error, share])
-    if not rows:
+def _parity(manifest: Manifest) -> str:
+    if not (rows := parity_rows(manifest)):
         return ""
     return (
-        "## How it was proved\n\n"
-        "These graphs computed the same inputs as the original did in PyTorch. The largest difference between any two "
-        "numbers:\n\n"
-        + _table(["graph", "engine", "batch x sequence", "largest difference", "share of what is allowed"], rows)
+        "## Parity check\n\n"
+        "The graphs were run on the same inputs as the PyTorch model. The largest absolute difference of any output, "
+        f"and its share of the tolerance (1e-5 x max|reference| plus an absolute part, {ATOL:g} by default):\n\n"
+        + _table(PARITY_HEAD, rows)
     )
 
 
-def _losses(lossy: Sequence[tuple[Variant, AccuracyDrop]]) -> str:
-    if not lossy:
+def _accuracy(manifest: Manifest) -> str:
+    if not (rows := accuracy_rows(manifest)):
         return ""
-    names = list(dict.fromkeys(name for _, loss in lossy for name in loss.metrics))
-    rows = [
-        [
-            f"`{_plain(variant.file)}`",
-            _plain(f"{variant.backend} {variant.precision}"),
-            *(_figure(loss, name) for name in names),
-            f"{variant.speedup:.2f}x" if variant.speedup else "-",
-        ]
-        for variant, loss in lossy
-    ]
-    rows.append(["at least", "", *(f"{BOUNDS[name]:.2f}" if name in BOUNDS else "-" for name in names), ""])
+    drops = [(variant.file, variant.accuracy_drop) for variant in manifest.variants if variant.accuracy_drop]
     settings = "\n".join(
-        f"- `{_plain(v.file)}`: {_plain(loss.settings)}; measured by {_plain(loss.engine)}" for v, loss in lossy
+        f"- `{_plain(file)}`: {_plain(drop.settings)}; measured with {_plain(drop.engine)}" for file, drop in drops
     )
-    return (
-        "## What the faster variants lose\n\n"
-        "What is kept of the fp32 graph, on texts that were not calibrated with (1 is no loss); metrics in bold are "
-        "below the bound, and such a variant runs only where it is named. Speed is that of `onnx/model.onnx` on the "
-        "same engine, where it was made.\n\n"
-        + _table(["graph", "variant", *(LABELS.get(name, name) for name in names), "speed"], rows)
-        + f"\n\n{settings}"
-    )
-
-
-def _figure(loss: AccuracyDrop, name: str) -> str:
-    if name not in loss.metrics:
-        return "-"
-    shown = f"{loss.metrics[name]:.3f}"
-    return f"**{shown}**" if name in loss.below_bound else shown
+    return f"## Accuracy of the faster variants\n\n{ACCURACY_LEGEND}\n\n{_table(rows[0], rows[1:])}\n\n{settings}"
 
 
 def _files(manifest: Manifest) -> str:
-    rows = [
-        [f"`{_plain(name)}`", f"{record.bytes:,}", f"`{_plain(record.sha256)}`"]
-        for name, record in manifest.files.items()
-    ]
+    rows = [[name, f"{record.bytes:,}", record.sha256] for name, record in manifest.files.items()]
     return "## Files\n\n" + _table(["file", "bytes", "SHA-256"], rows)
 
 
@@ -173,19 +137,14 @@ def _licence(licence: Mapping[str, Any]) -> str:
     if not licence:
         return "## Licence\n\nUnknown: the source has no model card that states one. Ask whoever published it."
     stated = "; ".join(str(value) if isinstance(value, str) else ", ".join(value) for value in licence.values())
-    return f"## Licence\n\nThat of the source, as its model card states it: {_plain(stated)}."
+    return f"## Licence\n\nAs the source's model card states it: {_plain(stated)}."
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
-
-
-def _cell(text: str) -> str:
-    """Text on one line, which ends no cell of a table."""
-    return " ".join(text.split()).replace("|", "?")
+    return "\n".join("| " + " | ".join(map(_plain, line)) + " |" for line in lines)
 
 
 def _plain(text: str) -> str:
-    """A manifest's text, on one line and without what Markdown or HTML would read: it may be a stranger's."""
+    """Text of a manifest on one line, without Markdown or HTML: the manifest may be a stranger's."""
     return _MARKUP.sub("?", " ".join(text.split()))

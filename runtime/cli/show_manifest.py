@@ -1,4 +1,9 @@
-"""What both commands print of an exported folder: what was shown of each variant, and the files."""
+"""Print what both commands show of an exported folder: the results of its checks, and its files.
+
+The rows of the tables are plain text, since a model card has them too.
+"""
+
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -8,26 +13,59 @@ from dpr_export.models.artifact.manifest import AccuracyDrop, Manifest, Variant
 from dpr_export.models.artifact.variants import BOUNDS
 from dpr_export.runtime.cli.show_answers import plain, printable
 
-# What the gate's metrics are called for people.
+# How the metrics of the accuracy drop are called in tables.
 LABELS = {
     "mean_cosine": "mean cosine",
     "least_cosine": "least cosine",
-    "top1": "top-1",
-    "top10": "top-10",
-    "least_cosine_alone": "alone, cosine",
+    "top1": "top-1 kept",
+    "top10": "top-10 kept",
+    "least_cosine_alone": "cosine alone",
     "same_passage": "same passage",
     "same_span": "same span",
     "f1": "F1",
-    "same_span_alone": "alone, same span",
+    "same_span_alone": "span alone",
 }
-LEGEND = (
-    "What is kept of fp32, on texts that were not calibrated with. alone: the same text alone and in a batch.\n"
-    "speed: times as fast as model.onnx on the same engine, one text of 128 tokens."
+PARITY_HEAD = ("file", "backend", "largest difference", "of tolerance", "speed", "checked with", "batch x sequence")
+LOW = " (low)"
+ACCURACY_LEGEND = (
+    "Metrics compare with fp32 on the evaluation set; 1 means no loss, and (low) is below the bound in the last row. "
+    "top-k kept: the share of each text's k nearest neighbours. alone: a text alone and in a padded batch. "
+    "speed: relative to model.onnx on the same engine, with one text of 128 tokens."
 )
 
 
+def parity_rows(manifest: Manifest) -> list[list[str]]:
+    """One row under `PARITY_HEAD` for each variant that was checked against PyTorch."""
+    return [
+        [
+            variant.file,
+            variant.backend,
+            f"{parity.largest_error:.1e}",
+            f"{parity.share_of_tolerance:.1%}",
+            _speed(variant),
+            parity.engine if variant.verified else f"{parity.engine}, not on {variant.backend} yet",
+            ", ".join(f"{batch}x{length}" for batch, length in parity.shapes),
+        ]
+        for variant in manifest.variants
+        if (parity := variant.parity)
+    ]
+
+
+def accuracy_rows(manifest: Manifest) -> list[list[str]]:
+    """The head, one row for each lossy variant, and the bounds as the last row; empty if no variant is lossy."""
+    lossy = _lossy(manifest)
+    if not lossy:
+        return []
+    names = list(dict.fromkeys(name for _, drop in lossy for name in drop.metrics))
+    return [
+        ["variant", *(LABELS.get(name, name) for name in names), "speed"],
+        *([_name(v), *(_metric(drop, name) for name in names), _speed(v)] for v, drop in lossy),
+        ["at least", *(f"{BOUNDS[name]:.2f}" if name in BOUNDS else "-" for name in names), ""],
+    ]
+
+
 def show_manifest(console: Console, manifest: Manifest) -> None:
-    """Print a manifest: what was shown of each variant, and the files."""
+    """Print a manifest: the source, the results of the checks, and the files."""
     revision = f" at {manifest.source.revision}" if manifest.source.revision else ""
     versions = ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
     for text, style in (
@@ -38,66 +76,65 @@ def show_manifest(console: Console, manifest: Manifest) -> None:
         console.print(Text(printable(text.rstrip()), style=style))
     console.print()
     show_variants(console, manifest)
-    files = Table("file", "bytes", "SHA-256", box=None, pad_edge=False)
-    files.columns[1].justify = "right"
-    for name, record in manifest.files.items():
-        files.add_row(plain(name), f"{record.bytes:,}", plain(record.sha256[:16]))
+    files = [[name, f"{record.bytes:,}", record.sha256[:16]] for name, record in manifest.files.items()]
     console.print()
-    console.print(files, highlight=False)
+    show_table(console, ["file", "bytes", "SHA-256"], files, right=(1,))
 
 
 def show_variants(console: Console, manifest: Manifest) -> None:
-    """Print how variants were proved equal, and a table of what the others keep, with the bounds."""
-    for variant in manifest.variants:
-        if variant.parity and not variant.verified:
-            console.print(
-                f"[bold]{plain(variant.file)}[/] for {plain(variant.backend)}: not compared on a GPU yet",
-                highlight=False,
-                soft_wrap=True,
-            )
-        elif proof := variant.parity:
-            shapes = ", ".join(f"{batch}x{length}" for batch, length in proof.shapes)
-            faster = f"; {variant.speedup:.2f} times as fast as model.onnx" if variant.speedup else ""
-            console.print(
-                f"[bold]{plain(variant.file)}[/] equals PyTorch: largest difference {proof.largest_error:.1e}, "
-                f"{proof.share_of_tolerance:.1%} of what is allowed{faster}\n"
-                f"  checked at batch x sequence {shapes}, by {plain(proof.engine)}",
-                highlight=False,
-                soft_wrap=True,
-            )
-    if lossy := [(variant, variant.accuracy_drop) for variant in manifest.variants if variant.accuracy_drop]:
+    """Print the parity check of each fp32 variant, and the accuracy drop of each lossy one."""
+    rows = parity_rows(manifest)
+    if rows:
+        show_table(console, PARITY_HEAD[:5], [row[:5] for row in rows], right=(2, 3, 4))
+        sizes = "; ".join(dict.fromkeys(row[6] for row in rows))
+        engines = "; ".join(dict.fromkeys(row[5] for row in rows))
+        _note(console, f"Compared with PyTorch at batch x sequence {sizes}, with {engines}.")
+    if not (accuracy := accuracy_rows(manifest)):
+        return
+    if rows:
         console.print()
-        console.print(_table(lossy), highlight=False)
-        console.print(LEGEND, style="dim", highlight=False, soft_wrap=True)
-        for variant, loss in lossy:
-            console.print(f"[bold]{plain(variant.file)}[/]: {plain(loss.settings)}", highlight=False, soft_wrap=True)
-            if not variant.verified:
-                console.print(f"  not picked by itself: {plain(_why_not(loss))}", highlight=False, soft_wrap=True)
+    show_table(console, accuracy[0], accuracy[1:], right=range(1, len(accuracy[0])))
+    _note(console, ACCURACY_LEGEND)
+    for variant, drop in _lossy(manifest):
+        console.print(f"[bold]{plain(variant.file)}[/]: {plain(drop.settings)}", highlight=False, soft_wrap=True)
+        if not variant.verified:
+            console.print(f"  never selected by auto: {plain(_reason(drop))}", highlight=False, soft_wrap=True)
 
 
-def _table(lossy: list[tuple[Variant, AccuracyDrop]]) -> Table:
-    names = list(dict.fromkeys(name for _, loss in lossy for name in loss.metrics))
-    table = Table("", *(LABELS.get(name, name) for name in names), "speed", box=None, pad_edge=False)
-    for variant, loss in lossy:
-        table.add_row(
-            plain(f"{variant.backend} {variant.precision}"),
-            *(_figure(loss, name) for name in names),
-            f"{variant.speedup:.2f}x" if variant.speedup else "-",
-        )
-    table.add_row("at least", *(f"{BOUNDS[name]:.2f}" if name in BOUNDS else "-" for name in names), "", style="dim")
-    for column in table.columns[1:]:
-        column.justify = "right"
-    return table
+def show_table(console: Console, head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
+    """Print rows of text under a head; the columns whose indices `right` holds are aligned to the right."""
+    table = Table(*head, box=None, header_style="dim", pad_edge=False)
+    table.columns[0].no_wrap = True
+    for index in right:
+        table.columns[index].justify = "right"
+    for row in rows:
+        table.add_row(*(Text(printable(cell), style="red" if cell.endswith(LOW) else "") for cell in row))
+    console.print(table, highlight=False)
 
 
-def _figure(loss: AccuracyDrop, name: str) -> str:
-    if name not in loss.metrics:
+def _note(console: Console, text: str) -> None:
+    console.print(Text(printable(text), style="dim"), highlight=False, soft_wrap=True)
+
+
+def _lossy(manifest: Manifest) -> list[tuple[Variant, AccuracyDrop]]:
+    return [(variant, variant.accuracy_drop) for variant in manifest.variants if variant.accuracy_drop]
+
+
+def _name(variant: Variant) -> str:
+    return f"{variant.backend} {variant.precision}"
+
+
+def _speed(variant: Variant) -> str:
+    return f"{variant.speedup:.2f}x" if variant.speedup else "-"
+
+
+def _metric(drop: AccuracyDrop, name: str) -> str:
+    if name not in drop.metrics:
         return "-"
-    shown = f"{loss.metrics[name]:.3f}"
-    return f"[red]{shown}[/]" if name in loss.below_bound else shown
+    return f"{drop.metrics[name]:.3f}" + (LOW if name in drop.below_bound else "")
 
 
-def _why_not(loss: AccuracyDrop) -> str:
-    if loss.below_bound:
-        return f"{', '.join(LABELS.get(name, name) for name in loss.below_bound)} below the bound"
-    return f"not compared on the device that it is for, where naming that device runs it; metrics by {loss.engine}"
+def _reason(drop: AccuracyDrop) -> str:
+    if drop.below_bound:
+        return f"{', '.join(LABELS.get(name, name) for name in drop.below_bound)} below the bound"
+    return f"its metrics were measured with {drop.engine}, not on its device, where it runs if that device is named"
