@@ -17,7 +17,7 @@ from tests.conftest import write_checkpoint
 
 BIN = Path(sys.executable).parent
 ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
-STEPS = ("load", "trace", "run PyTorch", "prove onnx/model.onnx on openvino", "make onnx/model_ort.onnx")
+STEPS = ("load", "trace", "compute reference outputs", "prove onnx/model.onnx on openvino", "make onnx/model_ort.onnx")
 CALLING_SIGINT = """
 import importlib.abc, os, signal, sys
 
