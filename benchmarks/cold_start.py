@@ -1,26 +1,23 @@
-"""Process start to first answer, beside transformers: python -m benchmarks.cold_start
+"""Measure the time from process start to the first answer, next to transformers: python -m benchmarks.cold_start
 
 Both answer the same question from the same passages with the demo reader: transformers from the checkpoint, dpr-export
-from the folder exported of it. Every run is a new Python process. Contenders alternate, and medians are compared.
+from the exported folder. Every run is a new Python process. Contenders take turns, and medians are compared.
 """
 
 import json
-import subprocess
 import sys
-import time
-from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 
 from rich.console import Console
-from rich.table import Table
 
-from dpr_export.exporter import export
-from dpr_export.exporter.checkpoint.source import resolve_checkpoint
+from benchmarks.harness.command import Results, make_parser, start
+from benchmarks.harness.model_files import DEMO, make
+from benchmarks.harness.processes import DPR_EXPORT, run_measured
+from benchmarks.harness.tables import show_table
 from dpr_export.exporter.demo import PASSAGES_FILE, QUESTION
 from dpr_export.runtime.corpus import read_corpus
 
-ROUNDS = 7
+ROUNDS, QUICK_ROUNDS = 7, 1
 READ = """
 import json, sys
 folder, question, titles, texts = sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), json.loads(sys.argv[4])
@@ -53,35 +50,37 @@ print(DPRReader.from_pretrained(folder).answer(question, titles, texts)[0].text)
 )
 
 
-def seconds_of(code: str, *arguments: str) -> tuple[float, str]:
-    """How long a new process takes, and what it prints."""
-    start = time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", code, *arguments], check=True, capture_output=True, text=True)
-    return time.perf_counter() - start, done.stdout.strip()
+def show(results: Results, console: Console) -> None:
+    """Print the median seconds of each contender."""
+    contenders = results["contenders"]
+    slowest = median(contenders["transformers"]["seconds"])
+    rows = [
+        [name, f"{(seconds := median(each['seconds'])):.2f}", f"{slowest / seconds:.1f}x", each["answer"]]
+        for name, each in contenders.items()
+    ]
+    show_table(console, "From process start to the first answer", ("", "seconds", "ratio", "answer"), rows)
 
 
 def main() -> None:
+    parser = make_parser("cold_start", __doc__, "one round", saves=False)
+    run = start(parser, parser.parse_args(), "two minutes", show, size=DEMO)
     passages = list(read_corpus(PASSAGES_FILE))
-    question = [QUESTION, json.dumps([p.title or "" for p in passages]), json.dumps([p.text for p in passages])]
-    with TemporaryDirectory() as folder, resolve_checkpoint("demo/reader") as checkpoint:
-        exported = Path(folder, "exported")
-        export(str(checkpoint.folder), exported)
-        contenders = {
-            "transformers": (TRANSFORMERS, str(checkpoint.folder)),
-            "dpr-export, the same calls": (DROP_IN, str(exported)),
-            "dpr-export, answer()": (ANSWER, str(exported)),
-        }
-        times: dict[str, list[float]] = {name: [] for name in contenders}
-        answers = {}
-        for _ in range(ROUNDS):
-            for name, (code, where) in contenders.items():
-                seconds, answers[name] = seconds_of(code, where, *question)
-                times[name].append(seconds)
-    table = Table("from process start to first answer", "seconds", "ratio", "answer", box=None, pad_edge=False)
-    slowest = median(times["transformers"])
-    for name, runs in times.items():
-        table.add_row(name, f"{median(runs):.2f}", f"{slowest / median(runs):.1f}x", answers[name])
-    Console().print(table)
+    question = [QUESTION, json.dumps([each.title or "" for each in passages]), json.dumps([each.text for each in passages])]
+    checkpoint, exported = make(run.work, "reader", "checkpoint", run.say), run.work.model("reader", "exported-fp32")
+    run_measured([DPR_EXPORT, checkpoint, "-o", exported, "--force"])
+    contenders = {
+        "transformers": (TRANSFORMERS, checkpoint),
+        "dpr-export, the same calls": (DROP_IN, exported),
+        "dpr-export, answer()": (ANSWER, exported),
+    }
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    for number in range(QUICK_ROUNDS if run.quick else ROUNDS):
+        for name, (code, folder) in contenders.items():
+            measured = run_measured([sys.executable, "-c", code, folder, *question], run.work.variables)
+            times[name].append(measured.seconds)
+            record = {"seconds": times[name], "answer": measured.output.strip()}
+            run.keep(record, "contenders", name, line=f"round {number + 1}: {name} {measured.seconds:.2f} s")
+    show(run.results, run.console)
 
 
 if __name__ == "__main__":

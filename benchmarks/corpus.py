@@ -1,57 +1,50 @@
-"""From passages to answers, side by side: python -m benchmarks.corpus DATA.json
+"""Encode a corpus and answer questions from it, next to transformers: python -m benchmarks.corpus DATA.json
 
-DATA is SQuAD's format (XQuAD's English is a good one). Passages are cut from its articles, and encoded by
-`encode_corpus`, alone and on Ray, and by what the first DPR code does with transformers: batches of 512, each padded to
-256 tokens. Since its time does not depend on what the passages hold, it is given a part of them; ours does, so there
+DATA is in SQuAD's format (XQuAD's English is a good one). Passages are cut from its articles, and encoded by
+`encode_corpus`, alone and on Ray, and by transformers as facebookresearch/DPR does: in batches of 512, each padded to
+256 tokens. The time of the latter does not depend on the passages, so it encodes a part of them; ours does, so there
 are passages that end with their paragraph, and passages of 100 words throughout.
 
 Then the questions are answered from the paragraphs, by `evaluate` and by the same pipeline in transformers: encode,
 inner products, the reader over the best passages, decode_best_spans.
 
-Each contender is a process of its own, so that each peak of memory is its own, and transformers has its turn before
-each of ours: its median counts. Models are the demo's.
+Each contender is a process of its own, with its own peak of memory. transformers encodes before each of ours, and its
+median counts. Models are the demo's.
 """
 
 import csv
 import json
-import os
 import random
-import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from itertools import chain
+from collections.abc import Callable
+from itertools import chain, groupby
 from pathlib import Path
 from statistics import median_low
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from rich.console import Console
-from rich.table import Column, Table
+from rich.markup import escape
 
-from benchmarks.corpus_jobs import (
-    BATCH,
-    answer_ours,
-    answer_transformers,
-    encode_ours,
-    encode_transformers,
-    make_models,
-)
-from benchmarks.results import about, write
-from benchmarks.workers import ROOT
-from dpr_export.runtime.engines.processors import usable_processors
+from benchmarks.corpus_jobs import BATCH, answer_ours, answer_transformers, encode_ours, encode_transformers
+from benchmarks.harness.command import Results, Run, make_parser, start
+from benchmarks.harness.model_files import DEMO, make
+from benchmarks.harness.processes import run_measured
+from benchmarks.harness.tables import show_machine, show_table
+from dpr_export.models.kinds import KINDS
+from dpr_export.runtime.corpus import read_questions
 
 VARIANTS = ("int8", "fp32")
-WORDS, LEAST = 100, 10  # of a passage
-FIRST_CODE = "transformers, as the first code"
+WORDS, LEAST_WORDS = 100, 10  # of a passage
+TRANSFORMERS = "transformers, as facebookresearch/DPR"
 
 
-def write_passages(data: Path, count: int, whole: bool, path: Path) -> None:
-    """Cut passages of 100 words, as DPR does: from the start of any word to the end of its paragraph, which leaves many
-    shorter; or `whole`, on into the next paragraphs."""
-    articles = json.loads(data.read_text(encoding="utf-8"))["data"]
-    texts = [(a["title"].replace("_", " "), [p["context"].split() for p in a["paragraphs"]]) for a in articles]
-    if whole:
+def write_passages(data: Path, count: int, full: bool, path: Path) -> None:
+    """Cut passages of 100 words, as DPR does: from any word to the end of its paragraph, which leaves many shorter; or
+    `full`, on into the next paragraphs of the article."""
+    articles = groupby(read_questions(data).passages, key=lambda passage: passage.title)
+    texts = [(title, [passage.text.split() for passage in passages]) for title, passages in articles]
+    if full:
         texts = [(title, [list(chain(*paragraphs))]) for title, paragraphs in texts]
     draw = random.Random(0)
     with path.open("w", encoding="utf-8", newline="") as file:
@@ -60,7 +53,7 @@ def write_passages(data: Path, count: int, whole: bool, path: Path) -> None:
         for number in range(1, count + 1):
             title, paragraphs = draw.choice(texts)
             words = draw.choice(paragraphs)
-            start = draw.randrange(max(1, len(words) - (WORDS if whole else LEAST)))
+            start = draw.randrange(max(1, len(words) - (WORDS if full else LEAST_WORDS)))
             writer.writerow((number, " ".join(words[start : start + WORDS]), title))
 
 
@@ -79,94 +72,86 @@ def write_questions(data: Path, count: int, path: Path) -> None:
     path.write_text(json.dumps(value), encoding="utf-8")
 
 
-def in_process(job: Callable[..., Any], *arguments: object) -> dict[str, Any]:
-    """What a job gives in a process of its own, with its peak of memory in MB."""
-    command = [sys.executable, "-m", "benchmarks.corpus_jobs", job.__name__, *map(str, arguments)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        printed = process.stdout.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            assert process.stderr is not None
-            raise RuntimeError(process.stderr.read().strip().splitlines()[-1])
-    per_unit = 1 if sys.platform == "darwin" else 1024
-    result: dict[str, Any] = json.loads(printed.splitlines()[-1])
-    return {**result, "peak MB": usage.ru_maxrss * per_unit / 1e6}
+def run_job(run: Run, job: Callable[..., Any], *arguments: object) -> dict[str, Any]:
+    """Run a job in a process of its own; return what it measured, and its peak of memory."""
+    demo = run.work.model("question", "checkpoint").parent.parent
+    command = [sys.executable, "-m", "benchmarks.corpus_jobs", job.__name__, demo, *arguments]
+    measured = run_measured(list(map(str, command)))
+    return {**json.loads(measured.output.splitlines()[-1]), "peak MB": measured.peak_bytes / 1e6}
 
 
-def encoding(work: Path, data: Path, sizes: Sequence[int], part: int) -> dict[str, Any]:
-    """What each contender took, its memory, and where ours spends its time."""
-    small, large = sizes
+def measure_encoding(run: Run, data: Path, folder: Path, counts: tuple[int, int], part: int) -> None:
+    """Measure the time and memory of each contender, and where ours spends its time."""
+    small, large = counts
     corpora = {"varied": (large, False), "varied, few": (small, False), "100 words": (small, True)}
-    for name, (count, whole) in corpora.items():
-        write_passages(data, count, whole, work / f"{name}.tsv")
-    runs: dict[str, tuple[Any, ...]] = {
-        f"{precision}, {name}": (precision, work / f"{name}.tsv", work / f"{precision} {name}")
-        for precision in VARIANTS
-        for name in corpora
-    }
-    threads = usable_processors()
-    for workers, each in ((1, threads), (threads, 1)):
-        out = work / f"ray {workers}"
-        runs[f"int8, varied, Ray {workers} x {each}"] = ("int8", work / "varied.tsv", out, workers, each)
+    runs: dict[str, tuple[Any, ...]] = {}
+    for name, (count, full) in corpora.items():
+        write_passages(data, count, full, folder / f"{name}.tsv")
+        for precision in VARIANTS:
+            runs[f"{precision}, {name}"] = (precision, folder / f"{name}.tsv", folder / f"{precision} {name}")
+    for workers, threads in ((1, run.threads), (run.threads, 1)):
+        ray = (folder / f"ray {workers}", workers, threads)
+        runs[f"int8, varied, Ray {workers} x {threads}"] = ("int8", folder / "varied.tsv", *ray)
     theirs: list[dict[str, Any]] = []
-    results: dict[str, Any] = {}
-    for name, run in runs.items():
-        theirs.append(in_process(encode_transformers, work, work / "varied.tsv", part))
-        results[name] = in_process(encode_ours, work, *run)
-    seconds = median_low(each["seconds"] for each in theirs)
-    return {FIRST_CODE: next(each for each in theirs if each["seconds"] == seconds), **results}
+    for name, arguments in runs.items():
+        run.say(f"encode: {name}")
+        theirs.append(run_job(run, encode_transformers, folder / "varied.tsv", part))
+        middle = median_low(each["seconds"] for each in theirs)
+        run.keep(next(each for each in theirs if each["seconds"] == middle), "encoding", TRANSFORMERS)
+        ours = run_job(run, encode_ours, *arguments)
+        run.keep(ours, "encoding", name, line=f"encode, {name}: {ours['passages'] / ours['seconds']:,.1f} a second")
 
 
-def show(console: Console, results: dict[str, Any]) -> None:
-    """Print what was measured."""
+def show(results: Results, console: Console) -> None:
+    """Print a table of encoding and a table of answering."""
+    show_machine(results["about"], console)
     stages = ("reading", "tokenizing", "computing", "writing")
-    table = Table(
-        "encode", *(Column(name, justify="right") for name in ("passages", "a second", "", *stages, "peak MB"))
-    )
     rates = {name: each["passages"] / each["seconds"] for name, each in results["encoding"].items()}
+    rows = []
     for name, each in results["encoding"].items():
         shares = (f"{each['busy'][stage]:.1%}" if each["busy"].get(stage) else "" for stage in stages)
-        ratio = f"{rates[name] / rates[FIRST_CODE]:.1f}x"
-        table.add_row(name, f"{each['passages']:,}", f"{rates[name]:,.1f}", ratio, *shares, f"{each['peak MB']:,.0f}")
-    console.print(table)
-    parts = ("questions", "top-1", "top-5", "top-20", "exact match", "F1", "encode", "search", "read, ms")
-    table = Table("answer", *(Column(name, justify="right") for name in parts))
+        ratio = f"{rates[name] / rates[TRANSFORMERS]:.1f}x"
+        rows.append(
+            [escape(name), f"{each['passages']:,}", f"{rates[name]:,.1f}", ratio, *shares, f"{each['peak MB']:,.0f}"]
+        )
+    show_table(console, "Encode", ("", "passages", "a second", "ratio", *stages, "peak MB"), rows)
+    rows = []
     for name, each in results["answering"].items():
         right = (*(each["top"][k] for k in ("1", "5", "20")), each["exact match"], each["F1"])
         shares = (f"{100 * share:.1f}" for share in right)
-        table.add_row(name, str(each["questions"]), *shares, *(f"{ms:,.1f}" for ms in each["milliseconds"].values()))
-    console.print(table)
+        rows.append([name, str(each["questions"]), *shares, *(f"{ms:,.1f}" for ms in each["milliseconds"].values())])
+    columns = ("", "questions", "top-1", "top-5", "top-20", "exact match", "F1", "encode", "search", "read, ms")
+    show_table(console, "Answer", columns, rows)
 
 
-def main(
-    data: Annotated[Path, typer.Argument(help="Questions, SQuAD's format.", exists=True)],
-    passages: Annotated[int, typer.Option(min=100, help="How many passages to encode.")] = 20_000,
-    quick: Annotated[bool, typer.Option("--quick", help="A few passages and questions: to see that it runs.")] = False,
-    save: Annotated[Path | None, typer.Option(help="A file for the metrics, JSON.")] = None,
-) -> None:
-    """Encode, search, read: ours against transformers."""
-    sizes, part, few = ((40, 80), 16, 4) if quick else ((2_000, passages), 2 * BATCH, 60)
-    console = Console(width=120)
-    with TemporaryDirectory(prefix="dpr-export-corpus-") as folder:
-        work = Path(folder)
-        in_process(make_models, work)
-        results: dict[str, Any] = {"about": about(quick, usable_processors())}
-        results["encoding"] = encoding(work, data, sizes, part)
-        write_questions(data, few, work / "few.json")
-        contenders: dict[str, tuple[Any, ...]] = {
-            **{f"ours {precision}": (answer_ours, work, precision, work / "few.json") for precision in VARIANTS},
-            "transformers": (answer_transformers, work, work / "few.json"),
+def main() -> None:
+    parser = make_parser("corpus", __doc__, "a few passages and questions")
+    parser.add_argument("data", type=Path, help="questions, in SQuAD's format", nargs="?")
+    parser.add_argument("--passages", type=int, default=20_000, help="how many passages to encode (20,000)")
+    given = parser.parse_args()
+    if not given.show and (given.data is None or not given.data.is_file()):
+        parser.error(f"data is {given.data}, and must be a file")
+    run = start(parser, given, "20 to 30 minutes", show, size=DEMO)
+    for kind, what in ((kind, what) for kind in KINDS for what in ("checkpoint", "exported")):
+        make(run.work, kind, what, run.say)
+    data, few = given.data.resolve(), 4 if run.quick else 60
+    counts, part = ((40, 80), 16) if run.quick else ((2_000, given.passages), 2 * BATCH)
+    with TemporaryDirectory(prefix="dpr-export-corpus-") as name:
+        folder = Path(name)
+        measure_encoding(run, data, folder, counts, part)
+        write_questions(data, few, folder / "few.json")
+        jobs: dict[str, tuple[Any, ...]] = {
+            **{f"ours {precision}": (answer_ours, precision, folder / "few.json") for precision in VARIANTS},
+            "transformers": (answer_transformers, folder / "few.json"),
         }
-        if not quick:
-            whole = data.resolve()
-            contenders |= {f"ours {precision}, all": (answer_ours, work, precision, whole) for precision in VARIANTS}
-        results["answering"] = {name: in_process(*job) for name, job in contenders.items()}
-    show(console, results)
-    if save is not None:
-        write(results, save)
+        if not run.quick:
+            jobs |= {f"ours {precision}, all": (answer_ours, precision, data) for precision in VARIANTS}
+        for contender, job in jobs.items():
+            run.say(f"answer: {contender}")
+            found = run_job(run, *job)
+            run.keep(found, "answering", contender, line=f"answer, {contender}: {found['milliseconds']}")
+    show(run.results, run.console)
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    main()

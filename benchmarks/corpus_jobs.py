@@ -1,46 +1,39 @@
-"""What the benchmark of corpora has done, each in a process of its own: python -m benchmarks.corpus_jobs JOB FOLDER ...
+"""The jobs of the corpus benchmark, each in a process of its own: python -m benchmarks.corpus_jobs JOB DEMO ...
 
-FOLDER holds the models, checkpoints and exported. A job prints what it measured as one line of JSON.
+DEMO is the folder of the demo models, with a checkpoint and an exported folder of each kind. A job prints what it
+measured as one line of JSON.
 """
 
 import json
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-KINDS = ("question", "context", "reader")
-BATCH, LENGTH = 512, 256  # the first code's
-READ = 20
+from dpr_export.models.kinds import KINDS
+from dpr_export.runtime.corpus import Models, encode_corpus, read_corpus, read_questions
+from dpr_export.runtime.corpus.evaluation import evaluate
+from dpr_export.runtime.corpus.evaluation.squad_metrics import best_score, exact_match, f1
+from dpr_export.runtime.corpus.retrieval.answer_matching import has_answer
+
+BATCH, LENGTH = 512, 256  # of facebookresearch/DPR
+READ = 20  # passages that the reader reads for each question
 
 
-def make_models(work: Path) -> dict[str, Any]:
-    """The demo's checkpoints, and what `dpr-export` makes of them.
+def encode_ours(demo: Path, precision: str, passages: str, output: str, *ray: str) -> dict[str, Any]:
+    """Encode a corpus: the passages, the seconds, and the share of the time that each stage is busy.
 
-    In a process of its own too: the peak of a process counts what its parent had when it was forked.
+    Args:
+        demo: the folder of the demo models.
+        precision: the precision of the OpenVINO variant.
+        passages: the file of the corpus.
+        output: the folder to write.
+        ray: the number of Ray's workers and of each one's threads; nothing: without Ray.
     """
-    from dpr_export.exporter.checkpoint.source import resolve_checkpoint
-
-    for kind in KINDS:
-        with resolve_checkpoint(f"demo/{kind}") as checkpoint:
-            subprocess.run(["cp", "-r", str(checkpoint.folder), str(work / f"{kind}-checkpoint")], check=True)
-        command = [Path(sys.executable).with_name("dpr-export"), work / f"{kind}-checkpoint", "-o", work / kind]
-        subprocess.run([*command, "--precision", "fp32", "--precision", "int8"], check=True, capture_output=True)
-    return {}
-
-
-def encode_ours(work: Path, precision: str, passages: str, output: str, *ray: str) -> dict[str, Any]:
-    """Encode a corpus: passages a second, and the share of time that each stage was at work.
-
-    `ray` is how many workers, and how many threads each has.
-    """
-    from dpr_export.runtime.corpus import encode_corpus
-
     workers, threads = map(int, ray) if ray else (None, None)
     done = encode_corpus(
-        work / "context",
+        demo / "context" / "exported",
         passages,
         output,
         precision=precision,
@@ -50,38 +43,37 @@ def encode_ours(work: Path, precision: str, passages: str, output: str, *ray: st
         ray="local" if ray else None,
         workers=workers,
     )
-    return {
-        "passages": done.passages,
-        "seconds": done.seconds,
-        "busy": {stage: seconds / done.seconds for stage, seconds in done.busy.items()},
-    }
+    busy = {stage: seconds / done.seconds for stage, seconds in done.busy.items()}
+    return {"passages": done.passages, "seconds": done.seconds, "busy": busy}
 
 
-def encode_transformers(work: Path, passages: str, count: str) -> dict[str, Any]:
-    """Encode the first passages as the first code does."""
-    import torch
+def load_transformers(demo: Path, kind: str) -> tuple[Any, Any]:
+    """The tokenizer and the model of a checkpoint."""
     import transformers
 
-    from dpr_export.runtime.corpus import read_corpus
+    folder, name = demo / kind / "checkpoint", KINDS[kind].architecture
+    tokenizer = getattr(transformers, f"{name}Tokenizer").from_pretrained(folder)
+    return tokenizer, getattr(transformers, name).from_pretrained(folder).eval()
+
+
+def encode_transformers(demo: Path, passages: str, count: str) -> dict[str, Any]:
+    """Encode the first passages as facebookresearch/DPR does: in batches of 512, padded to 256 tokens."""
+    import torch
 
     rows = [row for _, row in zip(range(int(count)), read_corpus(passages), strict=False)]
-    tokenizer = transformers.DPRContextEncoderTokenizer.from_pretrained(work / "context-checkpoint")
-    model = transformers.DPRContextEncoder.from_pretrained(work / "context-checkpoint").eval()
+    tokenizer, model = load_transformers(demo, "context")
     start = time.perf_counter()
     with torch.inference_mode():
         for first in range(0, len(rows), BATCH):
-            few = rows[first : first + BATCH]
-            texts = ([row.title or "" for row in few], [row.text for row in few])
+            batch = rows[first : first + BATCH]
+            texts = ([row.title or "" for row in batch], [row.text for row in batch])
             model(**tokenizer(*texts, padding="max_length", truncation=True, max_length=LENGTH, return_tensors="pt"))
     return {"passages": len(rows), "seconds": time.perf_counter() - start, "busy": {}}
 
 
-def answer_ours(work: Path, precision: str, data: str) -> dict[str, Any]:
+def answer_ours(demo: Path, precision: str, data: str) -> dict[str, Any]:
     """Answer every question with one variant."""
-    from dpr_export.runtime.corpus import Models
-    from dpr_export.runtime.corpus.evaluation import evaluate
-
-    models = Models(*(str(work / kind) for kind in KINDS))
+    models = Models(*(str(demo / kind / "exported") for kind in ("question", "context", "reader")))
     (score,) = evaluate(data, models, variants=[f"openvino-{precision}"], read=READ)
     return {
         "top": {str(k): share for k, share in score.top_k.items()},
@@ -92,74 +84,55 @@ def answer_ours(work: Path, precision: str, data: str) -> dict[str, Any]:
     }
 
 
-def answer_transformers(work: Path, data: str) -> dict[str, Any]:
+def answer_transformers(demo: Path, data: str) -> dict[str, Any]:
     """Answer every question with the same pipeline in transformers."""
     import numpy as np
     import torch
-    import transformers
 
-    from dpr_export.runtime.corpus import read_questions
-    from dpr_export.runtime.corpus.evaluation.squad_metrics import best_score, exact_match, f1
-    from dpr_export.runtime.corpus.retrieval.answer_matching import has_answer
-
-    asked = read_questions(data)
-    questions = asked.questions
-
-    def loaded(kind: str, name: str) -> tuple[Any, Any]:
-        folder = work / f"{kind}-checkpoint"
-        tokenizer = getattr(transformers, f"{name}Tokenizer").from_pretrained(folder)
-        return tokenizer, getattr(transformers, name).from_pretrained(folder).eval()
-
-    ask, encoder = loaded("question", "DPRQuestionEncoder")
-    tokenize, context = loaded("context", "DPRContextEncoder")
-    tokenizer, reader = loaded("reader", "DPRReader")
+    loaded = read_questions(data)
+    questions = loaded.questions
+    (ask, encoder), (tokenize, context), (tokenizer, reader) = (
+        load_transformers(demo, kind) for kind in ("question", "context", "reader")
+    )
+    options = {"padding": True, "truncation": True, "max_length": 512, "return_tensors": "pt"}
     seconds = dict.fromkeys(("encode", "search", "read"), 0.0)
-    right: dict[str, list[float]] = {"exact match": [], "F1": []}
-    top: dict[int, list[bool]] = {1: [], 5: [], 20: []}
-
-    def timed(stage: str, call: Callable[[], Any]) -> Any:
-        start = time.perf_counter()
-        result = call()
-        seconds[stage] += time.perf_counter() - start
-        return result
-
-    options = {"padding": True, "truncation": True, "return_tensors": "pt"}
+    scores: dict[str, list[float]] = {"exact match": [], "F1": [], "1": [], "5": [], "20": []}
     with torch.inference_mode():
         vectors = []
-        for first in range(0, len(asked.passages), 16):
-            few = asked.passages[first : first + 16]
-            tokens = tokenize([row.title or "" for row in few], [row.text for row in few], max_length=512, **options)
+        for first in range(0, len(loaded.passages), 16):
+            batch = loaded.passages[first : first + 16]
+            tokens = tokenize([row.title or "" for row in batch], [row.text for row in batch], **options)
             vectors.append(context(**tokens).pooler_output.numpy())
         corpus = np.concatenate(vectors)
         for question in questions:
-            vector = timed(
-                "encode", lambda q=question.text: encoder(**ask(q, return_tensors="pt")).pooler_output[0].numpy()
-            )
-            order = timed("search", lambda v=vector: np.argsort(-(corpus @ v), kind="stable"))
-            rows = [asked.passages[place] for place in order[:READ]]
-
-            def read(rows: Sequence[Any] = rows, text: str = question.text) -> list[Any]:
-                titles, texts = [row.title or "" for row in rows], [row.text for row in rows]
-                encoded = tokenizer(text, titles, texts, max_length=512, **options)
-                found: list[Any] = tokenizer.decode_best_spans(encoded, reader(**encoded), 1, 10, 1)
-                return found
-
-            (span,) = timed("read", read)
-            right["exact match"].append(best_score(exact_match, span.text, question.answers))
-            right["F1"].append(best_score(f1, span.text, question.answers))
+            times = [time.perf_counter()]
+            vector = encoder(**ask(question.text, return_tensors="pt")).pooler_output[0].numpy()
+            times.append(time.perf_counter())
+            order = np.argsort(-(corpus @ vector), kind="stable")
+            times.append(time.perf_counter())
+            rows = [loaded.passages[place] for place in order[:READ]]
+            titles, texts = [row.title or "" for row in rows], [row.text for row in rows]
+            encoded = tokenizer(question.text, titles, texts, **options)
+            (span,) = tokenizer.decode_best_spans(encoded, reader(**encoded), 1, 10, 1)
+            times.append(time.perf_counter())
+            for number, stage in enumerate(seconds):
+                seconds[stage] += times[number + 1] - times[number]
+            scores["exact match"].append(best_score(exact_match, span.text, question.answers))
+            scores["F1"].append(best_score(f1, span.text, question.answers))
             hits = [has_answer(row.text, question.answers) for row in rows]
-            for k, its in top.items():
-                its.append(any(hits[:k]))
+            for k in (1, 5, 20):
+                scores[str(k)].append(any(hits[:k]))
+    means = {name: sum(values) / len(values) for name, values in scores.items()}
     return {
-        "top": {str(k): sum(its) / len(its) for k, its in top.items()},
-        **{name: sum(its) / len(its) for name, its in right.items()},
+        "top": {k: means.pop(k) for k in ("1", "5", "20")},
+        **means,
         "milliseconds": {stage: 1000 * each / len(questions) for stage, each in seconds.items()},
         "questions": len(questions),
     }
 
 
 JOBS: dict[str, Callable[..., dict[str, Any]]] = {
-    job.__name__: job for job in (make_models, encode_ours, encode_transformers, answer_ours, answer_transformers)
+    job.__name__: job for job in (encode_ours, encode_transformers, answer_ours, answer_transformers)
 }
 
 if __name__ == "__main__":

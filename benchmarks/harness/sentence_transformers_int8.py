@@ -1,13 +1,13 @@
-"""The strongest peer: sentence-transformers on OpenVINO, with the static INT8 that it makes itself.
+"""The strongest other encoder: sentence-transformers on OpenVINO, with its own static INT8.
 
-    python -m benchmarks.peer_sentence_transformers make TEXTS FOLDER OUTPUT
-    python -m benchmarks.peer_sentence_transformers serve
+    python -m benchmarks.harness.sentence_transformers_int8 make TEXTS SOURCE OUTPUT
+    python -m benchmarks.harness.sentence_transformers_int8 serve
 
-It pins versions that the project does not run on, so it lives in an environment of its own (`environment` makes it),
-and this file, which runs there, imports nothing of dpr-export. The model is the same BERT with the same weights,
-[CLS]-pooled. `export_static_quantized_openvino_model` quantizes it with its defaults; only the texts it calibrates on
-are ours, since its own come from the hub. A compiled OpenVINO model keeps its defaults too: bfloat16 where the
-processor has it, for what is not INT8, and all processors.
+It pins versions that this project does not run on, so `make_environment` gives it an environment of its own, and this
+file, which runs there, imports nothing of dpr-export. The model is the same BERT with the same weights, pooled by
+[CLS]. `export_static_quantized_openvino_model` quantizes it with its defaults, except for the calibration texts, since
+its own come from the hub. OpenVINO keeps its defaults too: all processors, and bfloat16 for what is not INT8, where the
+processor has it.
 """
 
 import subprocess
@@ -16,7 +16,7 @@ import venv
 from pathlib import Path
 from typing import Any
 
-from benchmarks.workers import Call, Prepare, Request, serve
+from benchmarks.harness.workers import Call, Prepare, Request, serve
 
 PINS = (
     "sentence-transformers==6.2.0",
@@ -28,36 +28,33 @@ PINS = (
     "nncf==3.4.0",
     "datasets==5.0.1",
 )
-UNUSED = (
-    "torchvision"  # optimum-intel asks for it; its wheels fit torch's CUDA builds, and break all else on CPU builds
-)
+UNUSED = "torchvision"  # a dependency of optimum-intel; its wheels fit CUDA builds of torch and break CPU builds
 _SUFFIX = "qint8_quantized"
-_BATCH = 32  # what encode takes where nothing is said
 
 
-def environment(folder: Path, log: Path) -> None:
-    """Make the peer's virtual environment.
+def make_environment(folder: Path, log: Path) -> None:
+    """Make the virtual environment of sentence-transformers.
 
     Raises:
         OSError: pip failed; the message is its last line.
     """
-    making = folder.with_name(f"{folder.name}.making")
-    venv.create(making, with_pip=True, clear=True)
-    pip = [str(making / "bin" / "python"), "-m", "pip"]
+    temporary = folder.with_name(f"{folder.name}.making")
+    venv.create(temporary, with_pip=True, clear=True)
+    pip = [str(temporary / "bin" / "python"), "-m", "pip"]
     for arguments in (("install", "--quiet", *PINS), ("uninstall", "--quiet", "--yes", UNUSED)):
         done = subprocess.run([*pip, *arguments], capture_output=True, text=True)
         log.write_text(done.stdout + done.stderr, encoding="utf-8")
         if done.returncode:
             raise OSError(f"its environment could not be made: {done.stderr.strip().splitlines()[-1]}")
-    making.rename(folder)
+    temporary.rename(folder)
 
 
-def make(texts: Path, folder: Path, output: Path) -> None:
-    """Quantize the BERT in `folder`/bert with calibration texts: a folder of JSON lines with the field "text"."""
+def make(texts: Path, source: Path, output: Path) -> None:
+    """Quantize the BERT in `source`/bert, calibrated with a folder of JSON lines with the field "text"."""
     from sentence_transformers import SentenceTransformer, export_static_quantized_openvino_model
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
-    transformer = Transformer(str(folder / "bert"))
+    transformer = Transformer(str(source / "bert"))
     pooling = Pooling(transformer.get_embedding_dimension(), pooling_mode="cls")
     SentenceTransformer(modules=[transformer, pooling], device="cpu").save_pretrained(str(output))
     model = SentenceTransformer(str(output), backend="openvino", device="cpu")
@@ -68,6 +65,7 @@ def make(texts: Path, folder: Path, output: Path) -> None:
 
 
 def load(request: Request) -> tuple[str, Prepare]:
+    """Load the quantized model, for `serve`."""
     from importlib.metadata import version
 
     import torch
@@ -83,7 +81,7 @@ def load(request: Request) -> tuple[str, Prepare]:
 
     def prepare(job: Request) -> Call:
         if "texts" in job:
-            texts, batch = job["texts"], job.get("batch_size", _BATCH)
+            texts, batch = job["texts"], job["batch_size"]
             return lambda: model.encode(texts, batch_size=batch)
         features = {name: torch.tensor(values) for name, values in job["feeds"].items()}
 

@@ -1,0 +1,74 @@
+"""Results are kept after each measurement; those of several runs stand in one file, if they are of one machine."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.harness.command import Run, describe_machine, make_parser, merge, start
+
+
+def begin(file: Path, *arguments: str, **options: Any) -> Run:
+    parser = make_parser("cpu", "Measure.", "tiny models")
+    given = parser.parse_args(["--work", str(file.parent), "--json", str(file), *arguments])
+    return start(parser, given, "a minute", lambda *_: None, **options)
+
+
+def test_every_result_is_in_the_file_when_it_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = begin(tmp_path / "folder" / "cpu.json")
+    assert "python -m benchmarks.cpu: a minute" in capsys.readouterr().err
+    for number, shape in enumerate(("1x16", "1x128")):
+        run.keep({"ours": {"ms": number}}, "model-calls", "question", "shapes", shape, line=f"{shape} {number}")
+        held = json.loads((tmp_path / "folder" / "cpu.json").read_text())
+        assert held["model-calls"]["question"]["shapes"][shape] == {"ours": {"ms": number}}
+        assert capsys.readouterr().out == f"{shape} {number}\n"
+
+
+def test_kinds_of_later_runs_stand_beside_those_of_earlier_ones() -> None:
+    machine, held = describe_machine(False, 2), dict[str, Any]()
+    for load, results in (
+        (0.5, {"model-calls": {"question": {"shapes": {"1x16": 1, "8x128": 1}}}}),
+        (0.1, {"model-calls": {"reader": {"shapes": {"1x16": 2}}}, "limits": {"reader": {}}}),
+        (0.2, {"model-calls": {"question": {"shapes": {"1x16": 3}}}}),
+    ):
+        held = merge(held, {"about": {**machine, "load": load}, **results})
+    assert held["model-calls"] == {"question": {"shapes": {"1x16": 3}}, "reader": {"shapes": {"1x16": 2}}}
+    assert held["limits"] == {"reader": {}}
+    assert held["about"]["load"] == 0.5
+
+
+def test_results_of_another_machine_are_not_mixed_in(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "cpu.json"
+    file.write_text(json.dumps({"about": {**describe_machine(False, 1), "processor": "another"}}))
+    before = file.read_text()
+    with pytest.raises(SystemExit):
+        begin(file)
+    assert "cpu.json is of another machine, or of other versions: remove it first" in capsys.readouterr().err
+    assert file.read_text() == before
+
+
+def test_a_run_is_over_when_its_time_has_passed(tmp_path: Path) -> None:
+    assert not begin(tmp_path / "cpu.json").is_over
+    assert not begin(tmp_path / "cpu.json", seconds=1000.0).is_over
+    assert begin(tmp_path / "cpu.json", seconds=1e-9).is_over
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--budget", "-1"], "--budget is -1.0, and must be at least 0"),
+        (["--quick", "--save"], "--save keeps measurements, and --quick makes none"),
+    ],
+)
+def test_arguments_that_make_no_sense_are_refused(
+    arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from benchmarks import cpu
+
+    monkeypatch.setattr(sys, "argv", ["benchmarks.cpu", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cpu.main()
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
