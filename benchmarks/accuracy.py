@@ -10,10 +10,9 @@ variant. Passes over all questions are timed, in the same batches for all conten
 """
 
 import os
-import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from math import sqrt
 from pathlib import Path
 from statistics import fmean
@@ -24,17 +23,14 @@ from rich.markup import escape
 
 from benchmarks.cpu_parts import describe
 from benchmarks.harness.command import Results, Run, make_parser, start
-from benchmarks.harness.contenders import BASELINE, Contender
+from benchmarks.harness.contenders import BASELINE, CPU_CONTENDERS
 from benchmarks.harness.model_files import DEMO, make
 from benchmarks.harness.tables import show_machine, show_notes, show_table
 from benchmarks.harness.worker_group import load_group
 from benchmarks.harness.workers import Call, Prepare, Request, serve
-from dpr_export.models.artifact.folder import ExportedFolder
-from dpr_export.models.artifact.variants import RUNTIME_PRECISIONS
 from dpr_export.models.kinds import CONTEXT, KINDS, QUESTION, READER
-from dpr_export.runtime.corpus import read_questions
 from dpr_export.runtime.corpus.evaluation.squad_metrics import best_score, exact_match, f1
-from dpr_export.runtime.engines.session import SESSION_CLASSES
+from dpr_export.runtime.corpus.squad import Squad, read_squad
 
 FILE = "xquad_dev.json"
 PASSES, QUICK_QUESTIONS = 3, 40
@@ -71,10 +67,8 @@ def load(request: Request) -> tuple[str, Prepare]:
     models = [_load_model(request, kind, folder) for kind, folder in request["folders"].items()]
 
     def prepare(job: Request) -> Call:
-        data, count = read_questions(job["file"]), job["questions"]
-        questions, own = data.questions[:count], data.own[:count]
-        make_call = _reader_call if len(models) == 1 else _encoders_call
-        return make_call(models, base_tokenizer(request["kind"]), data.passages[: job["passages"]], questions, own)
+        data = read_part(job["file"], job["questions"])
+        return (_reader_call if len(models) == 1 else _encoders_call)(models, base_tokenizer(request["kind"]), data)
 
     engine = models[0].explain().partition("\n")[0] if "backend" in request else f"torch {torch.__version__}"
     return engine, prepare
@@ -92,34 +86,40 @@ def _load_model(request: Request, kind: str, folder: str) -> Any:
     return getattr(runtime, architecture).from_pretrained(folder, **options)
 
 
-def _reader_call(
-    models: Sequence[Any], tokenizer: Any, passages: Sequence[Any], questions: Sequence[Any], own: Sequence[int]
-) -> Call:
+def read_part(file: str | Path, count: int | None = None) -> Squad:
+    """Read the first questions that have an answer, and the passages as far as they need them; None: all."""
+    data = read_squad(file).answerable()
+    if count is None or count >= len(data.questions):
+        return data
+    last = data.questions[count].passage
+    return data._replace(questions=data.questions[:count], passages=data.passages[: last + 1])
+
+
+def _reader_call(models: Sequence[Any], tokenizer: Any, data: Squad) -> Call:
     """A call that returns one row: the exact match of each question, then the F1 of each."""
     from scripts.demo_training.evaluate import read
 
-    pairs = [(question.text, passages[place]) for question, place in zip(questions, own, strict=True)]
+    pairs = [(question.text, data.passages[question.passage]) for question in data.questions]
+    right = [[answer.text for answer in question.answers] for question in data.questions]
 
     def call() -> list[list[float]]:
         answers = [reading.answer for reading in read(models[0], tokenizer, pairs)]
-        scored = list(zip(answers, questions, strict=True))
-        return [[best_score(metric, text, question.answers) for metric in (exact_match, f1) for text, question in scored]]
+        scored = list(zip(answers, right, strict=True))
+        return [[best_score(metric, *each) for metric in (exact_match, f1) for each in scored]]
 
     return call
 
 
-def _encoders_call(
-    models: Sequence[Any], tokenizer: Any, passages: Sequence[Any], questions: Sequence[Any], own: Sequence[int]
-) -> Call:
+def _encoders_call(models: Sequence[Any], tokenizer: Any, data: Squad) -> Call:
     """A call that returns one row: whether each question's passage ranks first, then whether it is among five."""
     import torch
 
     from scripts.demo_training.evaluate import vectors
 
-    question_rows = [(row.ids, row.type_ids) for row in tokenizer.encode_batch([each.text for each in questions])]
-    pairs = [(passage.title or "", passage.text) for passage in passages]
+    question_rows = [(row.ids, row.type_ids) for row in tokenizer.encode_batch([each.text for each in data.questions])]
+    pairs = [(passage.title or "", passage.text) for passage in data.passages]
     passage_rows = [(row.ids, row.type_ids) for row in tokenizer.encode_batch(pairs)]
-    places = torch.tensor(own)[:, None]
+    places = torch.tensor([[question.passage] for question in data.questions])
 
     def call() -> list[list[float]]:
         scores = vectors(models[0], question_rows) @ vectors(models[1], passage_rows).T
@@ -129,51 +129,20 @@ def _encoders_call(
     return call
 
 
-def make_models(run: Run, kind: str) -> ExportedFolder:
-    """Make a demo checkpoint and its exported folder, with every variant that this machine can run."""
-    make(run.work, kind, "checkpoint", run.say)
-    exported = make(run.work, kind, "exported", run.say)
-    if not any(variant.precision == "fp16" for variant in ExportedFolder.open(exported).manifest.variants):
-        run.say(f"{kind}: make fp16")
-        command = [str(Path(sys.executable).with_name("dpr-export")), str(exported), "--precision", "fp16"]
-        with run.work.log(f"make {kind} fp16").open("w", encoding="utf-8") as log:
-            subprocess.run([*command, "--backend", "onnxruntime", "--allow-loss"], check=True, stdout=log, stderr=log)
-    return ExportedFolder.open(exported)
-
-
-def list_contenders(run: Run, task: Task, exported: Mapping[str, ExportedFolder]) -> dict[str, Contender]:
-    """transformers, and every variant that the folders of all kinds hold, by name."""
-
-    def contender(name: str, what: str, **options: str) -> Contender:
-        folders = {kind: str(run.work.model(kind, what)) for kind in task.kinds}
-        return Contender(name, (what,), {"folders": folders, **options}, "accuracy", task.kinds)
-
-    held = [{(v.backend, v.precision): None for v in exported[kind].manifest.variants} for kind in task.kinds]
-    pairs = [pair for pair in held[0] if pair[0] in SESSION_CLASSES and all(pair in other for other in held)]
-    pairs += [(stored[0], precision) for precision, stored in RUNTIME_PRECISIONS.items() if stored in pairs]
-    rows = [contender(BASELINE.name, "checkpoint")]
-    rows += [contender(_name(b, p), "exported", backend=b, precision=p) for b, p in sorted(pairs)]
-    return {row.name: row for row in rows}
-
-
-def _name(backend: str, precision: str) -> str:
-    return f"dpr-export {backend} {precision}"
-
-
 def measure(run: Run, task: Task, job: Request, passes: int) -> None:
-    """Measure the metrics and times of all contenders of a task."""
-    exported = {kind: make_models(run, kind) for kind in task.kinds}
-    contenders = list_contenders(run, task, exported)
+    """Measure the metrics and times of transformers, and of each variant that this machine can run."""
+    for kind, what in ((kind, what) for kind in task.kinds for what in ("checkpoint", "exported")):
+        make(run.work, kind, what, run.say)
+    contenders = {}
+    for row in (row for row in CPU_CONTENDERS if row is BASELINE or row.options.get("loader") == "dpr_export"):
+        folders = {kind: str(run.work.model(kind, row.needs[-1])) for kind in task.kinds}
+        contenders[row.name] = replace(row, options={**row.options, "folders": folders}, module="accuracy")
     with load_group(run, task.kinds[0], contenders, run.threads) as group:
         run.say(f"{task.name}: warm up, then {passes} passes")
         answers = group.prepare(dict.fromkeys(contenders, job), timeout=3600)
         records = group.as_records(group.time_calls(list(contenders), passes))
     for name, answer in answers.items():
         records[name].update(score(task, answer["row"], answers[BASELINE.name]["row"]))
-    for v in (variant for folder in exported.values() for variant in folder.manifest.variants):
-        records.get(_name(v.backend, v.precision), {}).setdefault("below_bound", []).extend(
-            v.accuracy_drop.below_bound if v.accuracy_drop else ()
-        )
     run.keep({"rows": records, "engines": group.engines}, task.name, line=describe(task.name, records))
 
 
@@ -197,27 +166,15 @@ def show(results: Results, console: Console) -> None:
     for task in (task for task in TASKS if task.name in results):
         records, texts = results[task.name]["rows"], data["texts"][task.name]
         right, slowest = records[BASELINE.name][task.metrics[0]], records[BASELINE.name]["ms"]
-        rows = [
-            [
-                escape(name),
-                *(f"{100 * record[metric]:.1f}" for metric in task.metrics),
-                *(str(record[change]) for change in ("lost", "won")),
-                f"{(record['lost'] + record['won']) / count:.1%}",
-                f"{1000 * texts / record['ms']:,.0f}",
-                f"{slowest / record['ms']:.1f}",
-            ]
-            for name, record in records.items()
-            if "reason" not in record
-        ]
+        rows = []
+        for name, record in ((name, record) for name, record in records.items() if "reason" not in record):
+            shares = (f"{100 * record[metric]:.1f}" for metric in task.metrics)
+            speed = (f"{1000 * texts / record['ms']:,.0f}", f"{slowest / record['ms']:.1f}")
+            rows.append([escape(name), *shares, str(record["lost"]), str(record["won"]), *speed])
         title = f"{task.name}: {count} questions, standard error {sqrt(right * (1 - right) / count):.1%}"
-        columns = ("", *(f"{metric} %" for metric in task.metrics), "lost", "won", "changed", "texts/s", "x")
+        columns = ("", *(f"{metric} %" for metric in task.metrics), "lost", "won", "texts/s", "x")
         show_table(console, title, columns, rows)
-        missed = [
-            (name, f"below the bound: {', '.join(r['below_bound'])}")
-            for name, r in records.items()
-            if r.get("below_bound")
-        ]
-        show_notes(console, [*((name, r["reason"]) for name, r in records.items() if "reason" in r), *missed])
+        show_notes(console, ((name, record["reason"]) for name, record in records.items() if "reason" in record))
 
 
 def main() -> None:
@@ -227,14 +184,12 @@ def main() -> None:
     file = Path(os.environ.get("DPR_EXPORT_DATA", ""), FILE).resolve()
     if not os.environ.get("DPR_EXPORT_DATA") or not file.is_file():
         sys.exit(f"set DPR_EXPORT_DATA to the folder that holds {FILE} (XQuAD's English questions, in SQuAD's format)")
-    data = read_questions(file)
+    data = read_part(file, QUICK_QUESTIONS if run.quick else None)
     count, held = len(data.questions), len(data.passages)
-    if run.quick:
-        count, held = QUICK_QUESTIONS, data.own[QUICK_QUESTIONS] + 1
     texts = {"reader": count, "encoders": count + held}
     run.keep({"file": FILE, "questions": count, "passages": held, "texts": texts}, "data")
     for task in TASKS:
-        measure(run, task, {"file": str(file), "questions": count, "passages": held}, 1 if run.quick else PASSES)
+        measure(run, task, {"file": str(file), "questions": count}, 1 if run.quick else PASSES)
     show(run.results, run.console)
 
 

@@ -65,7 +65,11 @@ def main() -> None:
     parser = make_parser("cold_start", __doc__, "one round", saves=False)
     run = start(parser, parser.parse_args(), "two minutes", show, size=DEMO)
     passages = list(read_corpus(PASSAGES_FILE))
-    question = [QUESTION, json.dumps([each.title or "" for each in passages]), json.dumps([each.text for each in passages])]
+    question = [
+        QUESTION,
+        json.dumps([each.title or "" for each in passages]),
+        json.dumps([each.text for each in passages]),
+    ]
     checkpoint, exported = make(run.work, "reader", "checkpoint", run.say), run.work.model("reader", "exported-fp32")
     run_measured([DPR_EXPORT, checkpoint, "-o", exported, "--force"])
     contenders = {

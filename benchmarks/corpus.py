@@ -16,8 +16,9 @@ import csv
 import json
 import random
 import sys
+from collections import defaultdict
 from collections.abc import Callable
-from itertools import chain, groupby
+from itertools import chain
 from pathlib import Path
 from statistics import median_low
 from tempfile import TemporaryDirectory
@@ -32,7 +33,8 @@ from benchmarks.harness.model_files import DEMO, make
 from benchmarks.harness.processes import run_measured
 from benchmarks.harness.tables import show_machine, show_table
 from dpr_export.models.kinds import KINDS
-from dpr_export.runtime.corpus import read_questions
+from dpr_export.runtime.corpus import Passage
+from dpr_export.runtime.corpus.squad import read_squad
 
 VARIANTS = ("int8", "fp32")
 WORDS, LEAST_WORDS = 100, 10  # of a passage
@@ -42,8 +44,10 @@ TRANSFORMERS = "transformers, as facebookresearch/DPR"
 def write_passages(data: Path, count: int, full: bool, path: Path) -> None:
     """Cut passages of 100 words, as DPR does: from any word to the end of its paragraph, which leaves many shorter; or
     `full`, on into the next paragraphs of the article."""
-    articles = groupby(read_questions(data).passages, key=lambda passage: passage.title)
-    texts = [(title, [passage.text.split() for passage in passages]) for title, passages in articles]
+    squad, articles = read_squad(data), defaultdict[int, list[Passage]](list)
+    for passage, article in zip(squad.passages, squad.articles, strict=True):
+        articles[article].append(passage)
+    texts = [(each[0].title, [passage.text.split() for passage in each]) for each in articles.values()]
     if full:
         texts = [(title, [list(chain(*paragraphs))]) for title, paragraphs in texts]
     draw = random.Random(0)

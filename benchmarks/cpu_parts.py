@@ -23,7 +23,7 @@ from benchmarks.harness.worker_group import COMPILE_SECONDS, WorkerGroup, load_g
 from benchmarks.harness.workers import ROOT, Request, WorkerError, last_line
 from dpr_export.models.kinds import CONTEXT, READER
 from dpr_export.models.tokenization.encoder_tokenizers import DPRContextEncoderTokenizer
-from dpr_export.runtime.corpus import Row
+from dpr_export.runtime.corpus import Passage
 
 ALL_AT_ONCE, IN_BATCHES = "transformers, one batch", "transformers, batches of 8"
 TUNED = "sentence-transformers, best batch size"
@@ -158,7 +158,7 @@ def measure_answers(run: Run, amounts: Amounts) -> None:
     with load_group(run, READER.name, rows, run.threads) as group:
         source, passages = read_passages(count)
 
-        def prepare(used: Sequence[Row], **options: Any) -> None:
+        def prepare(used: Sequence[Passage], **options: Any) -> None:
             job = {"question": QUESTION, "titles": [row.title for row in used], "texts": [row.text for row in used]}
             sizes = zip(rows, (count, 8, 0), strict=True)
             group.prepare({name: {**job, "batch_size": size, **options} for name, size in sizes})

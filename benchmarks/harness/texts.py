@@ -14,7 +14,8 @@ import numpy as np
 
 from benchmarks.harness.workers import ROOT
 from dpr_export.models.kinds import KINDS
-from dpr_export.runtime.corpus import Row, read_corpus, read_questions
+from dpr_export.runtime.corpus import Passage, read_corpus
+from dpr_export.runtime.corpus.squad import read_squad
 
 # By path: importing dpr_export.quantization would bring NNCF and torch into the process that only asks others.
 CALIBRATION_SET, EVALUATION_SET = (
@@ -26,11 +27,11 @@ QUESTION = "Who led the work, and in which year was it finished?"
 _VOCABULARY = (1000, 30000)  # ids of whole words in bert-base-uncased
 
 
-def read_passages(count: int) -> tuple[str, list[Row]]:
+def read_passages(count: int) -> tuple[str, list[Passage]]:
     """Read so many passages; the first item says where they come from."""
     files = [Path(os.environ.get("DPR_EXPORT_DATA", ""), name) for name in SQUAD_FILES]
     if "DPR_EXPORT_DATA" in os.environ and all(file.is_file() for file in files):
-        passages = [passage for file in files for passage in read_questions(file).passages]
+        passages = [passage for file in files for passage in read_squad(file).passages]
         source = " and ".join(SQUAD_FILES)
     else:
         passages = [passage for file in (EVALUATION_SET, CALIBRATION_SET) for passage in read_corpus(file)]

@@ -1,0 +1,93 @@
+"""Measure how far each graph is from PyTorch, and what its export costs: python -m benchmarks.parity
+
+Every kind of model: as tiny random checkpoints (each activation, with and without a projection), as the demo's trained
+checkpoints, and as BERT-base with random weights (12 layers, 768 wide, as facebook's). Each is exported by the command
+that a user types, in a process of its own.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+from rich.console import Console
+
+from benchmarks.harness.command import Results, make_parser, start
+from benchmarks.harness.processes import DPR_EXPORT, run_measured
+from benchmarks.harness.tables import show_table
+from dpr_export.models.kinds import KINDS, READER
+
+TINY = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "initializer_range": 0.2,
+}
+COLUMNS = ("checkpoint", "kind", "largest difference", "of the tolerance", "graph", "seconds", "peak memory")
+
+
+class Case(NamedTuple):
+    """A checkpoint to export: one with random weights and this configuration, or (None) the demo's."""
+
+    name: str
+    kind: str
+    config: dict[str, Any] | None
+
+
+def list_cases(quick: bool) -> Iterator[Case]:
+    """Every case, or the first of each kind."""
+    for kind in KINDS:
+        for projection in (0,) if quick or kind == READER.name else (0, 24):
+            for activation in ("gelu",) if quick else ("gelu", "relu", "silu", "gelu_new"):
+                config = {**TINY, "hidden_act": activation, "projection_dim": projection}
+                yield Case(f"tiny, {activation}" + (f", projection {projection}" if projection else ""), kind, config)
+    if not quick:
+        yield from (Case("demo", kind, None) for kind in KINDS)
+        yield from (Case("base, 12 x 768", kind, {}) for kind in KINDS)
+
+
+def export(case: Case, folder: Path) -> list[list[str]]:
+    """Export a case; return a row of the table for each variant."""
+    source = f"demo/{case.kind}"
+    if case.config is not None:
+        (checkpoint := folder / "checkpoint").mkdir()
+        source, config = str(checkpoint), json.dumps(case.config)
+        making = ("-m", "benchmarks.harness.model_files", "checkpoint", case.kind, config, folder, checkpoint)
+        run_measured([sys.executable, *making])
+    measured = run_measured([DPR_EXPORT, source, "-o", folder / "out", "--json"])
+    manifest = json.loads(measured.output)
+    return [
+        [
+            case.name,
+            case.kind,
+            f"{variant['parity']['largest_error']:.1e}",
+            f"{variant['parity']['share_of_tolerance']:.1%}",
+            f"{manifest['files'][variant['file']]['bytes'] / 1e6:.1f} MB",
+            f"{measured.seconds:.1f}",
+            f"{measured.peak_bytes / 1e9:.2f} GB",
+        ]
+        for variant in manifest["variants"]
+    ]
+
+
+def show(results: Results, console: Console) -> None:
+    """Print a row for each variant of each case."""
+    rows = [row for case in results["cases"].values() for row in case]
+    show_table(console, "Differences from PyTorch, and what each export takes", COLUMNS, rows)
+
+
+def main() -> None:
+    parser = make_parser("parity", __doc__, "the smallest checkpoint of each kind", saves=False)
+    run = start(parser, parser.parse_args(), "about ten minutes", show)
+    for case in list_cases(run.quick):
+        with TemporaryDirectory() as folder:
+            rows = export(case, Path(folder))
+        run.keep(rows, "cases", f"{case.name}, {case.kind}", line="\n".join("  ".join(row) for row in rows))
+    show(run.results, run.console)
+
+
+if __name__ == "__main__":
+    main()
