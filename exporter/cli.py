@@ -13,9 +13,8 @@ from dpr_export.exporter.export import export as run_export
 from dpr_export.exporter.hub.push import check_push, push
 from dpr_export.exporter.options import DEFAULT_OPSET, OPSETS, ExportOptions
 from dpr_export.exporter.progress import steps
-from dpr_export.models.artifact.atomic_writing import is_exported
 from dpr_export.models.artifact.folder import ExportedFolder
-from dpr_export.models.artifact.manifest import Manifest
+from dpr_export.models.artifact.manifest import Manifest, is_exported_folder
 from dpr_export.models.artifact.reference_outputs import ATOL
 from dpr_export.models.artifact.variant_options import VariantOptions
 from dpr_export.runtime.cli.options import Version
@@ -149,7 +148,7 @@ def export(
     elif private:
         raise typer.BadParameter("--private needs --push-to-hub")
     console = Console(stderr=json)
-    folder = Path(source) if is_exported(Path(source)) else output or default_output(source, kind)
+    folder = Path(source) if is_exported_folder(Path(source)) else output or default_output(source, kind)
     if _is_push_only(context):
         manifest = ExportedFolder.read(folder).manifest
     else:
@@ -183,7 +182,7 @@ def _is_push_only(context: typer.Context) -> bool:
     """Whether an exported folder is to be pushed as it is: no option of an export is given."""
     sources = {name: context.get_parameter_source(name) for name in context.params}
     given = {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
-    return "push_to_hub" in given and given <= _PUSH_OPTIONS and is_exported(Path(context.params["source"]))
+    return "push_to_hub" in given and given <= _PUSH_OPTIONS and is_exported_folder(Path(context.params["source"]))
 
 
 def show_export(manifest: Manifest, folder: Path, console: Console) -> None:

@@ -12,9 +12,16 @@ from typing import TYPE_CHECKING
 from dpr_export.exporter.checkpoint.source import Checkpoint, resolve_checkpoint
 from dpr_export.exporter.errors import ExportError
 from dpr_export.exporter.options import DEFAULT_OPSET, DEFAULT_OPTIONS, ExportOptions
-from dpr_export.models.artifact.atomic_writing import atomic_folder, is_exported
-from dpr_export.models.artifact.folder import file_record, folder_records
-from dpr_export.models.artifact.manifest import MANIFEST_FILE, REFERENCE_OUTPUTS_FILE, Manifest, Source, Variant
+from dpr_export.models.artifact.atomic_writing import atomic_folder
+from dpr_export.models.artifact.folder import hash_file, hash_folder
+from dpr_export.models.artifact.manifest import (
+    MANIFEST_FILE,
+    REFERENCE_OUTPUTS_FILE,
+    Manifest,
+    Source,
+    Variant,
+    is_exported_folder,
+)
 from dpr_export.models.artifact.reference_outputs import Example, write_reference_outputs
 from dpr_export.models.artifact.variants import EMBEDS_FILE, MODEL_FILE, VariantSpec
 from dpr_export.models.config import DPRConfig
@@ -81,7 +88,7 @@ def export(
     except ModuleNotFoundError as error:
         raise _not_installed(error) from None
     try:
-        if not is_exported(Path(source)):
+        if not is_exported_folder(Path(source)):
             return _export_checkpoint(source, output, options, step)
         if names := [*(["output"] if output is not None else []), *options.for_checkpoints()]:
             raise ValueError(f"{names[0]} does not apply to {source}: variants are added to an exported folder")
@@ -101,7 +108,10 @@ def _export_checkpoint(source: str, output: str | Path | None, options: ExportOp
 
     texts = calibration_texts(options.calibration)
     folder = Path(output) if output is not None else default_output(source, options.kind)
-    with atomic_folder(folder, options.force) as unfinished, resolve_checkpoint(source, options, step) as checkpoint:
+    with (
+        atomic_folder(folder, options.force, is_exported_folder) as unfinished,
+        resolve_checkpoint(source, options, step) as checkpoint,
+    ):
         with step(f"load {checkpoint.name}"):
             try:
                 from dpr_export.exporter.checkpoint.load import load
@@ -215,9 +225,9 @@ def _manifest(
 
     return Manifest(
         kind=loaded.kind.name,
-        source=Source(checkpoint.name, checkpoint.revision, file_record(checkpoint.weights).sha256),
+        source=Source(checkpoint.name, checkpoint.revision, hash_file(checkpoint.weights).sha256),
         versions={"python": platform.python_version(), **installed_versions((*MAKERS, *_TRACERS))},
         opset=opset,
         variants=variants,
-        files=folder_records(folder),
+        files=hash_folder(folder),
     )

@@ -38,7 +38,7 @@ from typing import Any
 
 from dpr_export.exporter.options import DEFAULT_OPSET
 from dpr_export.models.artifact.reference_outputs import ATOL
-from dpr_export.models.kinds import Kind, kind_of
+from dpr_export.models.kinds import Kind, find_kind
 
 try:
     import transformers
@@ -70,7 +70,7 @@ class DPROnnxConfig(TextEncoderOnnxConfig):  # type: ignore[misc]
         Raises:
             ValueError: the configuration names none, or more than one.
         """
-        return kind_of(self._config.architectures)
+        return find_kind(self._config.architectures)
 
     @property
     def inputs(self) -> dict[str, dict[int, str]]:
@@ -122,7 +122,7 @@ def onnx_configs(model: transformers.PreTrainedModel) -> dict[str, DPROnnxConfig
     """
     config = copy.deepcopy(model.config)
     config.architectures = config.architectures or [type(model).__name__]  # a model that was made in this process
-    _refuse_other_class(model, kind_of(config.architectures))
+    _refuse_other_class(model, find_kind(config.architectures))
     return {"model": DPROnnxConfig(config)}
 
 

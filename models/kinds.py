@@ -92,13 +92,13 @@ READER = Kind(
 KINDS = {kind.name: kind for kind in (QUESTION, CONTEXT, READER)}
 
 
-def kind_of(architectures: list[str] | None) -> Kind:
+def find_kind(architectures: list[str] | None) -> Kind:
     """The kind that a `config.json` names.
 
     Raises:
         ValueError: `architectures` names none of the three, or more than one.
 
-    >>> kind_of(["DPRReader"]).name
+    >>> find_kind(["DPRReader"]).name
     'reader'
     """
     found = [kind for kind in KINDS.values() if kind.architecture in (architectures or [])]

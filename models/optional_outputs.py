@@ -43,10 +43,10 @@ class OptionalOutputs:
 NO_OPTIONAL_OUTPUTS = OptionalOutputs()
 
 
-def given(output_names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+def group_optional_outputs(output_names: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """The extra outputs that a graph gives, by field, in the order of the layers.
 
-    >>> given(["pooler_output", "attentions.0", "attentions.1"])
+    >>> group_optional_outputs(["pooler_output", "attentions.0", "attentions.1"])
     {'attentions': ('attentions.0', 'attentions.1')}
     """
     found: dict[str, list[int]] = {}
@@ -59,7 +59,7 @@ def given(output_names: Sequence[str]) -> dict[str, tuple[str, ...]]:
     }
 
 
-def own_shape(name: str, shape: Sequence[int], length: int, token_outputs: Sequence[str]) -> tuple[int, ...]:
+def unpadded_shape(name: str, shape: Sequence[int], length: int, token_outputs: Sequence[str]) -> tuple[int, ...]:
     """An output's shape when its sequences are `length` tokens long, and not padded further.
 
     Args:
@@ -68,7 +68,7 @@ def own_shape(name: str, shape: Sequence[int], length: int, token_outputs: Seque
         length: the length.
         token_outputs: the outputs whose second axis is the sequence, besides the hidden states.
 
-    >>> own_shape("attentions.3", (2, 12, 8, 8), 5, ["start_logits"])
+    >>> unpadded_shape("attentions.3", (2, 12, 8, 8), 5, ["start_logits"])
     (2, 12, 5, 5)
     """
     axes = (1,) if name in token_outputs else LENGTH_AXES.get(name.partition(".")[0], ())

@@ -34,7 +34,7 @@ def to_numpy(value: Any) -> NDArray[Any]:
     (2, 2)
     """
     if not is_torch(value):
-        return np.from_dlpack(value, device="cpu", copy=True) if on_gpu(value) else np.asarray(value)
+        return np.from_dlpack(value, device="cpu", copy=True) if is_on_gpu(value) else np.asarray(value)
     value = value.detach().cpu()
     if value.dtype == sys.modules["torch"].bfloat16:
         value = value.float()
@@ -42,10 +42,10 @@ def to_numpy(value: Any) -> NDArray[Any]:
     return array
 
 
-def on_gpu(value: Any) -> bool:
+def is_on_gpu(value: Any) -> bool:
     """Whether `value` is a tensor, or an array of a library that has DLPack, on an NVIDIA GPU.
 
-    >>> on_gpu(np.zeros(2)), on_gpu([1, 2])
+    >>> is_on_gpu(np.zeros(2)), is_on_gpu([1, 2])
     (False, False)
     """
     if is_torch(value):
@@ -53,7 +53,7 @@ def on_gpu(value: Any) -> bool:
     return hasattr(value, "__dlpack_device__") and int(value.__dlpack_device__()[0]) in _CUDA_DEVICES
 
 
-def taken_over(array: Any, shape: tuple[int, ...], example: Any) -> Any:
+def import_dlpack(array: Any, shape: tuple[int, ...], example: Any) -> Any:
     """Take over what DLPack gives as what `example` is; it stays on its device.
 
     Args:
@@ -91,10 +91,10 @@ def to_torch(array: NDArray[Any]) -> Any:
     return torch.from_numpy(array if array.flags.writeable and array.flags.c_contiguous else array.copy())
 
 
-def like(array: NDArray[Any], example: Any) -> Any:
+def convert_like(array: NDArray[Any], example: Any) -> Any:
     """Return the array as what `example` is: a torch tensor on its device, or the array itself.
 
-    >>> like(np.ones(2), np.zeros(3))
+    >>> convert_like(np.ones(2), np.zeros(3))
     array([1., 1.])
     """
     return to_torch(array).to(example.device) if is_torch(example) else array

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from dpr_export.models.artifact.atomic_writing import lock_folder
 from dpr_export.models.artifact.folder import ExportedFolder, add_files
 from dpr_export.models.artifact.manifest import REFERENCE_OUTPUTS_FILE, Manifest, Variant
-from dpr_export.models.artifact.reference_outputs import Example, calls_of, read_reference_outputs
+from dpr_export.models.artifact.reference_outputs import Example, read_reference_outputs, select_examples
 from dpr_export.models.artifact.variant_options import VariantOptions
 from dpr_export.models.artifact.variants import MODEL_FILE, VariantSpec
 from dpr_export.models.config import DPRConfig
@@ -75,7 +75,7 @@ def add_variants(folder: str | Path, options: VariantOptions, step: Step = silen
             again = ": make it again with force (--force)" if can_force else ""
             raise ValueError(f"{folder} holds all of this already{again}")
         calls, reference_error = _reference(found, kind)
-        golden = calls_of(read_reference_outputs(found.path / REFERENCE_OUTPUTS_FILE), IDS)
+        golden = select_examples(read_reference_outputs(found.path / REFERENCE_OUTPUTS_FILE), IDS)
         maker = Maker(kind, found.path, calls, golden, texts, options.atol, options.allow_loss, step, reference_error)
         with TemporaryDirectory(prefix=".making.", dir=found.path) as making:
             made = make_variants(maker, missing, Path(making))
@@ -91,7 +91,7 @@ def _sound_but_for(folder: ExportedFolder, files: Collection[str]) -> ExportedFo
     Raises:
         ValueError: another file is damaged.
     """
-    lost = {name for name in folder.manifest.files if name in files and folder.problem(name)}
+    lost = {name for name in folder.manifest.files if name in files and folder.find_problem(name)}
     variants = tuple(variant for variant in folder.manifest.variants if variant.file not in lost)
     records = {name: record for name, record in folder.manifest.files.items() if name not in lost}
     sound = replace(folder, manifest=replace(folder.manifest, variants=variants, files=records))

@@ -66,7 +66,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "runtime.corpus.evaluation",
     ),
     "quantization.errors": (),
-    "quantization.passes": ("runtime.engines", "quantization.errors"),
+    "quantization.passes": ("models", "runtime.engines", "quantization.errors"),
     "quantization": (
         "models",
         "models.artifact",

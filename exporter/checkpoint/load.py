@@ -19,7 +19,7 @@ from dpr_export.exporter.checkpoint.source import Checkpoint
 from dpr_export.exporter.checkpoint.tensorflow import is_tensorflow, read_tensorflow_weights
 from dpr_export.exporter.errors import ExportError, cause_of
 from dpr_export.models.config import DPRConfig
-from dpr_export.models.kinds import Kind, kind_of
+from dpr_export.models.kinds import Kind, find_kind
 
 _UNUSED = (".pooler.", "embeddings.position_ids")  # weights of BERT that no DPR model reads
 
@@ -44,7 +44,7 @@ def load(checkpoint: Checkpoint) -> LoadedCheckpoint:
         return LoadedCheckpoint(kind, config, _fill(kind, config, weights, checkpoint.name))
     try:
         config = DPRConfig.from_pretrained(checkpoint.folder)
-        kind = kind_of(config.architectures)
+        kind = find_kind(config.architectures)
     except (OSError, ValueError) as error:
         raise ExportError(str(error)) from None
     _refuse_unsupported(config)

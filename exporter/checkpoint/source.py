@@ -149,7 +149,7 @@ def _download(name: str, options: ExportOptions) -> Checkpoint:
     try:
         config = repository.download(SMALL_FILES[0])
         if config is None:
-            raise ExportError(f"{repository.where} on the hub has no {SMALL_FILES[0]}, so it is not a checkpoint")
+            raise ExportError(f"{repository.label} on the hub has no {SMALL_FILES[0]}, so it is not a checkpoint")
         repository = replace(repository, revision=config.parent.name)
         for file in SMALL_FILES[1:]:
             with suppress(*missing):
@@ -160,7 +160,7 @@ def _download(name: str, options: ExportOptions) -> Checkpoint:
                     break
     except NotInCacheError:
         raise ExportError(
-            f"{repository.where} is not in the cache and the hub cannot be reached: check the network and "
+            f"{repository.label} is not in the cache and the hub cannot be reached: check the network and "
             "HF_HUB_OFFLINE, or give the folder of a checkpoint"
         ) from None
     except OSError as error:

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from dpr_export.exporter.errors import ExportError
 from dpr_export.exporter.hub.card import LICENCE_FIELDS, model_card
-from dpr_export.models.artifact.atomic_writing import is_exported
 from dpr_export.models.artifact.folder import ExportedFolder
-from dpr_export.models.artifact.hub import Repository, hub_errors, said
-from dpr_export.models.artifact.manifest import MANIFEST_FILE, Manifest, Source
+from dpr_export.models.artifact.hub import Repository, describe_hub_error, hub_errors
+from dpr_export.models.artifact.manifest import MANIFEST_FILE, Manifest, Source, is_exported_folder
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
@@ -35,7 +34,7 @@ def check_push(repository: str, token: str | None = None) -> None:
     try:
         validate_repo_id(repository)
     except ValueError as error:
-        raise ExportError(said(error, f"{repository!r} can be no repository's name on the hub")) from None
+        raise ExportError(describe_hub_error(error, f"{repository!r} can be no repository's name on the hub")) from None
     if constants.HF_HUB_OFFLINE:
         raise ExportError(f"nothing can be pushed to {repository}: HF_HUB_OFFLINE is set")
     if not (token or get_token()):
@@ -78,7 +77,7 @@ def _failing_in_one_line(folder: str | Path, repository: str) -> Iterator[None]:
     try:
         yield
     except hub_errors() as error:
-        failed = said(error, f"{repository} was not pushed to")
+        failed = describe_hub_error(error, f"{repository} was not pushed to")
         raise ExportError(f"{failed}. The exported folder is at {folder}; to try again: {again}") from None
 
 
@@ -109,7 +108,7 @@ def _pushed(opened: ExportedFolder, repository: str, private: bool, token: str |
 def _manifest_there(name: str, commit: str | None, token: str | None) -> set[str] | None:
     """The files that an earlier push put into a repository; None where its manifest is not dpr-export's."""
     path = Repository(name, commit, token).download(MANIFEST_FILE)
-    if path is None or not is_exported(path.parent):
+    if path is None or not is_exported_folder(path.parent):
         return None
     with suppress(ValueError):  # of a newer schema: then nothing is removed
         return set(Manifest.from_json(path.read_text(encoding="utf-8")).files)

@@ -1,11 +1,8 @@
 """Trace a PyTorch model into an ONNX graph of standard operators, with dynamic batch and sequence axes."""
 
 import ast
-import logging
 import warnings
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import onnx_ir
@@ -16,6 +13,7 @@ from dpr_export.exporter.errors import ExportError, cause_of
 from dpr_export.exporter.tracing.modules import graph_module
 from dpr_export.models.kinds import EMBEDS, IDS
 from dpr_export.models.optional_outputs import NO_OPTIONAL_OUTPUTS, OptionalOutputs
+from dpr_export.models.quiet import quiet_logger
 
 AXES = ("batch_size", "sequence_length")
 _SCOPES = "pkg.torch.onnx.name_scopes"
@@ -51,7 +49,7 @@ def trace(
     batch = torch.export.Dim(AXES[0])
     sequence = torch.export.Dim(AXES[1], max=loaded.config.max_position_embeddings)
     try:
-        with _quietly(), torch.no_grad():
+        with quiet_logger("torch"), warnings.catch_warnings(action="ignore"), torch.no_grad():
             program = torch.onnx.export(
                 graph_module(loaded.model, optional_outputs),
                 tuple(example),
@@ -87,17 +85,3 @@ def _name_nodes(model: onnx_ir.Model) -> None:
     outputs = (value for node in model.graph for value in node.outputs)
     for part in (model, model.graph, *model.graph, *values, *outputs):
         part.metadata_props.clear()
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Silence the exporter's warnings about packages that are not installed and names that it keeps."""
-    log = logging.getLogger("torch")
-    level = log.level
-    log.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        log.setLevel(level)

@@ -1,55 +1,50 @@
-"""Writing folders and files whole or not at all, one writer at a time.
+"""Write a folder or a file whole or not at all, and let one process write it at a time.
 
-Everything is made in a hidden sibling, which takes the place of the real one in a single rename once it is whole:
-whoever reads, or is interrupted, sees the old one or the new one and never a half.
+The content is made in a hidden sibling, and one rename puts it in place once it is complete. A reader sees the old
+content or the new one and never a half, also when the writer is killed.
 """
 
 import ctypes
-import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from dpr_export.models.artifact.manifest import MANIFEST_FILE
+IsReplaceable = Callable[[Path], bool]
 
 
-def check_output(output: Path, force: bool) -> None:
-    """Refuse, before any work is done, an output that may not be written.
+def check_output(output: Path, force: bool = False, is_replaceable: IsReplaceable | None = None) -> None:
+    """Refuse an output folder that may not be written; the arguments are those of `atomic_folder`.
 
     Raises:
-        FileExistsError: `output` exists and `force` was not given, or is no exported folder (never replaced).
+        FileExistsError: `output` exists, and is not to be replaced or must not be.
     """
     if not output.exists() and not output.is_symlink():
         return
     if not force:
         raise FileExistsError(f"output {output} exists: give another, or replace it with force (--force)")
-    if not output.is_dir() or (any(output.iterdir()) and not is_exported(output)):
+    if not output.is_dir() or (any(output.iterdir()) and not (is_replaceable and is_replaceable(output))):
         raise FileExistsError(f"output {output} exists and is not an exported folder: --force replaces only those")
-
-
-def is_exported(folder: Path) -> bool:
-    """Whether a folder's manifest is one of ours, of this schema or a newer one: many programs write manifest.json."""
-    try:
-        values = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(values, dict) and {"schema", "kind", "variants", "files"} <= values.keys()
 
 
 @contextmanager
 def lock_folder(folder: Path, shared: bool = False) -> Iterator[int | None]:
-    """Let no other process change or replace a folder for as long as the context lasts; it may still be read.
+    """Hold a lock on a folder, so that no other process changes or replaces it; reading needs no lock.
 
-    Those that share it may change it together. Yields the descriptor that is locked, None where there are no locks.
+    The folder itself is locked with flock: the filelock package has no shared locks for that, and leaves a file behind.
 
-    On systems and file systems without such locks nothing is held.
+    Args:
+        folder: the folder, which exists.
+        shared: let other processes that also ask for a shared lock change the folder at the same time.
+
+    Yields:
+        The locked descriptor. None on systems without flock; there, and on file systems without it, nothing is locked.
 
     Raises:
-        BlockingIOError: another process changes it.
+        BlockingIOError: another process holds the lock.
     """
     try:
         import fcntl
@@ -72,49 +67,51 @@ def lock_folder(folder: Path, shared: bool = False) -> Iterator[int | None]:
 
 
 @contextmanager
-def atomic_folder(output: Path, force: bool = False) -> Iterator[Path]:
-    """Yield an empty folder to fill, which becomes `output` on a clean exit and vanishes on any other.
+def atomic_folder(output: Path, force: bool = False, is_replaceable: IsReplaceable | None = None) -> Iterator[Path]:
+    """Yield an empty folder to fill. It becomes `output` on a clean exit, and is removed on any other.
+
+    Args:
+        output: the folder to make. Where it is a link to a folder, the link stays and its target is replaced.
+        force: replace an existing `output` that is empty or for which `is_replaceable` is true.
+        is_replaceable: says whether an existing folder holds what this package made.
 
     Raises:
-        FileExistsError: as `check_output`.
+        FileExistsError: `output` exists, and is not to be replaced or must not be.
         BlockingIOError: another process changes the folder that would be replaced.
+        OSError: the folder cannot be made there.
     """
-    check_output(output, force)
-    output = output.resolve()  # a link to a folder stays, and what it points to is replaced
-    with lock_folder(output) if output.exists() else nullcontext():
-        yield from _atomic_folder(output, force)
-
-
-def _atomic_folder(output: Path, force: bool) -> Iterator[Path]:
+    check_output(output, force, is_replaceable)
+    output = output.resolve()
     new_parents = [parent for parent in output.parents if not parent.exists()]
     making = None
-    try:
+    with lock_folder(output) if output.exists() else nullcontext():
         try:
-            output.parent.mkdir(parents=True, exist_ok=True)
-            making = Path(tempfile.mkdtemp(prefix=f".{output.name[:100]}.", dir=output.parent))
-        except OSError as error:
-            raise OSError(f"output {output} cannot be written: {error.strerror}") from None
-        yield making
-        making.chmod(0o777 & ~umask())
-        check_output(output, force)
-        if output.exists():
-            _exchange(making, output)
-        else:
-            making.rename(output)
-    finally:
-        if making is not None:
-            shutil.rmtree(making, ignore_errors=True)
-        if not output.exists():
-            with suppress(OSError):  # one that others have begun to use meanwhile stays
-                for parent in new_parents:
-                    parent.rmdir()
+            try:
+                output.parent.mkdir(parents=True, exist_ok=True)
+                making = Path(tempfile.mkdtemp(prefix=f".{output.name[:100]}.", dir=output.parent))
+            except OSError as error:
+                raise OSError(f"output {output} cannot be written: {error.strerror}") from None
+            yield making
+            making.chmod(0o777 & ~read_umask())
+            check_output(output, force, is_replaceable)
+            if output.exists():
+                _exchange(making, output)
+            else:
+                making.rename(output)
+        finally:
+            if making is not None:
+                shutil.rmtree(making, ignore_errors=True)
+            if not output.exists():
+                with suppress(OSError):  # a parent that others use by now is not empty, and stays
+                    for parent in new_parents:
+                        parent.rmdir()
 
 
 @contextmanager
 def atomic_file(output: Path) -> Iterator[BinaryIO]:
-    """Yield a file to fill, which becomes `output` on a clean exit and vanishes on any other.
+    """Yield a file to fill. It becomes `output` on a clean exit, and is removed on any other.
 
-    A link is followed, and what is no regular file (a pipe, a device) is written to as it is.
+    A link is followed. A pipe or a device is written to directly.
 
     Raises:
         OSError: `output` is a folder, or its own folder does not exist.
@@ -133,22 +130,22 @@ def atomic_file(output: Path) -> Iterator[BinaryIO]:
         try:
             yield file  # type: ignore[misc]  # a temporary file is a binary file in all but its class
             file.flush()
-            making.chmod(0o666 & ~umask())
+            making.chmod(0o666 & ~read_umask())
             making.replace(output)
         except BaseException:
             making.unlink(missing_ok=True)
             raise
 
 
-def umask() -> int:
-    """The process's umask."""
+def read_umask() -> int:
+    """Return the process's umask, which can only be read by setting it."""
     current = os.umask(0o022)
     os.umask(current)
     return current
 
 
 def _exchange(new: Path, old: Path) -> None:
-    """Swap two folders: in one step where the kernel can (Linux), else in two renames."""
+    """Swap two folders: in one step where the kernel can (Linux), else with renames."""
     at_fdcwd, rename_exchange = -100, 2
     rename = getattr(ctypes.CDLL(None), "renameat2", None) if os.name == "posix" else None
     if rename and rename(at_fdcwd, os.fsencode(new), at_fdcwd, os.fsencode(old), rename_exchange) == 0:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dpr_export.models.artifact.atomic_writing import atomic_file
-from dpr_export.models.artifact.hub import Repository, forget
+from dpr_export.models.artifact.hub import Repository, remove_from_cache
 from dpr_export.models.artifact.manifest import MANIFEST_FILE, SCHEMA, FileRecord, Manifest, Variant
 
 
@@ -65,7 +65,7 @@ class ExportedFolder:
     @property
     def name(self) -> str:
         """What the folder is called in messages: its path, or the repository and the commit."""
-        return self.repository.where if self.repository else str(self.path)
+        return self.repository.label if self.repository else str(self.path)
 
     def check(self, verify: bool = False) -> None:
         """Check the size of every file; with `verify`, its SHA-256 too. From the hub: of every file that is here.
@@ -75,10 +75,10 @@ class ExportedFolder:
         """
         here = [name for name in self.manifest.files if not self.repository or (self.path / name).exists()]
         for name in here:
-            if problem := self.problem(name, verify):
+            if problem := self.find_problem(name, verify):
                 raise self._damaged(name, problem)
 
-    def need(self, *names: str) -> None:
+    def ensure_files(self, *names: str) -> None:
         """Have files of the folder here, with their sizes checked.
 
         From the hub, those that are not here, or not whole, are downloaded, and their SHA-256 is compared too.
@@ -95,19 +95,19 @@ class ExportedFolder:
         """Download a file; what is wrong with it, or None."""
         if not self.repository:
             return self._size_problem(name)
-        forget(self.path / name)
+        remove_from_cache(self.path / name)
         self.repository.download(name)
-        return self.problem(name)
+        return self.find_problem(name)
 
     def _damaged(self, name: str, problem: str) -> ValueError:
         """The error about a damaged file. One in the hub's cache is removed, for its library would take it as whole."""
         remedy = "export it again"
         if self.repository:
-            forget(self.path / name)
+            remove_from_cache(self.path / name)
             remedy = "it was removed from the cache: try again, and if that does not help, push the folder again"
         return ValueError(f"{self.name} is damaged: {problem}; {remedy}")
 
-    def problem(self, name: str, verify: bool = True) -> str | None:
+    def find_problem(self, name: str, verify: bool = True) -> str | None:
         """What is wrong with a file: its presence, its size or, with `verify`, its content; or None."""
         return self._size_problem(name) or (self._hash_problem(name) if verify else None)
 
@@ -123,20 +123,20 @@ class ExportedFolder:
         return None if found == wanted else f"{name} has {found:,} bytes, and the manifest says {wanted:,}"
 
     def _hash_problem(self, name: str) -> str | None:
-        wanted, found = self.manifest.files[name].sha256, file_record(self.path / name).sha256
+        wanted, found = self.manifest.files[name].sha256, hash_file(self.path / name).sha256
         return None if found == wanted else f"{name} has SHA-256 {found[:12]}…, and the manifest says {wanted[:12]}…"
 
 
-def file_record(path: Path) -> FileRecord:
+def hash_file(path: Path) -> FileRecord:
     """A file's size and SHA-256."""
     with path.open("rb") as file:
         return FileRecord(path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
 
 
-def folder_records(folder: Path) -> dict[str, FileRecord]:
+def hash_folder(folder: Path) -> dict[str, FileRecord]:
     """The record of every file in a folder but the manifest, by its path there."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST_FILE)
-    return {path.relative_to(folder).as_posix(): file_record(path) for path in files}
+    return {path.relative_to(folder).as_posix(): hash_file(path) for path in files}
 
 
 def add_files(folder: ExportedFolder, variants: Sequence[Variant], making: Path) -> Manifest:
@@ -159,7 +159,7 @@ def add_files(folder: ExportedFolder, variants: Sequence[Variant], making: Path)
     new = {(variant.backend, variant.file) for variant in variants}
     old = folder.manifest.files
     files = sorted({v.file for v in variants if v.file not in old or (making / v.file).exists()})
-    added = {file: file_record(making / file) for file in files}  # fails before anything is changed if one is gone
+    added = {file: hash_file(making / file) for file in files}  # fails before anything is changed if one is gone
     kept = tuple(v for v in folder.manifest.variants if (v.backend, v.file) not in new)
     records = {name: record for name, record in old.items() if name not in files}
     if len(records) < len(old):
@@ -191,7 +191,7 @@ def copy_folder(source: ExportedFolder, output: Path) -> None:
         raise FileExistsError(f"folder {output} is a file: give a folder")
     if output.exists() and output.samefile(source.path):
         return
-    source.need(*source.manifest.files)
+    source.ensure_files(*source.manifest.files)
     for name in (*source.manifest.files, MANIFEST_FILE):
         (output / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source.path / name, output / name)

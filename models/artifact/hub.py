@@ -8,12 +8,11 @@ Left out: which files are needed, and what they must contain; models/artifact/fo
 
 import logging
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from dpr_export.models.export_command import export_command
+from dpr_export.models.quiet import quiet_logger
 
 _NAME = re.compile(r"(?!\.)[\w.-]+(/[\w.-]+)?")
 # What the library's errors mean, by the names of their classes, so that it need not be imported to tell.
@@ -57,7 +56,7 @@ class Repository:
         return "" if self.for_export else _command(self.name)
 
     @property
-    def where(self) -> str:
+    def label(self) -> str:
         """The name and the revision, for messages."""
         return f"{self.name}@{self.revision}" if self.revision else self.name
 
@@ -71,7 +70,7 @@ class Repository:
         from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
         try:
-            with _quietly():
+            with quiet_logger("huggingface_hub", logging.ERROR):  # it warns of every retry
                 path = hf_hub_download(
                     self.name,
                     file,
@@ -85,7 +84,7 @@ class Repository:
         except EntryNotFoundError:
             return None
         except hub_errors() as error:
-            raise OSError(meaning(error, self, f"{file} of {self.where} cannot be downloaded")) from None
+            raise OSError(explain_hub_error(error, self, f"{file} of {self.label} cannot be downloaded")) from None
         return Path(path)
 
     def _not_in_cache(self, file: str, error: BaseException) -> str:
@@ -96,19 +95,7 @@ class Repository:
             why = f"the hub answers {status}: try again later"
         else:
             why = "the hub cannot be reached: check the network and HF_HUB_OFFLINE"
-        return f"{file} of {self.where} is not in the cache, and {why}; nor is there such a folder here{self.remedy}"
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Without what the library says of each of its tries: in the end there is a file, or one line."""
-    log = logging.getLogger("huggingface_hub")
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        log.setLevel(level)
+        return f"{file} of {self.label} is not in the cache, and {why}; nor is there such a folder here{self.remedy}"
 
 
 def repository(
@@ -141,15 +128,15 @@ def hub_errors() -> tuple[type[Exception], ...]:
     return http_error, OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError
 
 
-def meaning(error: BaseException, asked: Repository, failed: str) -> str:
+def explain_hub_error(error: BaseException, asked: Repository, failed: str) -> str:
     """What an error of the hub's library means, in one line; `failed` is what to begin with where it says all."""
     for kind in type(error).__mro__:
         if words := _MEANINGS.get(kind.__name__):
             return words.format(name=asked.name, revision=asked.revision or "main", command=asked.remedy)
-    return said(error, failed)
+    return describe_hub_error(error, failed)
 
 
-def said(error: BaseException, failed: str) -> str:
+def describe_hub_error(error: BaseException, failed: str) -> str:
     """What failed, and the first line of what the library or the hub said of it."""
     while error.__cause__ is not None and not hasattr(error, "server_message"):  # which the library's own errors have
         error = error.__cause__
@@ -161,7 +148,7 @@ def said(error: BaseException, failed: str) -> str:
     return f"{failed}: {f'the hub answers {status}: ' if status else ''}{line}"
 
 
-def forget(path: Path) -> None:
+def remove_from_cache(path: Path) -> None:
     """Remove a file from the cache, and what its link there points to, so that it is downloaded again."""
     if path.is_symlink():
         (path.parent / path.readlink()).unlink(missing_ok=True)

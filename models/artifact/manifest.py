@@ -1,13 +1,14 @@
-"""The manifest of an exported folder: what is in it, where it came from, and how it was proved.
+"""The manifest of an exported folder: its files, its checkpoint, and the checks that each variant passed.
 
-A manifest is a frozen dataclass written as JSON. Reading one trusts nothing: every field is checked for its type, and
-no file it names may lie outside the folder.
+`manifest.json` is a frozen dataclass written as JSON. Reading it trusts nothing: the type of every field is checked,
+and no file that it names may lie outside the folder.
 """
 
+import json
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
-from dpr_export.models.artifact.records import read_record, written_record
+from dpr_export.models.artifact.records import record_from_json, record_to_json
 from dpr_export.models.kinds import KINDS
 
 MANIFEST_FILE = "manifest.json"
@@ -18,7 +19,7 @@ REQUIRED_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", REFE
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a checkpoint came from: its name, its revision (hub commits only) and its weights' SHA-256."""
+    """The exported checkpoint: its name, its commit (from the hub only), and the SHA-256 of its weights."""
 
     name: str
     revision: str | None
@@ -35,14 +36,14 @@ class FileRecord:
 
 @dataclass(frozen=True, slots=True)
 class ParityResult:
-    """How a variant was shown to equal the original.
+    """The result of a variant's parity check against the PyTorch model.
 
     Attributes:
-        engine: what computed the variant's outputs, with its version.
-        shapes: the (batch, sequence) sizes it was compared on.
-        atol: the absolute part of the bound that every output had to keep.
-        largest_error: the largest absolute difference to the original, over all outputs and shapes.
-        share_of_tolerance: how much of its bound the worst output used: over 1 fails the export.
+        engine: the library that ran the variant, with its version.
+        shapes: the (batch, sequence) sizes that were compared.
+        atol: the absolute part of the tolerance.
+        largest_error: the largest absolute difference, over all outputs and shapes.
+        share_of_tolerance: the error of the worst output as a share of its tolerance. Over 1 fails the check.
     """
 
     engine: str
@@ -54,19 +55,19 @@ class ParityResult:
 
 @dataclass(frozen=True, slots=True)
 class AccuracyDrop:
-    """What a lossy variant costs, against the fp32 graph.
+    """The accuracy drop of a lossy variant, measured against the fp32 graph.
 
     Attributes:
-        engine: what computed the variant's outputs, with its version.
-        shapes: the (batch, sequence) sizes at which every output was shown to be finite.
-        largest_error: the largest absolute difference to the original there, over all outputs.
-        reference_output_error: the relative error over the examples of reference_outputs.npz, which
-            `dpr-runtime verify` compares with.
-        metrics: shares and cosines of the gate, by name: 1 is no loss.
+        engine: the library that ran the variant, with its version.
+        shapes: the (batch, sequence) sizes at which every output was finite.
+        largest_error: the largest absolute difference to the PyTorch model there, over all outputs.
+        reference_output_error: the relative error on reference_outputs.npz. `dpr-runtime verify` compares its own
+            measurement with it.
+        metrics: cosines and shares of equal answers, by name. 1 means no drop.
         below_bound: the names of the metrics that are below their bound.
-        evaluation_set_sha256: the texts that the metrics were measured on.
-        calibration_set_sha256: the texts that it was made with, to measure scales and to find what is sensitive.
-        settings: how it was made, where there was a choice.
+        evaluation_set_sha256: the SHA-256 of the texts that the metrics were measured on.
+        calibration_set_sha256: the SHA-256 of the texts that scales and sensitive operators were found with.
+        settings: the quantizer's settings that were chosen for this model.
     """
 
     engine: str
@@ -82,18 +83,18 @@ class AccuracyDrop:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One graph of the folder: what runs it, at which precision, and what was shown of it.
+    """One graph of the folder, for one backend and one precision.
 
     Attributes:
-        backend: the engine it is for.
+        backend: the backend that runs it.
         precision: "fp32", "fp16" or "int8".
-        file: the graph.
+        file: the path of the graph in the folder.
         parity: the result of its parity check; None for a lossy variant.
-        accuracy_drop: what it costs; None for a variant that passes the parity check.
-        verified: it passed on the engine that it is for: "auto" picks only such.
-        fused_operators: how many of ONNX Runtime's own operators the graph has, by name.
-        speedup: how many times as fast as `model.onnx` on the same engine it was, where it was made.
-        optional_outputs: what it gives besides its kind's outputs: "hidden_states", "attentions".
+        accuracy_drop: the accuracy drop of a lossy variant; None for one with a parity check.
+        verified: whether it passed its check on its own backend. "auto" picks verified variants only.
+        fused_operators: the number of ONNX Runtime's fused operators in the graph, by name.
+        speedup: its speed divided by that of `model.onnx` on the same backend, measured at export.
+        optional_outputs: the outputs that it has besides those of its kind: "hidden_states", "attentions".
     """
 
     backend: str
@@ -109,15 +110,15 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What `manifest.json` holds.
+    """The content of `manifest.json`.
 
     Attributes:
         kind: "question", "context" or "reader".
-        source: the checkpoint.
-        versions: the packages that made the folder, name to version.
+        source: the exported checkpoint.
+        versions: the versions of the packages that made the folder, by name.
         opset: the ONNX operator set of the graphs.
-        variants: the graphs, in the order they were made.
-        files: every file of the folder but the manifest, by its path in it.
+        variants: the graphs, in the order that they were made.
+        files: every file of the folder except the manifest, by its path in the folder.
         schema: the version of this layout.
     """
 
@@ -130,17 +131,17 @@ class Manifest:
     schema: int = SCHEMA
 
     def to_json(self) -> str:
-        """The manifest as `manifest.json` holds it."""
-        return written_record(self)
+        """Return the text of `manifest.json`."""
+        return record_to_json(self)
 
     @classmethod
     def from_json(cls, text: str) -> "Manifest":
-        """Read a manifest back.
+        """Read the text of a `manifest.json`.
 
         Raises:
-            ValueError: not JSON, a newer schema, a field missing or of the wrong type, or a path outside the folder.
+            ValueError: not JSON, another schema, a field missing or of the wrong type, or a path outside the folder.
         """
-        manifest = read_record(cls, text, MANIFEST_FILE, SCHEMA)
+        manifest = record_from_json(cls, text, MANIFEST_FILE, SCHEMA, oldest=SCHEMA)
         if manifest.kind not in KINDS:
             raise ValueError(f"{MANIFEST_FILE}: kind is {manifest.kind!r}, and must be one of: {', '.join(KINDS)}")
         if not manifest.variants:
@@ -151,10 +152,19 @@ class Manifest:
                 raise ValueError(f"{MANIFEST_FILE}: the variant file {path!r} is not among the files")
         for variant in manifest.variants:
             if (variant.parity is None) == (variant.accuracy_drop is None):
-                raise ValueError(f"{MANIFEST_FILE}: {variant.file} needs a proof, or what it loses, and not both")
+                raise ValueError(f"{MANIFEST_FILE}: {variant.file} must have parity or accuracy_drop, and not both")
         if missing := [name for name in REQUIRED_FILES if name not in manifest.files]:
             raise ValueError(f"{MANIFEST_FILE} does not list {missing[0]}")
         return manifest
+
+
+def is_exported_folder(folder: Path) -> bool:
+    """Return whether a folder has a manifest of this package, of any schema; other programs write manifest.json too."""
+    try:
+        values = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(values, dict) and {"schema", "kind", "variants", "files"} <= values.keys()
 
 
 def _check_path(name: str) -> None:

@@ -1,4 +1,4 @@
-"""Frozen dataclasses as JSON: written, and read back with every field checked for its type."""
+"""Write frozen dataclasses as JSON, and read them back with the type of every field checked."""
 
 import json
 from dataclasses import MISSING, asdict, fields, is_dataclass
@@ -8,64 +8,70 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 _Record = TypeVar("_Record")
 
 
-def written_record(record: Any) -> str:
-    """A dataclass as a file of JSON holds it."""
+def record_to_json(record: Any) -> str:
+    """Return the JSON text of a dataclass."""
     return json.dumps(asdict(record), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def read_record(kind: type[_Record], text: str, file: str, schema: int) -> _Record:
-    """Read back what `written_record` wrote.
+def record_from_json(record_type: type[_Record], text: str, file: str, schema: int, oldest: int = 1) -> _Record:
+    """Build a dataclass from the text that `record_to_json` returned.
 
     Args:
-        kind: the dataclass.
+        record_type: the dataclass; it has a field `schema`, the version of its layout.
         text: the JSON.
         file: the file's name, for errors.
-        schema: the newest version of its layout that is understood.
+        schema: the newest version that can be read.
+        oldest: the oldest version that can be read.
 
     Raises:
-        ValueError: not JSON, a newer schema, or a field missing or of the wrong type.
+        ValueError: not JSON, an older or newer schema, or a field missing or of the wrong type.
     """
     try:
         values = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{file} is not JSON: {error}") from None
     found = values.get("schema") if isinstance(values, dict) else None
-    if isinstance(found, int) and found > schema:
+    if type(found) is int and found > schema:
         raise ValueError(
             f"{file} has schema {found}, and this dpr-export reads up to {schema}: pip install --upgrade dpr-export"
         )
-    record: _Record = _read(kind, values, "", file)
+    if type(found) is int and found < oldest:
+        raise ValueError(
+            f"{file} has schema {found}, of an older dpr-export, and this one reads from {oldest}: export the "
+            "checkpoint again"
+        )
+    record: _Record = _convert(record_type, values, "", file)
     return record
+
+
+def has_lone_surrogate(text: str) -> bool:
+    """Return whether a text holds half a surrogate pair, which JSON can express and UTF-8 cannot."""
+    return any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no number that can be compared")
 
 
-def _read(kind: Any, value: Any, where: str, file: str) -> Any:
-    """`value`, from JSON, as the annotated type `kind`; whatever does not fit is a ValueError that says where."""
-    origin, arguments = get_origin(kind), get_args(kind)
-    if isinstance(kind, type) and is_dataclass(kind) and isinstance(value, dict):
-        hints = get_type_hints(kind)
-        optional = {f.name for f in fields(kind) if f.default is not MISSING or f.default_factory is not MISSING}
+def _convert(hint: Any, value: Any, path: str, file: str) -> Any:
+    """Convert a JSON value to the annotated type `hint`; a ValueError names the field at `path` if it does not fit."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if isinstance(hint, type) and is_dataclass(hint) and isinstance(value, dict):
+        hints = get_type_hints(hint)
+        optional = {f.name for f in fields(hint) if f.default is not MISSING or f.default_factory is not MISSING}
         if missing := hints.keys() - value.keys() - optional:
-            raise ValueError(f"{file} lacks {where}{min(missing)}")
-        return kind(**{n: _read(hint, value[n], f"{where}{n}.", file) for n, hint in hints.items() if n in value})
+            raise ValueError(f"{file} lacks {path}{min(missing)}")
+        return hint(**{n: _convert(hints[n], value[n], f"{path}{n}.", file) for n in hints if n in value})
     if origin is tuple and isinstance(value, list):
-        each = [arguments[0]] * len(value) if arguments[-1] is ... else arguments
-        if len(each) == len(value):
-            return tuple(_read(hint, item, where, file) for hint, item in zip(each, value, strict=True))
+        items = [arguments[0]] * len(value) if arguments[-1] is ... else arguments
+        if len(items) == len(value):
+            return tuple(_convert(item, each, path, file) for item, each in zip(items, value, strict=True))
     if origin is dict and isinstance(value, dict):
-        return {name: _read(arguments[1], item, f"{where}{name}.", file) for name, item in value.items()}
+        return {name: _convert(arguments[1], item, f"{path}{name}.", file) for name, item in value.items()}
     if origin is UnionType:
-        return None if value is None else _read(arguments[0], value, where, file)
-    if kind is float and type(value) in (int, float) and abs(value) < 1e300:
+        return None if value is None else _convert(arguments[0], value, path, file)
+    if hint is float and type(value) in (int, float) and abs(value) < 1e300:
         return float(value)
-    if type(value) is kind and not (kind is str and half_surrogates(value)):
+    if type(value) is hint and not (hint is str and has_lone_surrogate(value)):
         return value
-    raise ValueError(f"{file}: {where.rstrip('.') or 'the whole'} is {value!r}, of the wrong type")
-
-
-def half_surrogates(text: str) -> bool:
-    """Whether a text holds half a surrogate pair, which JSON can write and no file can hold."""
-    return any("\ud800" <= letter <= "\udfff" for letter in text)
+    raise ValueError(f"{file}: {path.rstrip('.') or 'the content'} is {value!r}, of the wrong type")

@@ -36,10 +36,10 @@ class Example:
         return int(batch), int(length)
 
 
-def allowed_error(reference: NDArray[Any], atol: float = ATOL) -> float:
+def tolerance_for(reference: NDArray[Any], atol: float = ATOL) -> float:
     """The largest difference that float32's own rounding explains: atol + 1e-5 x max|reference|, which is finite.
 
-    >>> allowed_error(np.array([0.0, -50.0]))
+    >>> tolerance_for(np.array([0.0, -50.0]))
     0.0006
     """
     return round(atol + RTOL * float(np.abs(reference).max(initial=0.0)), 12)
@@ -101,7 +101,7 @@ def _refuse_bomb(stream: BinaryIO) -> None:
     stream.seek(0)
 
 
-def calls_of(examples: Sequence[Example], tokens: str) -> list[Example]:
+def select_examples(examples: Sequence[Example], tokens: str) -> list[Example]:
     """The examples for graphs whose first input is `tokens`, "input_ids" or "inputs_embeds"."""
     return [example for example in examples if tokens in example.feeds]
 

@@ -10,10 +10,9 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from dpr_export.models.artifact.atomic_writing import is_exported
 from dpr_export.models.artifact.folder import ExportedFolder
 from dpr_export.models.artifact.hub import NotInCacheError, Repository, repository
-from dpr_export.models.artifact.manifest import MANIFEST_FILE
+from dpr_export.models.artifact.manifest import MANIFEST_FILE, is_exported_folder
 from dpr_export.models.export_command import export_command
 
 
@@ -45,9 +44,9 @@ def open_exported_folder(
             raise OSError(f"{what}. This command makes one: {export_command(name)}")
         return ExportedFolder.read(name)
     manifest = asked.download(MANIFEST_FILE)
-    if manifest is None or not is_exported(manifest.parent):
+    if manifest is None or not is_exported_folder(manifest.parent):
         raise OSError(
-            f"{asked.where} on the hub is not an exported folder: it has no {MANIFEST_FILE} of dpr-export's. "
+            f"{asked.label} on the hub is not an exported folder: it has no {MANIFEST_FILE} of dpr-export's. "
             f"This command makes one of a checkpoint: dpr-export {name}"
         )
     return _pinned(asked, manifest)
@@ -79,13 +78,13 @@ def resolve_files(
         manifest = asked.download(MANIFEST_FILE)
     except NotInCacheError as error:  # a checkpoint that was downloaded otherwise may be in the cache
         manifest, out_of_reach = None, error
-    if manifest is not None and is_exported(manifest.parent):
+    if manifest is not None and is_exported_folder(manifest.parent):
         folder = _pinned(asked, manifest)
-        folder.need(*(file for file in files if file in folder.manifest.files))
+        folder.ensure_files(*(file for file in files if file in folder.manifest.files))
         return folder.path
     found = _of_checkpoint(replace(asked, local_files_only=True) if out_of_reach else asked, files)
     if found is None:
-        raise out_of_reach or OSError(f"{asked.where} on the hub has none of {', '.join(files)}")
+        raise out_of_reach or OSError(f"{asked.label} on the hub has none of {', '.join(files)}")
     return found
 
 

@@ -8,14 +8,14 @@ No calibration is needed, since every activation is measured when it is there. T
 result depends a little on the texts beside it: one scale serves the whole batch.
 """
 
-import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import onnx
 from onnxruntime.quantization import QuantType, quantize_dynamic
+
+from dpr_export.models.quiet import quiet_logger
 
 BLOCK = 128
 _INT8_PRODUCTS = 4  # ONNX Runtime's number for the kernels that quantize activations too
@@ -29,7 +29,7 @@ def quantize_dynamic_int8(source: Path, output: Path, *, in_float: Sequence[str]
         output: the .onnx file to write.
         in_float: the matrix products to leave in float32, by name.
     """
-    with TemporaryDirectory() as folder, _quietly():
+    with TemporaryDirectory() as folder, quiet_logger():
         model = onnx.load(source)
         del model.graph.value_info[:]  # torch's own notes on shapes, some of which the quantizer finds wrong
         onnx.save(model, Path(folder, "fused.onnx"))
@@ -54,7 +54,7 @@ def quantize_blockwise_int8(source: Path, output: Path, *, in_float: Sequence[st
         output: the .onnx file to write.
         in_float: the matrix products to leave in float32, by name.
     """
-    with _quietly():
+    with quiet_logger():
         from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
         quantizer = MatMulNBitsQuantizer(
@@ -67,17 +67,3 @@ def quantize_blockwise_int8(source: Path, output: Path, *, in_float: Sequence[st
         )
         quantizer.process()
         quantizer.model.save_model_to_file(str(output))
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Without the quantizers' advice and notes, which they write on the root logger, and set it up for themselves."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    root.handlers = [logging.NullHandler()]
-    root.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        root.handlers = handlers
-        root.setLevel(level)

@@ -14,7 +14,7 @@ from tempfile import TemporaryFile
 from dpr_export.models.artifact.atomic_writing import atomic_file
 from dpr_export.models.artifact.folder import ExportedFolder
 from dpr_export.models.artifact.manifest import REFERENCE_OUTPUTS_FILE, Variant
-from dpr_export.models.artifact.reference_outputs import calls_of, read_reference_outputs
+from dpr_export.models.artifact.reference_outputs import read_reference_outputs, select_examples
 from dpr_export.models.artifact.variants import VARIANTS
 from dpr_export.models.config import DPRConfig
 from dpr_export.models.kinds import IDS
@@ -94,7 +94,7 @@ def build_engine(
     _, index = parse_device(device)
     opened = ExportedFolder.open(folder)
     variant = _variant(opened, precision)
-    if problem := opened.problem(variant.file):
+    if problem := opened.find_problem(variant.file):
         raise ValueError(f"{folder} is damaged: {problem}; export it again")
     trt = TensorRt()
     gpu = Gpu(index) if compute_capability is None else None
@@ -197,7 +197,9 @@ def _proved(
     """Compare the engine with the original on this GPU, and say what was found."""
     session = TensorRtSession.of(trt, gpu, record, engine)
     try:
-        return compared(session, calls_of(read_reference_outputs(folder.path / REFERENCE_OUTPUTS_FILE), IDS), variant)
+        return compared(
+            session, select_examples(read_reference_outputs(folder.path / REFERENCE_OUTPUTS_FILE), IDS), variant
+        )
     except ParityError as error:
         raise ParityError(f"the engine of {variant.file} is not kept: {error}") from None
     finally:

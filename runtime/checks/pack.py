@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dpr_export.models.artifact.atomic_writing import atomic_folder
 from dpr_export.models.artifact.folder import ExportedFolder
-from dpr_export.models.artifact.manifest import MANIFEST_FILE, REQUIRED_FILES, Manifest, Variant
+from dpr_export.models.artifact.manifest import MANIFEST_FILE, REQUIRED_FILES, Manifest, Variant, is_exported_folder
 from dpr_export.models.artifact.resolve import open_exported_folder
 from dpr_export.models.artifact.variants import VARIANTS
 from dpr_export.runtime.inference.selection import choose
@@ -36,13 +36,13 @@ def pack(folder: str | Path, output: str | Path, variant: str = "auto", force: b
     opened = open_exported_folder(folder)
     chosen = choose(opened, device="cpu").variant if variant == "auto" else _named(opened, variant)
     names = (*REQUIRED_FILES, chosen.file)
-    opened.need(*names)
+    opened.ensure_files(*names)
     for name in names:
-        if problem := opened.problem(name):
+        if problem := opened.find_problem(name):
             raise ValueError(f"{opened.name} is damaged: {problem}; export it again")
     files = {name: record for name, record in opened.manifest.files.items() if name in names}
     manifest = replace(opened.manifest, variants=(chosen,), files=files)
-    with atomic_folder(Path(output), force) as making:
+    with atomic_folder(Path(output), force, is_exported_folder) as making:
         for name in names:
             (making / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(opened.path / name, making / name)

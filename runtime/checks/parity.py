@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from dpr_export.models.artifact.manifest import ParityResult
-from dpr_export.models.artifact.reference_outputs import ATOL, Example, allowed_error, largest_error
+from dpr_export.models.artifact.reference_outputs import ATOL, Example, largest_error, tolerance_for
 from dpr_export.models.config import DPRConfig
 from dpr_export.models.kinds import Kind
 from dpr_export.runtime.engines.session import Feeds, Outputs, Session
@@ -70,7 +70,7 @@ def check_parity(
     for call in calls:
         for name, found in errors(session, call).items():
             difference = found + reference_error
-            bound = allowed_error(call.reference[name], atol)
+            bound = tolerance_for(call.reference[name], atol)
             if not difference <= bound:
                 batch, length = call.shape
                 raise ParityError(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dpr_export.models.artifact.folder import ExportedFolder
 from dpr_export.models.artifact.manifest import REFERENCE_OUTPUTS_FILE, Variant
-from dpr_export.models.artifact.reference_outputs import Example, calls_of, read_reference_outputs
+from dpr_export.models.artifact.reference_outputs import Example, read_reference_outputs, select_examples
 from dpr_export.models.artifact.variants import VARIANTS
 from dpr_export.models.config import DPRConfig
 from dpr_export.models.kinds import EMBEDS, IDS
@@ -49,7 +49,7 @@ def verify(path: str | Path, device: str = "cpu") -> Iterator[Check]:
         raise RuntimeError(f"device is {device!r}, and it cannot be used: {problem}")
     folder = ExportedFolder.read(path)
     for name in folder.manifest.files:
-        problem = folder.problem(name)
+        problem = folder.find_problem(name)
         yield Check(name, problem is None, problem or "SHA-256 as exported")
     for variant in folder.manifest.variants:
         yield _golden(folder, variant, device, kind)
@@ -74,7 +74,7 @@ def _golden(folder: ExportedFolder, variant: Variant, device: str, kind: str) ->
             longest=DPRConfig.from_pretrained(folder.path).max_position_embeddings,
         )
         try:
-            calls = calls_of(calls, EMBEDS if EMBEDS in session.input_names else IDS)
+            calls = select_examples(calls, EMBEDS if EMBEDS in session.input_names else IDS)
             found = compared(session, calls, variant)
         finally:
             session.close()

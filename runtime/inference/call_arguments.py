@@ -10,7 +10,7 @@ from typing import Any
 
 from dpr_export.models.config import DPRConfig
 from dpr_export.models.kinds import EMBEDS, IDS, Kind
-from dpr_export.models.optional_outputs import LENGTH_AXES, given
+from dpr_export.models.optional_outputs import LENGTH_AXES, group_optional_outputs
 
 OPTIONS = ("output_attentions", "output_hidden_states", "return_dict")
 
@@ -68,7 +68,7 @@ def wanted_extras(
     Raises:
         ValueError: the graph does not give one that is wanted.
     """
-    there, wanted = given(output_names), {}
+    there, wanted = group_optional_outputs(output_names), {}
     for field in LENGTH_AXES:
         option = f"output_{field}"
         if not option_of(config, option, asked):

@@ -34,6 +34,6 @@ def open_for_embeds(folder: ExportedFolder | None, beside: Session, threads: int
             "--inputs-embeds"
         )
     variant = next((variant for variant in variants if beside.engine.startswith(variant.backend)), variants[0])
-    folder.need(EMBEDS_FILE)
+    folder.ensure_files(EMBEDS_FILE)
     graph, record = folder.path / EMBEDS_FILE, folder.manifest.files[EMBEDS_FILE]
     return open_session(variant.backend, graph, threads=threads, cache=record.sha256)

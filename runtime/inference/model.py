@@ -15,12 +15,12 @@ import numpy as np
 from dpr_export.models.artifact.folder import ExportedFolder, copy_folder
 from dpr_export.models.artifact.resolve import open_exported_folder
 from dpr_export.models.config import CONFIG_FILE, DPRConfig
-from dpr_export.models.kinds import EMBEDS, IDS, Kind, kind_of
-from dpr_export.models.optional_outputs import own_shape
+from dpr_export.models.kinds import EMBEDS, IDS, Kind, find_kind
+from dpr_export.models.optional_outputs import unpadded_shape
 from dpr_export.models.tokenization.by_kind import TOKENIZER_CLASSES
 from dpr_export.models.tokenization.encoder_tokenizers import BertTokenizer
 from dpr_export.models.tokenization.tokenizer_files import TOKENIZER_FILES
-from dpr_export.models.torch_interop import like, on_gpu, taken_over
+from dpr_export.models.torch_interop import convert_like, import_dlpack, is_on_gpu
 from dpr_export.runtime.engines.length_rounding import rounded
 from dpr_export.runtime.engines.nvidia.shape_buckets import corner
 from dpr_export.runtime.engines.processors import usable_processors
@@ -132,7 +132,7 @@ class DPRModel(LikeModule):
             if value is not None:
                 setattr(config, name, value)
         choice = choose(opened, backend=backend, precision=precision, device=device)
-        opened.need(*(file for file in TOKENIZER_FILES if file in opened.manifest.files), choice.variant.file)
+        opened.ensure_files(*(file for file in TOKENIZER_FILES if file in opened.manifest.files), choice.variant.file)
         tokenizer = TOKENIZER_CLASSES[cls.kind.name].from_pretrained(opened.path)
         session = open_session(
             choice.variant.backend,
@@ -148,9 +148,9 @@ class DPRModel(LikeModule):
     @classmethod
     def _config(cls, opened: ExportedFolder) -> DPRConfig:
         """The folder's configuration, which must be of this kind of model."""
-        opened.need(CONFIG_FILE)
+        opened.ensure_files(CONFIG_FILE)
         config = DPRConfig.from_pretrained(opened.path)
-        found = kind_of(config.architectures)
+        found = find_kind(config.architectures)
         if opened.manifest.kind != found.name:
             raise ValueError(
                 f"{opened.name} is damaged: config.json is a {found.name}'s, the manifest a {opened.manifest.kind}'s"
@@ -188,12 +188,15 @@ class DPRModel(LikeModule):
         """Outputs of as many tokens as were given, as what `example` is: tensors of its device, or arrays."""
         length, tokens = feeds["attention_mask"].shape[1], self.kind.token_outputs
         given = self._rounded(feeds, session)
-        if on_gpu(example) and isinstance(session, DeviceSession):
+        if is_on_gpu(example) and isinstance(session, DeviceSession):
             left = session.run_on_device(given)
-            return {n: taken_over(left[n].array, own_shape(n, left[n].shape, length, tokens), example) for n in names}
+            return {
+                n: import_dlpack(left[n].array, unpadded_shape(n, left[n].shape, length, tokens), example)
+                for n in names
+            }
         results = session.run(given)
-        cut = {name: results[name][corner(own_shape(name, results[name].shape, length, tokens))] for name in names}
-        return {name: like(array, example) for name, array in cut.items()}
+        cut = {name: results[name][corner(unpadded_shape(name, results[name].shape, length, tokens))] for name in names}
+        return {name: convert_like(array, example) for name, array in cut.items()}
 
     def _for_embeds(self) -> Session:
         """The session that takes embeddings, opened when it is first needed."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dpr_export.models.artifact.folder import file_record
+from dpr_export.models.artifact.folder import hash_file
 
 BIN = Path(sys.executable).parent
 LIMIT = 2000.0  # MB: what a command may take at the most; importing PyTorch takes a quarter of it
@@ -81,6 +81,6 @@ def sign(folder: Path, *names: str) -> None:
     """Write the sizes and hashes of files into the manifest, as whoever made the folder could."""
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     for name in names:
-        record = file_record(folder / name)
+        record = hash_file(folder / name)
         manifest["files"][name] = {"bytes": record.bytes, "sha256": record.sha256}
     edit_json(folder / "manifest.json", files=manifest["files"])

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from dpr_export.models.artifact.folder import file_record
+from dpr_export.models.artifact.folder import hash_file
 
 GRAPH = "onnx/model.onnx"
 Damage = Callable[[Path], object]
@@ -38,7 +38,7 @@ def _record(folder: Path, name: str) -> None:
     """Write a changed file's true size and hash into the manifest, so that it is its content that is refused."""
     if name != "manifest.json" and (folder / "manifest.json").exists():
         values = json.loads((folder / "manifest.json").read_text())
-        record = file_record(folder / name)
+        record = hash_file(folder / name)
         values["files"][name] = {"bytes": record.bytes, "sha256": record.sha256}
         (folder / "manifest.json").write_text(json.dumps(values))
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from dpr_export.exporter import export
-from dpr_export.models.artifact.records import written_record
+from dpr_export.models.artifact.records import record_to_json
 from dpr_export.runtime import DPRContextEncoder
 from dpr_export.runtime.corpus.encoding.begin import begun
 from dpr_export.runtime.corpus.encoding.encode import encode_corpus
@@ -142,7 +142,7 @@ def test_of_parts_that_begin_at_once_none_has_two_writers(tiny: dict[str, Path],
         job = job_of(model, str(corpus), "tsv", 100, **cut)
     writing, together, guard = Counter[tuple[int, int]](), list[set[tuple[int, int]]](), threading.Lock()
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "corpus.json").write_text(written_record(job))  # which none of them withdraws
+    (tmp_path / "out" / "corpus.json").write_text(record_to_json(job))  # which none of them withdraws
 
     end = time.monotonic() + 60
 

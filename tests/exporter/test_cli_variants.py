@@ -17,7 +17,7 @@ from rich.console import Console
 
 from dpr_export.exporter import cli
 from dpr_export.exporter.cli import main, show_export
-from dpr_export.models.artifact.folder import ExportedFolder, file_record
+from dpr_export.models.artifact.folder import ExportedFolder, hash_file
 from dpr_export.models.artifact.variants import BOUNDS, MODEL_FILE
 from dpr_export.quantization.texts import CALIBRATION_SET_FILE
 from dpr_export.runtime.engines.processors import SLOW_INT8
@@ -125,7 +125,7 @@ def test_variants_are_added_to_an_exported_folder_and_json_is_the_manifest(
     assert "same span" in done.err
     assert ", not on its device, where it runs if that device is named" in done.err
     (loss,) = (v.accuracy_drop for v in ExportedFolder.open(folder, verify=True).manifest.variants if v.accuracy_drop)
-    assert loss.calibration_set_sha256 == file_record(few["calibration"]).sha256
+    assert loss.calibration_set_sha256 == hash_file(few["calibration"]).sha256
 
 
 @pytest.mark.usefixtures("quick")
@@ -136,8 +136,8 @@ def test_texts_may_be_given_with_tabs(run: Run, plain: Callable[..., Path], tmp_
     (loss,) = (v.accuracy_drop for v in ExportedFolder.open(folder).manifest.variants if v.accuracy_drop)
     assert (
         loss.calibration_set_sha256
-        == file_record(tmp_path / "texts.tsv").sha256
-        != file_record(CALIBRATION_SET_FILE).sha256
+        == hash_file(tmp_path / "texts.tsv").sha256
+        != hash_file(CALIBRATION_SET_FILE).sha256
     )
 
 

@@ -13,7 +13,7 @@ from dpr_export.exporter.checkpoint.load import load
 from dpr_export.exporter.checkpoint.source import Checkpoint
 from dpr_export.exporter.tracing.trace import trace
 from dpr_export.models.artifact.folder import ExportedFolder
-from dpr_export.models.artifact.reference_outputs import calls_of, read_reference_outputs
+from dpr_export.models.artifact.reference_outputs import read_reference_outputs, select_examples
 from dpr_export.models.artifact.variants import EMBEDS_FILE, MODEL_FILE
 from dpr_export.models.kinds import EMBEDS, IDS, KINDS
 from dpr_export.quantization import VariantOptions, add_variants
@@ -43,7 +43,7 @@ def test_a_graph_gives_what_was_asked_for_on_every_engine(tiny_whole: dict[str, 
 
 def test_the_examples_kept_hold_the_extra_outputs_and_embeddings(tiny_whole: dict[str, Path]) -> None:
     golden = read_reference_outputs(tiny_whole["reader"] / "reference_outputs.npz")
-    with_ids, with_embeds = calls_of(golden, IDS), calls_of(golden, EMBEDS)
+    with_ids, with_embeds = select_examples(golden, IDS), select_examples(golden, EMBEDS)
     assert [call.shape for call in with_ids] == [call.shape for call in with_embeds] == [(3, 7), (2, 16)]
     assert with_embeds[0].feeds[EMBEDS].shape == (3, 7, 32)
     assert with_ids[0].reference["attentions.1"].shape == (3, 4, 7, 7)

@@ -19,7 +19,7 @@ from dpr_export.models.artifact.folder import ExportedFolder
 from dpr_export.models.artifact.manifest import MANIFEST_FILE, Manifest
 from dpr_export.models.artifact.reference_outputs import read_reference_outputs
 from dpr_export.models.config import DPRConfig
-from dpr_export.models.kinds import kind_of
+from dpr_export.models.kinds import find_kind
 from dpr_export.models.tokenization.reader_tokenizer import DPRReaderTokenizer
 from dpr_export.runtime.inference.inputs import checked_feeds
 from tests.hostile.fuzz import Target, one_line
@@ -139,7 +139,7 @@ def check_config(folder: Path, content: bytes) -> None:
     (folder / "config.json").write_bytes(content)
     try:
         config = DPRConfig.from_pretrained(folder)
-        checked_feeds(kind_of(config.architectures), config, [[0, 0, 0]])
+        checked_feeds(find_kind(config.architectures), config, [[0, 0, 0]])
     except (OSError, ValueError) as error:
         one_line(error)
         return

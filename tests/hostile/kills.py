@@ -28,6 +28,7 @@ from dpr_export.models.artifact import atomic_writing as writing
 from dpr_export.models.artifact import folder as folders
 from dpr_export.models.artifact.atomic_writing import atomic_file, atomic_folder, lock_folder
 from dpr_export.models.artifact.folder import ExportedFolder, add_files
+from dpr_export.models.artifact.manifest import is_exported_folder
 
 QUICK = {"precisions": ["int8"], "backends": ["onnxruntime"], "allow_loss": True}
 
@@ -171,7 +172,7 @@ def kill_at_every_line(root: Path) -> dict[str, int]:
     added = sorted(set(folder.manifest.files) - set(ExportedFolder.open(kept).manifest.files))
 
     def write(force: bool) -> None:
-        with atomic_folder(out, force) as making:
+        with atomic_folder(out, force, is_exported_folder) as making:
             shutil.copytree(root / "new", making, dirs_exist_ok=True)
 
     def add() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dpr_export.models.artifact.folder import ExportedFolder, add_files, file_record
+from dpr_export.models.artifact.folder import ExportedFolder, add_files, hash_file
 from dpr_export.models.artifact.manifest import FileRecord, Manifest, Variant
 
 FILES = ("onnx/model_ort_fp16.onnx", "onnx/model_ort_int8.onnx")
@@ -74,7 +74,7 @@ def added_until(
             graph = bytearray((making / file).read_bytes())
             graph[len(graph) // 2] ^= 1
             (making / file).write_bytes(graph)
-        records = {file: file_record(making / file) for file in FILES}
+        records = {file: hash_file(making / file) for file in FILES}
         with monkeypatch.context() as patch, interrupted(patch, at, after):
             add_files(ExportedFolder.open(folder), variants, making)
         return records

@@ -13,12 +13,12 @@ import pytest
 from dpr_export.models.artifact import atomic_writing as writing
 from dpr_export.models.artifact.atomic_writing import atomic_file, atomic_folder
 from dpr_export.models.artifact.folder import ExportedFolder
-from dpr_export.models.artifact.manifest import MANIFEST_FILE
+from dpr_export.models.artifact.manifest import MANIFEST_FILE, is_exported_folder
 from dpr_export.models.artifact.reference_outputs import (
     Example,
-    allowed_error,
     largest_error,
     read_reference_outputs,
+    tolerance_for,
     write_reference_outputs,
 )
 
@@ -39,7 +39,7 @@ def test_a_folder_appears_when_it_is_whole(tmp_path: Path) -> None:
         assert not output.exists()
     assert (output / "content").read_text() == "new"
     assert names(tmp_path / "deep") == ["out"]
-    assert output.stat().st_mode & 0o777 == 0o777 & ~writing.umask()
+    assert output.stat().st_mode & 0o777 == 0o777 & ~writing.read_umask()
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
@@ -68,10 +68,10 @@ def test_an_exported_folder_is_replaced_only_with_force(
         atomic_folder(output),
     ):
         pass
-    with pytest.raises(ValueError, match="broken"), atomic_folder(output, force=True):
+    with pytest.raises(ValueError, match="broken"), atomic_folder(output, True, is_exported_folder):
         raise ValueError("broken")
     assert (output / "content").read_text() == "old"
-    with atomic_folder(output, force=True) as making:
+    with atomic_folder(output, True, is_exported_folder) as making:
         fill(making, "new")
     assert (output / "content").read_text() == "new"
     assert names(tmp_path) == ["out"]
@@ -86,7 +86,7 @@ def test_force_never_replaces_what_is_no_exported_folder(tmp_path: Path) -> None
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     for name in ("mine", "file", "extension", "link"):
         refused = pytest.raises(FileExistsError, match="is not an exported folder: --force replaces only those")
-        with refused, atomic_folder(tmp_path / name, force=True):
+        with refused, atomic_folder(tmp_path / name, True, is_exported_folder):
             pass
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
 
@@ -95,7 +95,7 @@ def test_what_a_link_points_to_is_replaced_and_the_link_stays(tmp_path: Path) ->
     with atomic_folder(tmp_path / "real") as making:
         fill(making, "old")
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    with atomic_folder(tmp_path / "link", force=True) as making:
+    with atomic_folder(tmp_path / "link", True, is_exported_folder) as making:
         fill(making, "new")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "real" / "content").read_text() == "new"
@@ -152,7 +152,7 @@ def test_a_file_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path
 
 def test_a_name_with_an_accent_may_be_replaced(tmp_path: Path) -> None:
     for content in ("old", "new"):
-        with atomic_folder(tmp_path / "modèle 1", force=True) as making:
+        with atomic_folder(tmp_path / "modèle 1", True, is_exported_folder) as making:
             fill(making, content)
     assert (tmp_path / "modèle 1" / "content").read_text() == "new"
 
@@ -161,9 +161,10 @@ REPLACE = """
 import sys
 from pathlib import Path
 from dpr_export.models.artifact.atomic_writing import atomic_folder
+from dpr_export.models.artifact.manifest import is_exported_folder
 print("ready", flush=True)
 while True:
-    with atomic_folder(Path(sys.argv[1]), force=True) as making:
+    with atomic_folder(Path(sys.argv[1]), True, is_exported_folder) as making:
         for name in ("a", "b", "manifest.json"):
             (making / name).write_text('{"schema": 1, "kind": 1, "variants": 1, "files": 1}'.ljust(1000))
 """
@@ -209,7 +210,7 @@ def test_golden_examples_read_back_and_damaged_ones_are_refused(tmp_path: Path) 
 
 def test_the_bound_is_float32_rounding_and_what_is_not_finite_is_out_of_it() -> None:
     reference = np.array([[3.0, -200.0]], np.float32)
-    assert allowed_error(reference) == pytest.approx(1e-4 + 2e-3)
+    assert tolerance_for(reference) == pytest.approx(1e-4 + 2e-3)
     assert largest_error(reference + np.float32(0.25), reference) == 0.25
     assert largest_error(reference[0], reference) == float("inf")
     assert largest_error(np.array([[np.nan, 1.0]]), reference) == float("inf")

@@ -40,16 +40,12 @@ def test_a_manifest_reads_back_as_it_was_written() -> None:
     assert Manifest.from_json(MANIFEST.to_json()) == MANIFEST
 
 
-def test_a_manifest_from_before_there_were_lossy_variants_is_read() -> None:
-    values = json.loads(MANIFEST.to_json())
-    values["schema"] = 1
-    values["variants"] = [{name: values["variants"][0][name] for name in ("backend", "precision", "file", "parity")}]
-    del values["files"]["onnx/model_int8.onnx"]
-    manifest = Manifest.from_json(json.dumps(values))
-    assert manifest.schema == 1
-    (variant,) = manifest.variants
-    assert variant == Variant("onnxruntime", "fp32", "onnx/model.onnx", PROOF)
-    assert (variant.accuracy_drop, variant.verified, variant.fused_operators, variant.speedup) == (None, True, {}, None)
+@pytest.mark.parametrize("schema", [1, 2])
+def test_a_manifest_of_an_older_schema_says_in_one_line_to_export_again(schema: int) -> None:
+    values = {"schema": schema, "kind": "reader", "variants": [{"file": "onnx/model.onnx", "proof": {}}], "files": {}}
+    with pytest.raises(ValueError, match=f"has schema {schema}, .*: export the checkpoint again$") as refusal:
+        Manifest.from_json(json.dumps(values))
+    assert "\n" not in str(refusal.value)
 
 
 def edited(*path: str | int, value: Any) -> str:
@@ -79,11 +75,11 @@ def edited(*path: str | int, value: Any) -> str:
         (edited("variants", 0, "parity", "shapes", value=[["a", 1]]), "shapes is 'a'"),
         (
             edited("variants", 0, "parity", value=None),
-            r"onnx/model\.onnx needs a proof, or what it loses, and not both",
+            r"onnx/model\.onnx must have parity or accuracy_drop, and not both",
         ),
         (
             edited("variants", 1, "accuracy_drop", value=None),
-            r"model_int8\.onnx needs a proof, or what it loses, and not both",
+            r"model_int8\.onnx must have parity or accuracy_drop, and not both",
         ),
         (
             edited(

@@ -510,8 +510,8 @@ def test_torch_tensors_hold_what_the_original_returns(ours: Any, theirs: Any) ->
 
 def test_tensors_become_arrays_and_arrays_what_the_example_is() -> None:
     assert tensors.to_numpy(torch.ones(2, dtype=torch.bfloat16, requires_grad=True)).dtype == np.float32
-    assert tensors.is_torch(tensors.like(np.zeros(2), torch.ones(1)))
-    assert isinstance(tensors.like(np.zeros(2), np.ones(1)), np.ndarray)
+    assert tensors.is_torch(tensors.convert_like(np.zeros(2), torch.ones(1)))
+    assert isinstance(tensors.convert_like(np.zeros(2), np.ones(1)), np.ndarray)
     frozen = np.arange(4)[::2]
     frozen.flags.writeable = False
     assert tensors.to_torch(frozen).tolist() == [0, 2]

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from dpr_export.models.artifact.atomic_writing import atomic_folder, lock_folder
-from dpr_export.models.artifact.folder import ExportedFolder, file_record
-from dpr_export.models.artifact.manifest import MANIFEST_FILE, Manifest
+from dpr_export.models.artifact.folder import ExportedFolder, hash_file
+from dpr_export.models.artifact.manifest import MANIFEST_FILE, Manifest, is_exported_folder
 from dpr_export.models.artifact.reference_outputs import read_reference_outputs
 from dpr_export.models.artifact.variants import MODEL_FILE, VARIANTS
 from dpr_export.models.kinds import KINDS
@@ -89,7 +89,7 @@ def test_neither_torch_nor_transformers_nor_the_checkpoint_is_needed_and_nothing
         ("onnxruntime", ORT_INT8),
     ]
     assert all(
-        v.accuracy_drop.calibration_set_sha256 == file_record(few["calibration"]).sha256 for v in made.variants[2:]
+        v.accuracy_drop.calibration_set_sha256 == hash_file(few["calibration"]).sha256 for v in made.variants[2:]
     )
 
 
@@ -152,7 +152,7 @@ def test_what_is_there_already_is_made_again_only_with_force(
     again = add_variants(folder, VariantOptions(calibration=few["calibration"], force=True, **asked))
     assert files_of(again) == files_of(first)
     assert again == ExportedFolder.open(folder, verify=True).manifest
-    assert again.variants[2].accuracy_drop.calibration_set_sha256 == file_record(few["calibration"]).sha256
+    assert again.variants[2].accuracy_drop.calibration_set_sha256 == hash_file(few["calibration"]).sha256
     assert (
         again.variants[2].accuracy_drop.calibration_set_sha256 != first.variants[2].accuracy_drop.calibration_set_sha256
     )
@@ -292,9 +292,9 @@ def test_a_folder_that_is_being_changed_is_not_replaced_and_the_other_way_round(
     folder = plain()
     before = content(folder)
     refused = pytest.raises(BlockingIOError, match="is being changed by another process")
-    with lock_folder(folder), refused, atomic_folder(folder, force=True):
+    with lock_folder(folder), refused, atomic_folder(folder, True, is_exported_folder):
         raise AssertionError("it is refused before any work")
-    with refused, atomic_folder(folder, force=True):
+    with refused, atomic_folder(folder, True, is_exported_folder):
         add_variants(folder, VariantOptions(precisions=["fp16"], backends=["onnxruntime"]))
     assert content(folder) == before
     assert hidden(folder.parent) == []

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from dpr_export.models.artifact.folder import ExportedFolder, file_record
+from dpr_export.models.artifact.folder import ExportedFolder, hash_file
 from dpr_export.models.artifact.manifest import Variant
 from dpr_export.models.artifact.variants import BOUNDS, MODEL_FILE, metrics_below_bound
 from dpr_export.quantization import QuantizationError, VariantOptions, add_variants
@@ -145,7 +145,7 @@ def test_later_settings_are_used_where_the_first_miss_and_no_more_are_tried_than
     assert (variant.verified, variant.accuracy_drop.below_bound) == (True, ())
     assert variant.accuracy_drop.metrics["mean_cosine"] > 0.999
     spoil(folder / MODEL_FILE, tmp_path / "expected.onnx", 0.001)
-    assert file_record(folder / FILE).sha256 == file_record(tmp_path / "expected.onnx").sha256
+    assert hash_file(folder / FILE).sha256 == hash_file(tmp_path / "expected.onnx").sha256
     assert choose(ExportedFolder.open(folder)).variant == variant
 
 
@@ -161,7 +161,7 @@ def test_of_settings_that_all_miss_the_best_is_kept(
     assert variant.accuracy_drop.settings == "noise 0.7"
     assert variant.accuracy_drop.below_bound
     spoil(folder / MODEL_FILE, tmp_path / "expected.onnx", 0.7)
-    assert file_record(folder / FILE).sha256 == file_record(tmp_path / "expected.onnx").sha256
+    assert hash_file(folder / FILE).sha256 == hash_file(tmp_path / "expected.onnx").sha256
 
 
 @pytest.mark.usefixtures("quick")
@@ -222,8 +222,8 @@ def test_texts_that_are_judged_are_others_than_those_that_are_calibrated_with(
     folder = plain()
     add_variants(folder, VariantOptions(calibration=few["calibration"], **ASKED))
     loss = lossy_of(folder).accuracy_drop
-    assert loss.calibration_set_sha256 == file_record(few["calibration"]).sha256
-    assert loss.evaluation_set_sha256 == file_record(few["judging"]).sha256
+    assert loss.calibration_set_sha256 == hash_file(few["calibration"]).sha256
+    assert loss.evaluation_set_sha256 == hash_file(few["judging"]).sha256
     assert len(seen) == len(few["calibration"].read_text().splitlines())
     assert all(call["attention_mask"].all() for call in seen)
 

@@ -14,7 +14,7 @@ import torch
 import transformers
 
 from dpr_export.exporter.demo.checkpoint import write_checkpoint
-from dpr_export.models.artifact.folder import ExportedFolder, folder_records
+from dpr_export.models.artifact.folder import ExportedFolder, hash_folder
 from dpr_export.models.artifact.manifest import MANIFEST_FILE, AccuracyDrop, Manifest, Variant
 from dpr_export.models.artifact.variants import BOUNDS, MODEL_FILE, VARIANTS
 from dpr_export.models.kinds import QUESTION
@@ -145,7 +145,7 @@ def test_what_was_not_shown_on_a_gpu_is_not_proved_and_never_picked_by_itself(de
 
 def test_the_files_are_those_of_the_manifest_and_no_others(demo_variants: Path) -> None:
     folder = ExportedFolder.open(demo_variants, verify=True)
-    assert folder_records(demo_variants) == folder.manifest.files
+    assert hash_folder(demo_variants) == folder.manifest.files
     top = {"config.json", "reference_outputs.npz", "onnx", "tokenizer.json", "tokenizer_config.json", MANIFEST_FILE}
     assert {path.name for path in demo_variants.iterdir()} == top
     with DPRQuestionEncoder.from_pretrained(demo_variants, verify=True) as model:

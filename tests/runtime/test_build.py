@@ -21,7 +21,7 @@ import pytest
 from onnx import numpy_helper
 from rich.console import Console
 
-from dpr_export.models.artifact.folder import file_record
+from dpr_export.models.artifact.folder import hash_file
 from dpr_export.models.artifact.manifest import MANIFEST_FILE
 from dpr_export.runtime.checks import verify
 from dpr_export.runtime.checks.build_engine import build_engine
@@ -76,7 +76,7 @@ def test_an_engine_is_built_proved_and_kept(
     model = {"tensorrt": "Double GPU"}.get(name)
     for kind in ("question", "reader"):
         code, out, err = command("build", tiny_variants[kind])
-        path = engine_path(file_record(tiny_variants[kind] / FP16).sha256, name, "8.9", model)
+        path = engine_path(hash_file(tiny_variants[kind] / FP16).sha256, name, "8.9", model)
         assert (code, err) == (0, "")
         first, second, third = out.splitlines()
         assert first.startswith(f"{FP16} for Double GPU, {name} 1.2.3.4: built in ")
@@ -196,7 +196,7 @@ def test_an_engine_that_computes_something_else_is_not_kept(
     double.Builder = lying
     with pytest.raises(ParityError, match=rf"^the engine of {FP16} is not kept: differs by .* is allowed$"):
         build_engine(copy)
-    assert not engine_path(file_record(copy / FP16).sha256, "tensorrt", "8.9", "Double GPU").exists()
+    assert not engine_path(hash_file(copy / FP16).sha256, "tensorrt", "8.9", "Double GPU").exists()
     assert (cuda_double.device, cuda_double.pinned, cuda_double.streams) == ({}, {}, {})
 
 

@@ -151,10 +151,10 @@ def test_verify_compares_with_the_golden_outputs(tiny: dict[str, Path], tmp_path
     weight = next(tensor for tensor in model.graph.initializer if list(tensor.dims) == [32, 64])
     weight.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weight) * np.float32(1.01), weight.name))
     onnx.save(model, graph)
-    from dpr_export.models.artifact.folder import file_record
+    from dpr_export.models.artifact.folder import hash_file
 
     for name in ("onnx/model.onnx", "reference_outputs.npz"):
-        record = file_record(tmp_path / "other" / name)
+        record = hash_file(tmp_path / "other" / name)
         manifest["files"][name] = {"bytes": record.bytes, "sha256": record.sha256}
     (tmp_path / "other" / "manifest.json").write_text(json.dumps(manifest))
     shown = run("verify", tmp_path / "other", code=1).stdout

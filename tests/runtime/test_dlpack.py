@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dpr_export.models.torch_interop import on_gpu, taken_over, to_numpy
+from dpr_export.models.torch_interop import import_dlpack, is_on_gpu, to_numpy
 from dpr_export.runtime.engines.nvidia import dlpack
 from dpr_export.runtime.engines.nvidia.dlpack import CPU, CUDA, DeviceArray
 from tests.doubles.arrays import GpuArray
@@ -101,19 +101,19 @@ def test_an_array_may_outlive_everything_when_the_program_ends(place: str) -> No
 
 def test_an_array_on_a_gpu_is_known_and_copied_to_the_cpu_to_be_read() -> None:
     ids = GpuArray(np.array([[1, 2]]))
-    assert on_gpu(ids)
+    assert is_on_gpu(ids)
     assert to_numpy(ids).tolist() == [[1, 2]]
-    assert not on_gpu(np.zeros(2))
-    assert not on_gpu(torch.zeros(2))
-    assert not on_gpu([[1]])
-    assert not on_gpu(GpuArray(np.zeros(1), (CPU, 0)))
+    assert not is_on_gpu(np.zeros(2))
+    assert not is_on_gpu(torch.zeros(2))
+    assert not is_on_gpu([[1]])
+    assert not is_on_gpu(GpuArray(np.zeros(1), (CPU, 0)))
 
 
 @pytest.mark.parametrize("shape", [(3, 2), (3, 4), (1, 1)])
 def test_what_is_taken_over_is_the_corner_that_is_meant(shape: tuple[int, int]) -> None:
     memory = Memory((3, 4))
-    taken = taken_over(memory.array((CUDA, 1)), shape, GpuArray(np.zeros(1)))
+    taken = import_dlpack(memory.array((CUDA, 1)), shape, GpuArray(np.zeros(1)))
     assert np.array_equal(taken, memory.numbers[: shape[0], : shape[1]])
-    tensor = taken_over(memory.array(), shape, torch.zeros(1))
+    tensor = import_dlpack(memory.array(), shape, torch.zeros(1))
     assert np.array_equal(tensor.numpy(), memory.numbers[: shape[0], : shape[1]])
     assert tensor.is_contiguous()

@@ -17,7 +17,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from dpr_export.models.artifact.folder import file_record
+from dpr_export.models.artifact.folder import hash_file
 from dpr_export.models.artifact.variants import MODEL_FILE
 from dpr_export.models.kinds import KINDS
 from dpr_export.runtime import DPRQuestionEncoder
@@ -194,13 +194,13 @@ def test_a_graph_that_took_the_place_of_another_is_compiled_again(tiny: dict[str
     graph = tmp_path / "model.onnx"
     shutil.copyfile(tiny["question"] / MODEL_FILE, graph)
     os.utime(graph, (0, 0))
-    first = OpenVinoSession(graph, threads=1, cache=file_record(graph).sha256).run(feeds("question"))["pooler_output"]
+    first = OpenVinoSession(graph, threads=1, cache=hash_file(graph).sha256).run(feeds("question"))["pooler_output"]
     model = onnx.load(graph)
     table = next(tensor for tensor in model.graph.initializer if "word_embeddings" in tensor.name)
     table.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(table) * np.float32(0.5), table.name))
     onnx.save(model, graph)
     os.utime(graph, (0, 0))
-    second = OpenVinoSession(graph, threads=1, cache=file_record(graph).sha256).run(feeds("question"))["pooler_output"]
+    second = OpenVinoSession(graph, threads=1, cache=hash_file(graph).sha256).run(feeds("question"))["pooler_output"]
     assert np.abs(first - second).max() > 0.1
     assert np.array_equal(OpenVinoSession(graph, threads=1).run(feeds("question"))["pooler_output"], second)
 

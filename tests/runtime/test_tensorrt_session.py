@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from dpr_export.models.artifact.folder import file_record
+from dpr_export.models.artifact.folder import hash_file
 from dpr_export.models.artifact.variants import MODEL_FILE, VARIANTS
 from dpr_export.models.config import DPRConfig
 from dpr_export.models.kinds import KINDS
@@ -385,7 +385,7 @@ def test_tensorrt_rtx_keeps_the_kernels_it_compiled_for_the_next_process(
 
 
 def sha256(folders: dict[str, Path]) -> str:
-    return file_record(folders["question"] / GRAPHS["fp16"]).sha256
+    return hash_file(folders["question"] / GRAPHS["fp16"]).sha256
 
 
 def deserialized(double: TensorRtDouble) -> list[bytes]:

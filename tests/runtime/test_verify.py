@@ -13,7 +13,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from dpr_export.models.artifact.folder import ExportedFolder, file_record
+from dpr_export.models.artifact.folder import ExportedFolder, hash_file
 from dpr_export.models.artifact.manifest import MANIFEST_FILE
 from dpr_export.models.artifact.reference_outputs import Example
 from dpr_export.models.artifact.variants import MODEL_FILE
@@ -71,7 +71,7 @@ def changed(source: Path, output: Path, file: str, damage: Callable[[onnx.ModelP
     damage(model)
     onnx.save(model, output / file)
     manifest = ExportedFolder(output, ExportedFolder.open(source).manifest).manifest
-    manifest = replace(manifest, files={**manifest.files, file: file_record(output / file)})
+    manifest = replace(manifest, files={**manifest.files, file: hash_file(output / file)})
     (output / MANIFEST_FILE).write_text(manifest.to_json())
     return output
 
@@ -121,7 +121,7 @@ def test_a_graph_that_was_changed_after_it_was_run_fails(tiny_variants: dict[str
     onnx.save(model, folder / file)
     os.utime(folder / file, (0, 0))
     manifest = ExportedFolder.open(folder).manifest
-    files = {**manifest.files, file: file_record(folder / file)}
+    files = {**manifest.files, file: hash_file(folder / file)}
     (folder / MANIFEST_FILE).write_text(replace(manifest, files=files).to_json())
     assert failed(folder) == [f"{file} on onnxruntime", f"{file} on openvino"]
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
 
-from dpr_export.models.artifact.atomic_writing import lock_folder, umask
-from dpr_export.models.artifact.records import written_record
+from dpr_export.models.artifact.atomic_writing import lock_folder, read_umask
+from dpr_export.models.artifact.records import record_to_json
 from dpr_export.runtime.corpus.encoding.job import CORPUS_FILE, MAY_DIFFER, Job, read_job, write_job
 from dpr_export.runtime.corpus.encoding.shards import LEFT, shard_numbers
 
@@ -108,9 +108,9 @@ def _created(folder: Path, job: Job) -> bool:
     if (folder / CORPUS_FILE).exists():
         return False
     with NamedTemporaryFile(dir=folder, prefix=f".{CORPUS_FILE}.") as file:
-        file.write(written_record(job).encode())
+        file.write(record_to_json(job).encode())
         file.flush()
-        Path(file.name).chmod(0o666 & ~umask())
+        Path(file.name).chmod(0o666 & ~read_umask())
         try:
             os.link(file.name, folder / CORPUS_FILE)
         except FileExistsError:

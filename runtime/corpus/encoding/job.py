@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dpr_export.models.artifact.atomic_writing import atomic_file
-from dpr_export.models.artifact.records import half_surrogates, read_record, written_record
+from dpr_export.models.artifact.records import has_lone_surrogate, record_from_json, record_to_json
 from dpr_export.runtime.corpus.encoding.shards import SCHEMA
 from dpr_export.runtime.corpus.passages import format_of
 from dpr_export.runtime.inference.encoders import DPRContextEncoder
@@ -83,7 +83,7 @@ def job_of(model: DPRContextEncoder, file: str, format: str, batch_tokens: int |
         batch_tokens: how many tokens one batch may have; None: as many as suit the engine.
         cut: segments, shard_size, stored, dtype and on_error of `Job`.
     """
-    if half_surrogates(file):
+    if has_lone_surrogate(file):
         raise ValueError(f"file {file!r} has a name that is not UTF-8: rename it")
     folder, choice = model.folder, model.choice
     assert folder is not None
@@ -118,13 +118,13 @@ def read_job(folder: Path) -> Job:
             f"{folder} is no encoded corpus: it has no {CORPUS_FILE}. This command makes one: "
             f"dpr-runtime encode CONTEXT-ENCODER PASSAGES {folder}"
         ) from None
-    return read_record(Job, text, str(folder / CORPUS_FILE), SCHEMA)
+    return record_from_json(Job, text, str(folder / CORPUS_FILE), SCHEMA)
 
 
 def write_job(folder: Path, job: Job) -> None:
     """Write a folder's job, whole or not at all."""
     with atomic_file(folder / CORPUS_FILE) as file:
-        file.write(written_record(job).encode())
+        file.write(record_to_json(job).encode())
 
 
 def finished(job: Job, shards: int, passages: int, skipped: int) -> Job:

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from dpr_export.models.quiet import quiet_logger
 from dpr_export.runtime.corpus.encoding.blocks import Block, encoded, windows_of
 from dpr_export.runtime.corpus.encoding.job import job_of
 from dpr_export.runtime.corpus.encoding.plan import STAGES, Encoded, Plan, Watch
@@ -219,17 +220,16 @@ def _cluster(ray: Any, address: str) -> Iterator[None]:
 @contextmanager
 def _quiet(ray: Any) -> Iterator[None]:
     """Set what Ray Data says and how it cuts, and set it back afterwards."""
-    context, logger = ray.data.DataContext.get_current(), logging.getLogger("ray.data")
-    before, level = {name: getattr(context, name) for name in _SETTINGS}, logger.level
+    context = ray.data.DataContext.get_current()
+    before = {name: getattr(context, name) for name in _SETTINGS}
     for name, value in _SETTINGS.items():
         setattr(context, name, value)
-    logger.setLevel(logging.ERROR)
     try:
-        yield
+        with quiet_logger("ray.data", logging.ERROR):
+            yield
     finally:
         for name, value in before.items():
             setattr(context, name, value)
-        logger.setLevel(level)
 
 
 def _check_reachable(address: str) -> None:

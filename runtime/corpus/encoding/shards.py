@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from dpr_export.models.artifact.atomic_writing import atomic_file
 from dpr_export.models.artifact.manifest import FileRecord
-from dpr_export.models.artifact.records import read_record, written_record
+from dpr_export.models.artifact.records import record_from_json, record_to_json
 from dpr_export.runtime.corpus.optional_libraries import needed
 from dpr_export.runtime.corpus.passages import Passage, read_corpus
 from dpr_export.runtime.inference.encoders import Vectors
@@ -68,7 +68,7 @@ def write_shard(
     try:
         files = {name: _written(folder / name, write) for name, write in _FILES[stored](f"{number:06}", rows, vectors)}
         shard = Shard(job, len(rows), skipped, files)
-        _written(folder / f"{number:06}.json", lambda file: file.write(written_record(shard).encode()))
+        _written(folder / f"{number:06}.json", lambda file: file.write(record_to_json(shard).encode()))
     except BaseException:
         remove_shard(folder, number)
         raise
@@ -78,7 +78,7 @@ def read_shard(folder: Path, number: int, job: str) -> Shard | None:
     """A shard's record; None where the job's shard is not there whole."""
     path = folder / f"{number:06}.json"
     try:
-        shard = read_record(Shard, path.read_text(encoding="utf-8"), str(path), SCHEMA)
+        shard = record_from_json(Shard, path.read_text(encoding="utf-8"), str(path), SCHEMA)
         whole = all((folder / file).stat().st_size == record.bytes for file, record in shard.files.items())
     except (FileNotFoundError, ValueError):
         return None

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpr_export.models.artifact.atomic_writing import atomic_folder
-from dpr_export.models.artifact.records import read_record, written_record
+from dpr_export.models.artifact.records import record_from_json, record_to_json
 from dpr_export.runtime.corpus.encoding.job import CORPUS_FILE, Encoder, Job, identity, read_job
 from dpr_export.runtime.corpus.encoding.shards import Shard, as_json, check_shard, read_shard, shard_rows, shard_vectors
 from dpr_export.runtime.corpus.optional_libraries import needed
@@ -93,7 +93,7 @@ def build_index(corpus: str | Path, output: str | Path | None = None, *, factory
         _write_passages(making, (row for n in numbers for row in shard_rows(corpus, n, job.stored)), total)
         faiss.write_index(index, str(making / FAISS_FILE))
         record = IndexRecord(job.encoder, job.segments, factory, total)
-        (making / INDEX_FILE).write_text(written_record(record), encoding="utf-8")
+        (making / INDEX_FILE).write_text(record_to_json(record), encoding="utf-8")
     return record
 
 
@@ -231,7 +231,7 @@ def _record(folder: Path) -> IndexRecord:
         raise OSError(
             f"{folder} is no index: it has no {INDEX_FILE}. This command makes one: dpr-runtime index CORPUS"
         ) from None
-    return read_record(IndexRecord, text, str(folder / INDEX_FILE), SCHEMA)
+    return record_from_json(IndexRecord, text, str(folder / INDEX_FILE), SCHEMA)
 
 
 def _shards(corpus: Path, job: Job) -> list[Shard]:

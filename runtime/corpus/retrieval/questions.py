@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dpr_export.models.artifact.atomic_writing import atomic_file
-from dpr_export.models.artifact.records import half_surrogates
+from dpr_export.models.artifact.records import has_lone_surrogate
 from dpr_export.runtime.corpus.passages import Passage
 from dpr_export.runtime.corpus.retrieval.answer_matching import has_answer
 from dpr_export.runtime.corpus.squad import parse_squad
@@ -89,7 +89,7 @@ def read_questions(file: str | Path) -> QuestionSet:
         raise ValueError(f"{file} holds no questions")
     for number, question in enumerate(found.questions, start=1):
         retrieved = (part or "" for passage in question.retrieved or () for part in passage[:3])
-        if any(map(half_surrogates, (question.text, *question.answers, *retrieved))):
+        if any(map(has_lone_surrogate, (question.text, *question.answers, *retrieved))):
             raise ValueError(f"{file}, question {number}: half a surrogate pair, which no text may hold")
     return found
 

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpr_export.models.artifact.atomic_writing import atomic_file
-from dpr_export.models.artifact.folder import file_record
+from dpr_export.models.artifact.folder import hash_file
 from dpr_export.runtime.engines.concurrency import overlapped
 from dpr_export.runtime.engines.devices import parse_device
 from dpr_export.runtime.engines.nvidia.cuda import Address, CudaError, Gpu, Handle, view
@@ -65,7 +65,7 @@ class TensorRtSession:
         longest: int = LONGEST,  # noqa: ARG002
     ) -> None:
         try:
-            trt, gpu, path, record = engine_for(cache or file_record(graph).sha256, parse_device(device)[1])
+            trt, gpu, path, record = engine_for(cache or hash_file(graph).sha256, parse_device(device)[1])
             engine = read_engine(path, record)
         except (LookupError, OSError, ValueError) as error:
             command = f"dpr-runtime build {graph.parent.parent} --precision {precision}"
