@@ -1,11 +1,11 @@
-"""Choose what to run, and where: what the folder holds, what is installed, what was asked for.
+"""Choose the variant to run, its precision and its device.
 
-Nothing is built or downloaded here. The order of preference is that of the table in `models/artifact/variants.py`,
-first for a GPU and then for the CPU. A variant that was not shown on its engine, or that is below a bound, is run only
-where its precision is named; one for GPUs that was judged on a CPU also where the GPU is.
+Nothing is built or downloaded here. The folder's variants are tried in the order of the table in
+`models/artifact/variants.py`, on a GPU first and then on the CPU, and the first without a problem is chosen. A variant
+that failed a bound, or that was not verified on its own engine, is chosen only where its precision is named. A variant
+for GPUs that was verified on a CPU is also chosen where the GPU is named.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -21,12 +21,11 @@ from dpr_export.runtime.engines.session import ENGINES, SESSION_CLASSES
 PIP_EXTRAS = {"onnxruntime": "cpu", "openvino": "openvino", "tensorrt": "tensorrt"}
 _MODULES = {"tensorrt": ("tensorrt", "tensorrt_rtx")}
 _DTYPES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
-_FIRST = "the first in order of preference that this folder holds and this machine can run"
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The variant that was chosen, the precision to run it at, the device, and why, in words."""
+    """The chosen variant, the precision to run it at, the device, and the reason in one or more lines."""
 
     variant: Variant
     precision: str
@@ -35,89 +34,60 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """What was asked for. `index` is a GPU's number; `engine` and `stored` are what the folder is searched for."""
+class _Request:
+    """The options of `choose` as given, and what they mean."""
 
     backend: str
     precision: str
     device: str
-    index: int
-    engine: str
+    engine: str  # the backend and the precision of the variants to look for, or "auto"; bf16 runs OpenVINO's fp32
     stored: str
-
-    @property
-    def device_named(self) -> bool:
-        return self.device != "auto"
-
-    @property
-    def all_named(self) -> bool:
-        return "auto" not in (self.engine, self.stored)
+    kinds: tuple[str, ...]  # the kinds of device to try, in order
+    gpu: int
 
 
 def choose(folder: ExportedFolder, *, backend: str = "auto", precision: str = "auto", device: str = "auto") -> Choice:
-    """The first variant in the table's order that the folder holds and that was asked for.
+    """Choose the first variant, in the table's order, that matches the request and can be run.
 
     Raises:
         ValueError: an unknown backend, precision or device, or a variant that the folder does not hold.
         ImportError: no engine that could run one of the folder's variants is installed.
         RuntimeError: the GPU that is named cannot be used; the message says what is missing.
     """
-    asked = _asked(backend, precision, device)
-    held = {(variant.backend, variant.precision, variant.file): variant for variant in folder.manifest.variants}
-    candidates = [
-        (spec, held[spec.backend, spec.precision, spec.file], kind)
-        for spec, kind in _rows(asked)
-        if (spec.backend, spec.precision, spec.file) in held
-    ]
+    request = _parse_request(backend, precision, device)
+    candidates = _list_candidates(folder, request)
     if not candidates:
-        there = ", ".join(dict.fromkeys(f"{b} {p}" for b, p, _ in held))
-        where = f", device={device}" if asked.device_named else ""
-        raise ValueError(
-            f"{folder.name} holds no variant with backend={backend}, precision={precision}{where}; it holds {there}"
-            + _made_by(folder, asked)
-        )
+        raise ValueError(_describe_missing(folder, request))
     passed_over: list[str] = []
-    no_gpu = gpu_problem(asked.index) if any(kind == "cuda" for _, _, kind in candidates) else None
-    if no_gpu and asked.device_named:
-        raise RuntimeError(f"device is {device!r}, and it cannot be used: {no_gpu}")
+    no_gpu = gpu_problem(request.gpu) if any(kind == "cuda" for *_, kind in candidates) else None
     if no_gpu:
-        if any(spec.devices[0] == "cuda" for spec, _, _ in candidates):
+        if device != "auto":
+            raise RuntimeError(f"device {device!r} cannot be used: {no_gpu}")
+        if any(spec.devices[0] == "cuda" for spec, *_ in candidates):
             passed_over.append(f"cuda: {no_gpu}")
         candidates = [candidate for candidate in candidates if candidate[2] != "cuda"]
     for spec, variant, kind in candidates:
-        problem = _problem(folder, spec, variant, kind, asked)
+        problem = _find_problem(folder, request, spec, variant, kind)
         if problem is None:
-            place = f"cuda:{asked.index}" if kind == "cuda" else kind
-            chosen = variant.precision if precision == "auto" else precision
-            return Choice(variant, chosen, place, _reason(variant, asked, place, passed_over))
+            place = f"cuda:{request.gpu}" if kind == "cuda" else kind
+            reason = _explain(request, variant, place, passed_over)
+            return Choice(variant, variant.precision if precision == "auto" else precision, place, reason)
         passed_over.append(f"{variant.backend} {variant.precision} on {kind}: {problem}")
-    missing = [spec.backend for spec, _, _ in candidates if not is_installed(spec.backend)]
-    if missing:
-        raise ImportError(f'{missing[-1]} is not installed: pip install "dpr-export[{PIP_EXTRAS[missing[-1]]}]"')
-    raise ValueError(f"{folder.name} holds no variant that can be run here as asked: {'; '.join(passed_over)}")
-
-
-def _made_by(folder: ExportedFolder, asked: _Asked) -> str:
-    """The command that makes what was asked for; nothing where none does."""
-    backends = [
-        spec.backend for spec in VARIANTS if spec.precision == asked.stored and asked.engine in ("auto", spec.backend)
-    ]
-    if folder.repository or not backends:
-        return ""
-    backend = asked.engine if asked.engine != "auto" else backends[-1] if asked.stored == "fp16" else ""
-    option = f" --backend {backend}" if backend else ""
-    return f": dpr-export {folder.path} --precision {asked.stored}{option} makes it"
+    for spec, *_ in reversed(candidates):
+        if not is_installed(spec.backend):
+            raise ImportError(f'{spec.backend} is not installed: pip install "dpr-export[{PIP_EXTRAS[spec.backend]}]"')
+    raise ValueError(f"{folder.name} holds no variant that can run as requested: {'; '.join(passed_over)}")
 
 
 def precision_for(dtype: Any, precision: str = "auto") -> str:
-    """The precision that a type of numbers stands for, in programs that name it as the original does.
+    """Translate transformers' `dtype` into a precision.
 
     Args:
         dtype: None or "auto"; or float32, float16 or bfloat16, as a name or as torch's or NumPy's own.
-        precision: what was asked for besides, which must not be another.
+        precision: the precision that was given besides, which must not be another one.
 
     Raises:
-        ValueError: another type, or both were given and differ.
+        ValueError: another type, or `precision` differs.
 
     >>> precision_for("float16"), precision_for(None, "int8")
     ('fp16', 'int8')
@@ -132,80 +102,108 @@ def precision_for(dtype: Any, precision: str = "auto") -> str:
     return _DTYPES[name]
 
 
-def _asked(backend: str, precision: str, device: str) -> _Asked:
-    _check("backend", backend, ("auto", *ENGINES))
-    _check("precision", precision, ("auto", *PRECISIONS, *RUNTIME_PRECISIONS))
-    kind, index = ("auto", 0) if device == "auto" else parse_device(device)
-    engine, stored = RUNTIME_PRECISIONS.get(precision, (backend, precision))
-    if backend not in ("auto", engine):
-        raise ValueError(f"precision is {precision!r}, which the {engine} backend has, and {backend} has not")
-    if kind != "auto" and backend != "auto" and (backend, kind) not in SESSION_CLASSES:
-        devices = ", ".join(there for name, there in SESSION_CLASSES if name == backend)
-        raise ValueError(f"device is {device!r}: the {backend} backend runs on {devices}")
-    return _Asked(backend, precision, kind, index, engine, stored)
-
-
-def _check(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ValueError(f"{name} is {value!r}, and must be one of: {', '.join(known)}")
-
-
-def _rows(asked: _Asked) -> Iterator[tuple[VariantSpec, str]]:
-    """The rows of the table that were asked for, each with the kinds of device that may run it, GPUs first."""
-    for kind in reversed(KINDS) if not asked.device_named else (asked.device,):
-        for spec in VARIANTS:
-            wanted = asked.engine in ("auto", spec.backend) and asked.stored in ("auto", spec.precision)
-            on_request = kind == "cpu" and asked.stored != "auto" and (spec.backend, kind) in SESSION_CLASSES
-            if wanted and (kind in spec.devices or on_request):
-                yield spec, kind
-
-
-def _problem(folder: ExportedFolder, spec: VariantSpec, variant: Variant, kind: str, asked: _Asked) -> str | None:
-    """Why a variant cannot be run here, or not by itself; None where it can.
-
-    Where all is named, it is left to the session to say what is missing.
-    """
-    if not is_installed(spec.backend):
-        return f"{spec.backend} is not installed"
-    if asked.stored == "auto":
-        if variant.accuracy_drop and variant.accuracy_drop.below_bound:
-            below = ", ".join(variant.accuracy_drop.below_bound)
-            return f"loses too much ({below}): only run where its precision is named"
-        if not variant.verified and not (kind == "cuda" and (asked.device_named or "cpu" in spec.devices)):
-            return "not proved on its engine: only run where its precision is named"
-    if kind == "cuda" and not asked.all_named:
-        return _cuda_problem(spec.backend, asked.index, folder.manifest.files[variant.file].sha256, asked.device_named)
-    return None
-
-
-def _cuda_problem(backend: str, index: int, graph: str, device_named: bool) -> str | None:
-    """Why an engine cannot run a graph on a GPU; None where it can."""
-    if backend == "onnxruntime":
-        from dpr_export.runtime.engines.nvidia.onnxruntime_cuda import cuda_problem
-
-        return cuda_problem(index)
-    try:
-        from dpr_export.runtime.engines.nvidia.engine_lookup import engine_for
-
-        _, _, _, record = engine_for(graph, index)
-    except (ImportError, LookupError, RuntimeError) as error:
-        return str(error)
-    if record.verified is None and not device_named:
-        return "the engine was not compared with the original on this GPU: only run where the device is named"
-    return None
-
-
 def is_installed(backend: str) -> bool:
-    """Whether an engine that this version knows is installed."""
+    """Whether a backend is known to this version, and its engine is installed."""
     return backend in ENGINES and any(find_spec(module) for module in _MODULES.get(backend, (backend,)))
 
 
-def _reason(variant: Variant, asked: _Asked, place: str, passed_over: list[str]) -> str:
-    why = "" if asked.all_named else f": {_FIRST}"
-    lines = [
-        f"{variant.file} ({variant.backend} {variant.precision}) on {place}, asked for as backend={asked.backend}, "
-        f"precision={asked.precision}, device={asked.device}{why}"
+def _parse_request(backend: str, precision: str, device: str) -> _Request:
+    for name, value, known in (
+        ("backend", backend, ("auto", *ENGINES)),
+        ("precision", precision, ("auto", *PRECISIONS, *RUNTIME_PRECISIONS)),
+    ):
+        if value not in known:
+            raise ValueError(f"{name} is {value!r}, and must be one of: {', '.join(known)}")
+    kind, gpu = parse_device("cuda" if device == "auto" else device)
+    engine, stored = RUNTIME_PRECISIONS.get(precision, (backend, precision))
+    if backend not in ("auto", engine):
+        raise ValueError(f"precision {precision!r} requires backend {engine!r}")
+    if "auto" not in (device, backend) and (backend, kind) not in SESSION_CLASSES:
+        devices = ", ".join(device for name, device in SESSION_CLASSES if name == backend)
+        raise ValueError(f"device is {device!r}, and the {backend} backend runs on {devices} only")
+    return _Request(backend, precision, device, engine, stored, KINDS[::-1] if device == "auto" else (kind,), gpu)
+
+
+def _list_candidates(folder: ExportedFolder, request: _Request) -> list[tuple[VariantSpec, Variant, str]]:
+    """List the folder's variants that match the request, with each kind of device that may run them, in order.
+
+    The CPU also runs variants for GPUs if their precision is named and the backend has a session for the CPU.
+    """
+    held = {(variant.backend, variant.precision, variant.file): variant for variant in folder.manifest.variants}
+    return [
+        (spec, held[spec.backend, spec.precision, spec.file], kind)
+        for kind in request.kinds
+        for spec in VARIANTS
+        if (spec.backend, spec.precision, spec.file) in held
+        and request.engine in ("auto", spec.backend)
+        and request.stored in ("auto", spec.precision)
+        and (
+            kind in spec.devices
+            or (kind == "cpu" and request.stored != "auto" and (spec.backend, kind) in SESSION_CLASSES)
+        )
     ]
+
+
+def _describe_missing(folder: ExportedFolder, request: _Request) -> str:
+    """The error for a folder without a matching variant, with the command that makes one if there is such a command."""
+    held = ", ".join(dict.fromkeys(f"{variant.backend} {variant.precision}" for variant in folder.manifest.variants))
+    where = "" if request.device == "auto" else f", device={request.device}"
+    message = (
+        f"{folder.name} holds no variant with backend={request.backend}, precision={request.precision}{where}; "
+        f"it holds {held}"
+    )
+    specs = [spec for spec in VARIANTS if spec.precision == request.stored]
+    if folder.repository or not any(request.engine in ("auto", spec.backend) for spec in specs):
+        return message
+    option = "" if request.engine == "auto" else f" --backend {request.engine}"
+    return f"{message}: dpr-export {folder.path} --precision {request.stored}{option} makes it"
+
+
+def _find_problem(
+    folder: ExportedFolder, request: _Request, spec: VariantSpec, variant: Variant, kind: str
+) -> str | None:
+    """Return why a candidate is passed over; None if it is not.
+
+    If backend and precision are named, the GPU is not probed: opening the session then tells what is missing.
+    """
+    if not is_installed(spec.backend):
+        return f"{spec.backend} is not installed"
+    if request.stored == "auto":
+        if variant.accuracy_drop and variant.accuracy_drop.below_bound:
+            below = ", ".join(variant.accuracy_drop.below_bound)
+            return f"its metrics are below their bounds ({below}): name its precision to run it"
+        if not variant.verified and not (kind == "cuda" and (request.device != "auto" or "cpu" in spec.devices)):
+            return "not verified on its engine: name its precision to run it"
+    if kind == "cuda" and "auto" in (request.engine, request.stored):
+        return _find_gpu_problem(spec.backend, folder.manifest.files[variant.file].sha256, request)
+    return None
+
+
+def _find_gpu_problem(backend: str, graph: str, request: _Request) -> str | None:
+    """Return why a backend cannot run a graph, given by its SHA-256, on the GPU; None if it can."""
+    if backend == "onnxruntime":
+        from dpr_export.runtime.engines.nvidia.onnxruntime_cuda import cuda_problem
+
+        return cuda_problem(request.gpu)
+    try:
+        from dpr_export.runtime.engines.nvidia.engine_lookup import engine_for
+
+        _, _, _, record = engine_for(graph, request.gpu)
+    except (ImportError, LookupError, RuntimeError) as error:
+        return str(error)
+    if record.verified is None and request.device == "auto":
+        return "its engine file was not verified on this GPU: name the device to run it"
+    return None
+
+
+def _explain(request: _Request, variant: Variant, place: str, passed_over: list[str]) -> str:
+    """Explain a choice: the variant and the request, then one line for each candidate that was passed over."""
+    lines = [
+        f"{variant.file} ({variant.backend} {variant.precision}) on {place}, requested as backend={request.backend}, "
+        f"precision={request.precision}, device={request.device}"
+    ]
+    if "auto" in (request.engine, request.stored):
+        lines[0] += ": the first in order of preference that this folder holds and this machine can run"
     lines += [f"passed over: {each}" for each in passed_over]
     if place == "cpu" and variant.precision == "int8" and int8_products() is False:
         lines.append(SLOW_INT8)

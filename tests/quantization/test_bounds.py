@@ -112,8 +112,8 @@ def test_what_is_allowed_to_lose_is_written_and_run_only_where_its_precision_is_
         lines = model.explain().splitlines()
         exact = model.encode(["who wrote hamlet ?"])
     assert any(
-        "passed over: onnxruntime int8 on cpu: loses too much (mean_cosine, least_cosine): only run where its "
-        "precision is named" in line
+        "passed over: onnxruntime int8 on cpu: its metrics are below their bounds (mean_cosine, least_cosine): "
+        "name its precision to run it" in line
         for line in lines
     )
     with DPRQuestionEncoder.from_pretrained(folder, precision="int8") as model:

@@ -1,4 +1,4 @@
-"""Which variant is run: by the table's order, by what is installed and proved, by what was asked for; and why."""
+"""Which variant is run: by the table's order, by what is installed and verified, by what was asked for; and why."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -30,16 +30,16 @@ SHAPES = ((1, 1),)
 ORDER = [(spec.backend, spec.precision, spec.file) for spec in VARIANTS if spec.devices[0] == "cpu"]
 
 
-def variant(spec: VariantSpec, *, below_bound: tuple[str, ...] = (), proved: bool | None = None) -> Variant:
+def variant(spec: VariantSpec, *, below_bound: tuple[str, ...] = (), verified: bool | None = None) -> Variant:
     """A row of the table as a manifest has it."""
-    if proved is None:
-        proved = "cpu" in spec.devices and not below_bound
+    if verified is None:
+        verified = "cpu" in spec.devices and not below_bound
     if not spec.lossy:
         return Variant(
-            spec.backend, spec.precision, spec.file, ParityResult("engine 1", SHAPES, 1e-4, 1e-6, 0.01), None, proved
+            spec.backend, spec.precision, spec.file, ParityResult("engine 1", SHAPES, 1e-4, 1e-6, 0.01), None, verified
         )
     loss = AccuracyDrop("engine 1", SHAPES, 0.1, 0.1, {"mean_cosine": 0.995}, below_bound, "a" * 64, "b" * 64, "")
-    return Variant(spec.backend, spec.precision, spec.file, None, loss, proved)
+    return Variant(spec.backend, spec.precision, spec.file, None, loss, verified)
 
 
 def folder(*variants: Variant) -> ExportedFolder:
@@ -122,7 +122,7 @@ def test_what_is_named_is_run(options: dict[str, str], expected: tuple[str, str,
         ({"precision": "INT8"}, "precision is 'INT8', and must be one of"),
         (
             {"backend": "onnxruntime", "precision": "bf16"},
-            "precision is 'bf16', which the openvino backend has, and onnxruntime has not",
+            "precision 'bf16' requires backend 'openvino'",
         ),
         (
             {"backend": "openvino", "precision": "fp16"},
@@ -131,8 +131,8 @@ def test_what_is_named_is_run(options: dict[str, str], expected: tuple[str, str,
         ),
         ({"device": "cuda:x"}, "device is 'cuda:x', and must be one of: cpu, cuda, cuda:0, cuda:1, ..."),
         ({"device": "tpu"}, "device is 'tpu', and must be one of: cpu, cuda"),
-        ({"backend": "openvino", "device": "cuda"}, "device is 'cuda': the openvino backend runs on cpu"),
-        ({"backend": "tensorrt", "device": "cpu"}, "device is 'cpu': the tensorrt backend runs on cuda"),
+        ({"backend": "openvino", "device": "cuda"}, "device is 'cuda', and the openvino backend runs on cpu only"),
+        ({"backend": "tensorrt", "device": "cpu"}, "device is 'cpu', and the tensorrt backend runs on cuda only"),
         (
             {"device": "cuda", "precision": "bf16"},
             "folder holds no variant with backend=auto, precision=bf16, device=cuda; it holds",
@@ -195,8 +195,8 @@ def test_what_missed_a_bound_is_passed_over_unless_its_precision_is_named() -> N
     choice = choose(poor)
     assert choice.variant.precision == "fp32"
     assert choice.reason.splitlines()[1:] == [
-        "passed over: openvino int8 on cpu: loses too much (mean_cosine, least_cosine): "
-        "only run where its precision is named"
+        "passed over: openvino int8 on cpu: its metrics are below their bounds "
+        "(mean_cosine, least_cosine): name its precision to run it"
     ]
     assert picked(poor, backend="openvino")[1] == "fp32"
     assert picked(poor, precision="int8")[1] == "int8"
@@ -204,18 +204,18 @@ def test_what_missed_a_bound_is_passed_over_unless_its_precision_is_named() -> N
 
 
 def test_what_was_not_shown_on_its_engine_is_passed_over_unless_its_precision_is_named() -> None:
-    unproved = folder(variant(row("openvino", "int8"), verified=False), variant(row("onnxruntime", "int8")))
-    choice = choose(unproved)
+    unverified = folder(variant(row("openvino", "int8"), verified=False), variant(row("onnxruntime", "int8")))
+    choice = choose(unverified)
     assert choice.variant.backend == "onnxruntime"
-    assert "passed over: openvino int8 on cpu: not proved on its engine: only run where its precision" in choice.reason
-    assert picked(unproved, precision="int8")[0] == "openvino"
-    assert picked(unproved, backend="openvino", precision="int8")[0] == "openvino"
+    assert "passed over: openvino int8 on cpu: not verified on its engine: name its precision" in choice.reason
+    assert picked(unverified, precision="int8")[0] == "openvino"
+    assert picked(unverified, backend="openvino", precision="int8")[0] == "openvino"
 
 
-@pytest.mark.parametrize("proved", [False, True])
-def test_what_is_made_for_a_gpu_is_not_picked_by_itself_without_one(proved: bool) -> None:
-    only = folder(variant(row("onnxruntime", "fp16"), verified=proved))
-    with pytest.raises(ValueError, match=r"holds no variant that can be run here as asked: cuda: no GPU in this test"):
+@pytest.mark.parametrize("verified", [False, True])
+def test_what_is_made_for_a_gpu_is_not_picked_by_itself_without_one(verified: bool) -> None:
+    only = folder(variant(row("onnxruntime", "fp16"), verified=verified))
+    with pytest.raises(ValueError, match=r"holds no variant that can run as requested: cuda: no GPU in this test"):
         choose(only)
     assert picked(only, precision="fp16")[1] == "fp16"
     assert choose(only, precision="fp16").device == "cpu"
@@ -248,15 +248,15 @@ def test_with_a_gpu_what_runs_there_comes_first(
 ) -> None:
     """Tests the order; that the engines' own problems are told truly is tested with each engine."""
     monkeypatch.setattr(selection, "gpu_problem", lambda _: None)
-    monkeypatch.setattr(selection, "_cuda_problem", lambda backend, *_: problems.get(backend))
-    proved = folder(*(variant(spec, verified=True) for spec in VARIANTS))
+    monkeypatch.setattr(selection, "_find_gpu_problem", lambda backend, *_: problems.get(backend))
+    verified = folder(*(variant(spec, verified=True) for spec in VARIANTS))
     on_cpu = expected in ORDER[:4]
     if device != "auto" and on_cpu:
-        with pytest.raises(ValueError, match=r"can be run here as asked: .*: no |: the openvino backend runs on cpu"):
-            choose(proved, device=device, **options)
+        with pytest.raises(ValueError, match=r"can run as requested: .*: no |, and the openvino backend runs on cpu"):
+            choose(verified, device=device, **options)
         return
-    choice = choose(proved, device=device, **options)
-    assert picked(proved, device=device, **options)[: len(expected)] == expected
+    choice = choose(verified, device=device, **options)
+    assert picked(verified, device=device, **options)[: len(expected)] == expected
     assert choice.device == ("cpu" if on_cpu else {"auto": "cuda:0", "cuda": "cuda:0"}.get(device, device))
     told = [f"{backend} fp16 on cuda: {problem}" for backend, problem in problems.items()] if not options else []
     assert all(f"passed over: {each}" in choice.reason for each in told)
@@ -264,19 +264,19 @@ def test_with_a_gpu_what_runs_there_comes_first(
 
 def test_a_gpu_that_is_named_also_runs_what_was_judged_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selection, "gpu_problem", lambda _: None)
-    monkeypatch.setattr(selection, "_cuda_problem", lambda *_: None)
-    unproved = folder(variant(row("onnxruntime", "fp16"), verified=False), variant(row("openvino", "fp32")))
-    assert picked(unproved, device="cuda") == FUSED
-    assert picked(unproved)[0] == "openvino"
-    assert "onnxruntime fp16 on cuda: not proved on its engine" in choose(unproved).reason
+    monkeypatch.setattr(selection, "_find_gpu_problem", lambda *_: None)
+    unverified = folder(variant(row("onnxruntime", "fp16"), verified=False), variant(row("openvino", "fp32")))
+    assert picked(unverified, device="cuda") == FUSED
+    assert picked(unverified)[0] == "openvino"
+    assert "onnxruntime fp16 on cuda: not verified on its engine" in choose(unverified).reason
     poor = folder(variant(row("onnxruntime", "fp16"), below_bound=("mean_cosine",)))
-    with pytest.raises(ValueError, match="onnxruntime fp16 on cuda: loses too much"):
+    with pytest.raises(ValueError, match="onnxruntime fp16 on cuda: its metrics are below their bounds"):
         choose(poor, device="cuda")
     assert picked(poor, device="cuda", precision="fp16") == FUSED
 
 
 def test_a_device_that_is_named_is_never_left_for_another() -> None:
-    with pytest.raises(RuntimeError, match=r"^device is 'cuda:1', and it cannot be used: no GPU in this test$"):
+    with pytest.raises(RuntimeError, match=r"^device 'cuda:1' cannot be used: no GPU in this test$"):
         choose(WHOLE, device="cuda:1")
     assert choose(WHOLE, device="cpu").device == "cpu"
 
@@ -284,10 +284,10 @@ def test_a_device_that_is_named_is_never_left_for_another() -> None:
 def test_the_reason_names_the_file_and_what_was_asked_for() -> None:
     first = choose(WHOLE, backend="onnxruntime", precision="fp32").reason.splitlines()[0]
     assert first == (
-        "onnx/model_ort.onnx (onnxruntime fp32) on cpu, asked for as backend=onnxruntime, precision=fp32, device=auto"
+        "onnx/model_ort.onnx (onnxruntime fp32) on cpu, requested as backend=onnxruntime, precision=fp32, device=auto"
     )
     first = choose(WHOLE, backend="onnxruntime").reason.splitlines()[0]
-    assert ", asked for as backend=onnxruntime, precision=auto, device=auto: the first in order of preference" in first
+    assert ", requested as backend=onnxruntime, precision=auto, device=auto: the first in order of preference" in first
 
 
 @pytest.mark.parametrize(("products", "shown"), [(False, True), (True, False), (None, False)])
