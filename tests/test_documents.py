@@ -206,7 +206,7 @@ def without_numbers(text: str) -> str:
 
 
 def test_make_test_runs_pytest() -> None:
-    assert commands_of("test") == ["python -m pytest"]
+    assert commands_of("test") == ["python -m pytest -n 2 --dist loadfile"]
 
 
 @pytest.mark.parametrize("code", [code for code in PYTHON if code not in OPTIMUM])

@@ -121,6 +121,7 @@ def test_a_shard_that_was_damaged_or_lost_is_made_again(tiny: dict[str, Path], c
     assert contents(whole) == before
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("store", ["npy", "parquet"])
 def test_a_job_that_is_killed_again_and_again_gives_the_same_folder(
     tiny: dict[str, Path], tmp_path: Path, store: str

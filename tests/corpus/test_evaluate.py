@@ -1,12 +1,10 @@
 """The metrics of `evaluate` are those of SQuAD's rules on what transformers' model answers, to the digit."""
 
 import json
-import os
 import re
 import string
-import subprocess
-import sys
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +21,10 @@ from dpr_export.runtime.corpus.retrieval.index import PassageIndex, build_index
 from dpr_export.runtime.corpus.retrieval.questions import Question, read_questions, write_retrieved
 from dpr_export.runtime.inference.encoders import DPRQuestionEncoder
 from dpr_export.runtime.inference.reader import DPRReader
+from tests.commands import run_command
 from tests.corpus.conftest import passages
 
-COMMAND = Path(sys.executable).with_name("dpr-runtime")
+run = partial(run_command, "dpr-runtime")
 LONGEST = 10
 
 
@@ -219,10 +218,8 @@ def test_what_cannot_be_judged_is_one_clear_line(tiny: dict[str, Path], squad: P
 
 def test_the_command_shows_a_table_json_and_a_picture(tiny: dict[str, Path], squad: Path, tmp_path: Path) -> None:
     models = ("--reader", tiny["reader"], "--question-encoder", tiny["question"], "--context-encoder", tiny["context"])
-    command = [str(each) for each in (COMMAND, "evaluate", squad, *models, "--read", "2")]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "80"}
-    drawn = [*command, "--picture", str(tmp_path / "a.png")]
-    said = subprocess.run(drawn, env=environment, capture_output=True, text=True, check=True).stdout
+    command = ("evaluate", squad, *models, "--read", "2")
+    said = run(*command, "--picture", tmp_path / "a.png").stdout
     assert said.startswith("120 questions, 60 passages searched, 2 read for each")
     for words in (
         "openvino-fp32",
@@ -236,17 +233,14 @@ def test_the_command_shows_a_table_json_and_a_picture(tiny: dict[str, Path], squ
         assert words in said
     assert "…" not in said
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
-    printed = subprocess.run([*command, "--json"], env=environment, capture_output=True, text=True, check=True).stdout
-    scores = json.loads(printed)
+    scores = json.loads(run(*command, "--json").stdout)
     assert {score["variant"] for score in scores} == {"openvino-fp32", "onnxruntime-fp32"}
     assert len(scores[0]["judged"]) == 120
     judged = scores[0]["judged"]
     assert judged[0].keys() == {"question", "right", "rank", "answer", "exact_match", "f1"}
     assert np.mean([each["exact_match"] for each in judged]) == scores[0]["exact_match"]
     assert np.mean([each["rank"] == 1 for each in judged]) == scores[0]["top_k"]["1"]
-    bad = [*command, "--picture", str(tmp_path / "a.doc")]
-    done = subprocess.run(bad, env=environment, capture_output=True, text=True)
-    assert done.returncode == 1
+    done = run(*command, "--picture", tmp_path / "a.doc", code=1)
     assert re.search(r"a\.doc cannot be drawn: its name must end with one of .*\.png, ", done.stderr)
     assert not (tmp_path / "a.doc").exists()
 

@@ -12,7 +12,10 @@ from tests.corpus.conftest import SMALL, contents, passages, write_tsv
 from tests.corpus.kills import command
 from tests.hostile.test_full_disk import NO_SMALL_DISKS, UNSHARE
 
-pytestmark = pytest.mark.skipif(NO_SMALL_DISKS is not None, reason=f"no small disks: {NO_SMALL_DISKS}")
+pytestmark = [
+    pytest.mark.ci,
+    pytest.mark.skipif(NO_SMALL_DISKS is not None, reason=f"no small disks: {NO_SMALL_DISKS}"),
+]
 
 
 @pytest.mark.parametrize("kilobytes", [8, 60, 90])

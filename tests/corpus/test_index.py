@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import random
 import re
 import shlex
@@ -25,6 +24,7 @@ from dpr_export.runtime.corpus.encoding.job import read_job
 from dpr_export.runtime.corpus.retrieval import ask, search
 from dpr_export.runtime.corpus.retrieval import index as index_file
 from dpr_export.runtime.corpus.retrieval.questions import read_questions
+from tests.commands import run_command
 from tests.corpus.conftest import passages, write_tsv
 
 COMMAND = Path(sys.executable).with_name("dpr-runtime")
@@ -281,10 +281,7 @@ def test_a_question_is_answered_from_what_is_found(tiny: dict[str, Path], encode
 
 
 def run(*arguments: object, code: int = 0) -> str:
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run([COMMAND, *map(str, arguments)], env=environment, capture_output=True, text=True)
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
+    done = run_command("dpr-runtime", *arguments, code=code)
     return done.stdout if code == 0 else done.stderr
 
 
@@ -317,12 +314,11 @@ def test_the_commands_go_from_a_table_to_an_answer(tiny: dict[str, Path], tmp_pa
 
 
 def test_standard_streams_may_be_pipes_or_closed(tiny: dict[str, Path], encoded: Path, tmp_path: Path) -> None:
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     command = [COMMAND, "search", encoded / "index", "--question-encoder", tiny["question"], "--top-k", "1"]
     asked = shlex.join(map(str, [*command, "--questions", "-"]))
 
     def ran(line: str, given: bytes = b"") -> tuple[int, str, str]:
-        done = subprocess.run(["sh", "-c", line], input=given, env=environment, capture_output=True)
+        done = subprocess.run(["sh", "-c", line], input=given, capture_output=True)
         return done.returncode, done.stdout.decode(), done.stderr.decode()
 
     code, said, _ = ran(f"{asked} -o /dev/stdout | cat", "\ufeffwho is it ?\n".encode())

@@ -21,6 +21,7 @@ from tests.corpus.conftest import contents, passages, write_jsonl, write_tsv
 
 ray = pytest.importorskip("ray")
 pytestmark = [
+    pytest.mark.ci,
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning"),
     pytest.mark.usefixtures("cluster"),
 ]

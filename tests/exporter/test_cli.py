@@ -1,12 +1,12 @@
 """`dpr-export` as a person meets it: what it prints, its exit codes, and what stays on disk when it fails."""
 
 import json
-import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,18 +15,10 @@ from dpr_export.exporter.checkpoint.load import load
 from dpr_export.exporter.checkpoint.source import Checkpoint
 from dpr_export.exporter.cli import main
 from dpr_export.exporter.tracing.trace import trace
+from tests.commands import run_command
 
 COMMAND = Path(sys.executable).with_name("dpr-export")
-OFFLINE = {**os.environ, "HF_HUB_OFFLINE": "1"}
-
-
-def run(*arguments: object, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [COMMAND, *map(str, arguments)], cwd=cwd, env=OFFLINE, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    return done
+run = partial(run_command, "dpr-export")
 
 
 def error_of(*arguments: object, cwd: Path, code: int = 1) -> str:
@@ -41,7 +33,8 @@ def error_of(*arguments: object, cwd: Path, code: int = 1) -> str:
 
 def test_an_export_says_what_was_made_and_how_it_was_proved(checkpoint, tmp_path: Path) -> None:
     source = checkpoint("question")
-    done = run(source.name, cwd=tmp_path)
+    real = [COMMAND, source.name]
+    done = subprocess.run(real, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert re.search(r"^onnx/model\.onnx +onnxruntime +\d\.\de-\d\d +\d+\.\d%", done.stdout, re.MULTILINE)
     assert "Compared with PyTorch at batch x sequence 1x1, 1x512, 3x7, 8x128, with onnxruntime" in done.stdout
     for name in ("config.json", "reference_outputs.npz", "tokenizer.json", "manifest.json"):
@@ -158,9 +151,7 @@ def test_an_export_that_is_interrupted_leaves_nothing(
     # A job in the background, or under nohup, inherits that a signal is ignored.
     before = signal.signal(request_to_end, signal.default_int_handler)
     try:
-        process = subprocess.Popen(
-            [COMMAND, "checkpoint", "-o", "out"], cwd=tmp_path, env=OFFLINE, stderr=subprocess.PIPE
-        )
+        process = subprocess.Popen([COMMAND, "checkpoint", "-o", "out"], cwd=tmp_path, stderr=subprocess.PIPE)
     finally:
         signal.signal(request_to_end, before)
     assert process.stderr is not None

@@ -26,7 +26,10 @@ def no_small_disks() -> str | None:
 
 
 NO_SMALL_DISKS = no_small_disks()
-pytestmark = pytest.mark.skipif(NO_SMALL_DISKS is not None, reason=f"no small disks: {NO_SMALL_DISKS}")
+pytestmark = [
+    pytest.mark.ci,
+    pytest.mark.skipif(NO_SMALL_DISKS is not None, reason=f"no small disks: {NO_SMALL_DISKS}"),
+]
 
 
 @pytest.fixture

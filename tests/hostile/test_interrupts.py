@@ -15,6 +15,8 @@ import typer
 from dpr_export.runtime.cli.run_command import run_command
 from tests.conftest import write_checkpoint
 
+pytestmark = pytest.mark.ci
+
 BIN = Path(sys.executable).parent
 ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
 STEPS = ("load", "trace", "compute reference outputs", "prove onnx/model.onnx on openvino", "make onnx/model_ort.onnx")

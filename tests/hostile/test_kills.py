@@ -13,6 +13,8 @@ import pytest
 from dpr_export.models.artifact.folder import ExportedFolder, add_files
 from tests.conftest import copy_plain, write_checkpoint
 
+pytestmark = pytest.mark.ci
+
 ROOT = Path(__file__).parent.parent.parent
 
 

@@ -31,6 +31,8 @@ from dpr_export.runtime.inference.progress import silent
 from tests.conftest import write_checkpoint
 from tests.test_documents import COMMANDS, OPTIMUM
 
+pytestmark = pytest.mark.ci
+
 ROOT = Path(__file__).parent.parent.parent
 LARGEST = 1e-5  # five times what was measured, and a tenth of what dpr-export allows
 CHECKPOINTS: dict[str, dict[str, Any]] = {

@@ -1,7 +1,6 @@
 """What a folder says of its lossy variants is true: measured again from the files, and against transformers."""
 
 import hashlib
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from dpr_export.runtime import DPRQuestionEncoder
 from dpr_export.runtime.engines.processors import usable_processors
 from dpr_export.runtime.engines.session import SESSION_CLASSES, open_session
 from dpr_export.runtime.inference.selection import choose
+from tests.commands import run_command
 
 COMMAND = Path(sys.executable).with_name("dpr-runtime")
 LOSSY = [(spec.backend, spec.precision) for spec in VARIANTS if spec.lossy]
@@ -160,8 +160,7 @@ def test_what_was_there_before_is_as_it_was(demo: dict[str, Path], demo_variants
 
 
 def test_verify_passes_and_says_what_it_could_not_look_at(demo_variants: Path) -> None:
-    done = subprocess.run([COMMAND, "verify", demo_variants], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
+    done = run_command("dpr-runtime", "verify", demo_variants)
     assert done.stdout.splitlines()[-1] == "PASSED"
     assert "FAILED" not in done.stdout
     assert "skipped onnx/model_fp16.onnx on tensorrt" in done.stdout

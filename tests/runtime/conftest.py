@@ -2,15 +2,18 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from dpr_export.runtime.engines.nvidia import cuda, onnxruntime_cuda, tensorrt
 from dpr_export.runtime.engines.nvidia import driver as nvidia
+from dpr_export.runtime.engines.nvidia import tensorrt
 from dpr_export.runtime.engines.nvidia.tensorrt import LIBRARIES
 from tests.doubles.cuda import CudaDouble
 from tests.doubles.onnxruntime_cuda import OnnxRuntimeDouble
-from tests.doubles.tensorrt import TensorRtDouble
+
+if TYPE_CHECKING:  # which needs onnx
+    from tests.doubles.tensorrt import TensorRtDouble
 
 
 @pytest.fixture
@@ -23,6 +26,7 @@ def cache_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def cuda_double(monkeypatch: pytest.MonkeyPatch) -> CudaDouble:
     """A double of CUDA's runtime, with one GPU; at the end of the test nothing of it may be left allocated."""
+    cuda = pytest.importorskip("dpr_export.runtime.engines.nvidia.cuda", exc_type=ImportError)
     double = CudaDouble()
     monkeypatch.setattr(nvidia, "_gpus", lambda: (1, None))
     monkeypatch.setattr(cuda, "runtime", double)
@@ -31,8 +35,10 @@ def cuda_double(monkeypatch: pytest.MonkeyPatch) -> CudaDouble:
 
 
 @pytest.fixture
-def tensorrt_double(monkeypatch: pytest.MonkeyPatch, cuda_double: CudaDouble) -> Callable[[str], TensorRtDouble]:
+def tensorrt_double(monkeypatch: pytest.MonkeyPatch, cuda_double: CudaDouble) -> Callable[[str], "TensorRtDouble"]:
     """A function that puts a double of one of the TensorRT libraries in its place."""
+
+    from tests.doubles.tensorrt import TensorRtDouble
 
     def put(name: str) -> TensorRtDouble:
         library = next(library for library in LIBRARIES if library.name == name)
@@ -47,6 +53,8 @@ def tensorrt_double(monkeypatch: pytest.MonkeyPatch, cuda_double: CudaDouble) ->
 @pytest.fixture
 def onnxruntime_double(monkeypatch: pytest.MonkeyPatch) -> OnnxRuntimeDouble:
     """A double of onnxruntime-gpu, with one GPU."""
+    from dpr_export.runtime.engines.nvidia import onnxruntime_cuda
+
     double = OnnxRuntimeDouble()
     monkeypatch.setattr(onnxruntime_cuda, "ort", double)
     monkeypatch.setattr(onnxruntime_cuda, "cuda_problem", lambda _: None)

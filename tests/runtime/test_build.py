@@ -340,6 +340,7 @@ def test_phases_are_bars_on_a_terminal_nested_as_they_are() -> None:
     assert "Timing" in screen.getvalue()
 
 
+@pytest.mark.ci
 def test_elsewhere_than_on_a_terminal_nothing_is_drawn(tiny_variants: dict[str, Path], tmp_path: Path) -> None:
     pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is for Linux on x86-64 alone")
     arguments = [COMMAND, "build", tiny_variants["question"], "--compute-capability", "8.9", "--precision", "int8"]
@@ -354,6 +355,7 @@ def test_elsewhere_than_on_a_terminal_nothing_is_drawn(tiny_variants: dict[str, 
     assert read_record(path).key.compute_capability == "8.9"
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(("asked", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_build_that_is_interrupted_ends_as_a_good_citizen_and_leaves_nothing(
     demo: dict[str, Path], tmp_path: Path, asked: signal.Signals, code: int

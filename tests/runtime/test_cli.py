@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,18 +13,15 @@ import pytest
 
 from dpr_export.runtime import DPRContextEncoder, DPRQuestionEncoder
 from dpr_export.runtime.cli.show_answers import sentence_around
+from tests.commands import run_command
 
 COMMAND = Path(sys.executable).with_name("dpr-runtime")
 
 
-def run(*arguments: object, stdin: str | None = None, code: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([COMMAND, *map(str, arguments)], input=stdin, capture_output=True, text=True, check=False)
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    return done
+run = partial(run_command, "dpr-runtime")
 
 
-def error_of(*arguments: object, code: int = 1, stdin: str | None = None) -> str:
+def error_of(*arguments: object, code: int = 1, stdin: str = "") -> str:
     done = run(*arguments, code=code, stdin=stdin)
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("dpr-runtime: ")
@@ -72,7 +70,8 @@ def test_passages_may_be_given_one_by_one(tiny: dict[str, Path]) -> None:
 def test_questions_are_encoded_from_standard_input_and_from_a_file(tiny: dict[str, Path], tmp_path: Path) -> None:
     lines = ["who wrote hamlet ?", "", "what is paris ?"]
     (tmp_path / "questions.txt").write_text("\n".join(lines) + "\n")
-    run("encode", tiny["question"], "-", tmp_path / "a.npy", stdin="\n".join(lines) + "\n")
+    real = [COMMAND, "encode", tiny["question"], "-", tmp_path / "a.npy"]
+    subprocess.run(real, input="\n".join(lines) + "\n", text=True, check=True)
     done = run("encode", tiny["question"], tmp_path / "questions.txt", tmp_path / "b.npy")
     assert "3 texts to" in done.stderr
     with DPRQuestionEncoder.from_pretrained(tiny["question"]) as model:

@@ -25,6 +25,7 @@ from dpr_export.runtime.engines.nvidia.shape_buckets import buckets_for
 from dpr_export.runtime.engines.nvidia.tensorrt import LIBRARIES, TensorRt
 
 pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is for Linux on x86-64 alone")
+pytestmark = pytest.mark.ci
 
 RTX = LIBRARIES[1]
 CAPABILITY = "8.9"
