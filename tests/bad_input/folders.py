@@ -34,7 +34,7 @@ FOLDERS = [
     Broken("a graph outside of the folder", graph_called("../../outside.onnx"), "is not a path within the folder"),
     Broken("a graph on another drive", graph_called("C:/outside.onnx"), "is not a path within the folder"),
     Broken("a graph with a line in its name", graph_called("onnx/a\nb.onnx"), "is not a path within the folder"),
-    Broken("a number past all floats", json_with("manifest.json", variants__0__proof__largest_error=10**400), "of the wrong type|is not JSON"),
+    Broken("a number past all floats", json_with("manifest.json", variants__0__parity__largest_error=10**400), "of the wrong type|is not JSON"),
     Broken("half a surrogate pair in the manifest", json_with("manifest.json", source__name="\ud83d"), "source.name is .* of the wrong type"),
     Broken("a graph by its whole path", graph_called("/etc/passwd"), "is not a path within the folder"),
     Broken("a graph by backslashes", graph_called("..\\outside.onnx"), "is not a path within the folder"),
