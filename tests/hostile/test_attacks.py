@@ -7,6 +7,7 @@ import pytest
 
 from tests.conftest import copy_plain, write_checkpoint
 
+pytestmark = pytest.mark.ci
 ATTACKS = ("paths", "pickles", "bombs", "external_data", "links", "sizes")
 SLOW = pytest.mark.slow
 MARKS = {"sizes": (SLOW,)}
