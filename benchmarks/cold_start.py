@@ -8,12 +8,9 @@ import json
 import sys
 from statistics import median
 
-from rich.console import Console
-
-from benchmarks.harness.command import Results, make_parser, start
+from benchmarks.harness.command import make_parser, start
 from benchmarks.harness.model_files import DEMO, make
 from benchmarks.harness.processes import DPR_EXPORT, run_measured
-from benchmarks.harness.tables import show_table
 from dpr_export.exporter.demo import PASSAGES_FILE, QUESTION
 from dpr_export.runtime.corpus import read_corpus
 
@@ -50,26 +47,12 @@ print(DPRReader.from_pretrained(folder).answer(question, titles, texts)[0].text)
 )
 
 
-def show(results: Results, console: Console) -> None:
-    """Print the median seconds of each contender."""
-    contenders = results["contenders"]
-    slowest = median(contenders["transformers"]["seconds"])
-    rows = [
-        [name, f"{(seconds := median(each['seconds'])):.2f}", f"{slowest / seconds:.1f}x", each["answer"]]
-        for name, each in contenders.items()
-    ]
-    show_table(console, "From process start to the first answer", ("", "seconds", "ratio", "answer"), rows)
-
-
 def main() -> None:
     parser = make_parser("cold_start", __doc__, "one round", saves=False)
-    run = start(parser, parser.parse_args(), "two minutes", show, size=DEMO)
+    run = start(parser, parser.parse_args(), "two minutes", size=DEMO)
     passages = list(read_corpus(PASSAGES_FILE))
-    question = [
-        QUESTION,
-        json.dumps([each.title or "" for each in passages]),
-        json.dumps([each.text for each in passages]),
-    ]
+    titles, texts = [each.title or "" for each in passages], [each.text for each in passages]
+    question = (QUESTION, json.dumps(titles), json.dumps(texts))
     checkpoint, exported = make(run.work, "reader", "checkpoint", run.say), run.work.model("reader", "exported-fp32")
     run_measured([DPR_EXPORT, checkpoint, "-o", exported, "--force"])
     contenders = {
@@ -84,7 +67,9 @@ def main() -> None:
             times[name].append(measured.seconds)
             record = {"seconds": times[name], "answer": measured.output.strip()}
             run.keep(record, "contenders", name, line=f"round {number + 1}: {name} {measured.seconds:.2f} s")
-    show(run.results, run.console)
+    for name, seconds in times.items():
+        ratio = median(times["transformers"]) / median(seconds)
+        run.console.print(f"{name}: median {median(seconds):.2f} s, {ratio:.1f}x", highlight=False)
 
 
 if __name__ == "__main__":

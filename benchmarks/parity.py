@@ -12,11 +12,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-from rich.console import Console
-
-from benchmarks.harness.command import Results, make_parser, start
+from benchmarks.harness.command import make_parser, start
 from benchmarks.harness.processes import DPR_EXPORT, run_measured
-from benchmarks.harness.tables import show_table
 from dpr_export.models.kinds import KINDS, READER
 
 TINY = {
@@ -26,7 +23,6 @@ TINY = {
     "intermediate_size": 64,
     "initializer_range": 0.2,
 }
-COLUMNS = ("checkpoint", "kind", "largest difference", "of the tolerance", "graph", "seconds", "peak memory")
 
 
 class Case(NamedTuple):
@@ -49,8 +45,8 @@ def list_cases(quick: bool) -> Iterator[Case]:
         yield from (Case("base, 12 x 768", kind, {}) for kind in KINDS)
 
 
-def export(case: Case, folder: Path) -> list[list[str]]:
-    """Export a case; return a row of the table for each variant."""
+def export(case: Case, folder: Path) -> list[str]:
+    """Export a case; describe each variant in a line."""
     source = f"demo/{case.kind}"
     if case.config is not None:
         (checkpoint := folder / "checkpoint").mkdir()
@@ -59,34 +55,22 @@ def export(case: Case, folder: Path) -> list[list[str]]:
         run_measured([sys.executable, *making])
     measured = run_measured([DPR_EXPORT, source, "-o", folder / "out", "--json"])
     manifest = json.loads(measured.output)
-    return [
-        [
-            case.name,
-            case.kind,
-            f"{variant['parity']['largest_error']:.1e}",
-            f"{variant['parity']['share_of_tolerance']:.1%}",
-            f"{manifest['files'][variant['file']]['bytes'] / 1e6:.1f} MB",
-            f"{measured.seconds:.1f}",
-            f"{measured.peak_bytes / 1e9:.2f} GB",
-        ]
-        for variant in manifest["variants"]
-    ]
-
-
-def show(results: Results, console: Console) -> None:
-    """Print a row for each variant of each case."""
-    rows = [row for case in results["cases"].values() for row in case]
-    show_table(console, "Differences from PyTorch, and what each export takes", COLUMNS, rows)
+    took = f"{measured.seconds:.1f} s, {measured.peak_bytes / 1e9:.2f} GB"
+    lines = []
+    for variant in manifest["variants"]:
+        parity = variant["parity"]
+        share = f"largest difference {parity['largest_error']:.1e}, {parity['share_of_tolerance']:.1%} of the tolerance"
+        lines.append(f"{case.name}, {case.kind}, {variant['file']} on {variant['backend']}: {share}; {took}")
+    return lines
 
 
 def main() -> None:
     parser = make_parser("parity", __doc__, "the smallest checkpoint of each kind", saves=False)
-    run = start(parser, parser.parse_args(), "about ten minutes", show)
+    run = start(parser, parser.parse_args(), "about ten minutes")
     for case in list_cases(run.quick):
         with TemporaryDirectory() as folder:
-            rows = export(case, Path(folder))
-        run.keep(rows, "cases", f"{case.name}, {case.kind}", line="\n".join("  ".join(row) for row in rows))
-    show(run.results, run.console)
+            lines = export(case, Path(folder))
+        run.keep(lines, "cases", f"{case.name}, {case.kind}", line="\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -17,8 +17,7 @@ import numpy as np
 import torch
 from transformers import DPRReaderTokenizer
 
-from benchmarks.harness.command import Results, make_parser, start
-from benchmarks.harness.tables import format_ms, show_table
+from benchmarks.harness.command import make_parser, start
 from dpr_export.models.spans import decode_best_spans
 
 SECONDS, ROUNDS = 4.0, 200  # of one line of the table, at most
@@ -74,18 +73,9 @@ def compare(tokenizer: Any, ids: Any, logits: Any, options: dict[str, int], with
     return median(theirs for theirs, _ in times), median(ours for _, ours in times)
 
 
-def show(results: Results, console: Any) -> None:
-    """Print a row for each case."""
-    rows = [
-        [name, *map(format_ms, times), f"{times[0] / times[1]:.1f}x"]
-        for name, times in results.get("cases", {}).items()
-    ]
-    show_table(console, "Decode spans", ("passages x tokens", "transformers, ms", "ours, ms", "ratio"), rows)
-
-
 def main() -> None:
     parser = make_parser("spans", __doc__, "the smallest case", saves=False)
-    run = start(parser, parser.parse_args(), "about three minutes", show)
+    run = start(parser, parser.parse_args(), "about three minutes")
     failed = []
     with tempfile.TemporaryDirectory() as folder:
         tokenizer = make_tokenizer(Path(folder))
@@ -101,7 +91,6 @@ def main() -> None:
                 required = LEAST_RATIO if (options, form, with_text) == (ALL_SPANS, "list", False) else 1.0
                 if theirs / ours < required:
                     failed.append(f"{case}: below {required:.0f}x")
-    show(run.results, run.console)
     if failed:
         raise SystemExit("FAILED: " + "; ".join(failed))
     print(f"PASSED: at least {LEAST_RATIO:.0f}x in the search of all spans from lists, slower nowhere")

@@ -104,7 +104,7 @@ def start(
     parser: argparse.ArgumentParser,
     given: argparse.Namespace,
     takes: str,
-    show: Callable[[Results, Console], None],
+    show: Callable[[Results, Console], None] | None = None,
     *,
     size: Size | None = None,
     combine: Callable[[Results, Results], Results] | None = None,
@@ -118,14 +118,14 @@ def start(
         parser: the parser of `make_parser`.
         given: what it parsed.
         takes: how long the run takes, in words.
-        show: prints results.
+        show: prints results; None: the command prints only a line for each.
         size: the size of the models; None: BERT-base, or tiny with --quick.
         combine: puts the results beside those that a file holds; None: `merge`.
         seconds: how long the run may take.
     """
     saved, console = RESULTS_FOLDER / f"{given.name}.json", Console()
     console = console if console.is_terminal else Console(width=110)
-    if getattr(given, "show", False):
+    if show and getattr(given, "show", False):
         show(json.loads(saved.read_text(encoding="utf-8")), console)
         sys.exit()
     save = getattr(given, "save", False)

@@ -49,43 +49,33 @@ def weight_bytes(config: DPRConfig) -> int:
     return config.num_hidden_layers * (4 * config.hidden_size**2 + 2 * config.hidden_size * config.intermediate_size)
 
 
-def product_chain(rows: int, inner: int, columns: int, int8: bool) -> bytes:
-    """A graph of products (rows, inner) x (inner, columns) and back; in INT8 as the exported graphs are, or float32."""
-    from onnx import TensorProto, helper, numpy_helper
-
-    rng = np.random.default_rng(0)
-    constants = [
-        numpy_helper.from_array(np.array(0.02, np.float32), "scale"),
-        numpy_helper.from_array(np.array(0, np.int8), "zero"),
-    ]
-    nodes, last = [], "x"
-    for number in range(_CHAIN):
-        weights = rng.integers(-127, 128, (inner, columns) if number % 2 == 0 else (columns, inner), np.int8)
-        left, right, product = f"left{number}", f"right{number}", f"product{number}"
-        if int8:
-            constants.append(numpy_helper.from_array(weights, f"weights{number}"))
-            nodes += [
-                helper.make_node("QuantizeLinear", [last, "scale", "zero"], [f"quantized{number}"]),
-                helper.make_node("DequantizeLinear", [f"quantized{number}", "scale", "zero"], [left]),
-                helper.make_node("DequantizeLinear", [f"weights{number}", "scale", "zero"], [right]),
-            ]
-        else:
-            constants.append(numpy_helper.from_array(weights.astype(np.float32), right))
-            left = last
-        nodes.append(helper.make_node("MatMul", [left, right], [product]))
-        last = product
-    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [rows, inner]) for name in ("x", last)]
-    graph = helper.make_graph(nodes, "products", ends[:1], ends[1:], constants)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    return model.SerializeToString()
-
-
 def operations_per_second(threads: int, int8: bool) -> float:
-    """The best rate over several sizes of matrices; a multiply-add is two operations."""
-    best = 0.0
+    """The best rate over several sizes of matrices; a multiply-add is two operations.
+
+    A graph is a chain of products (rows, inner) x (inner, columns) and back, in float32, or quantized as INT8 variants
+    are: static, symmetric, weights and activations.
+    """
+    import openvino as ov
+    from openvino import opset13 as ops
+    from openvino import properties
+
+    options = {
+        properties.hint.inference_precision(): ov.Type.f32,
+        properties.num_streams(): 1,
+        properties.inference_num_threads(): threads,
+    }
+    best, rng = 0.0, np.random.default_rng(0)
     for rows, inner, columns in PRODUCTS:
-        request = compile_model(product_chain(rows, inner, columns, int8), threads)
-        x = np.random.default_rng(0).normal(size=(rows, inner)).astype(np.float32)
+        parameter = product = ops.parameter([rows, inner], np.float32)
+        for number in range(_CHAIN):
+            shape = (inner, columns) if number % 2 == 0 else (columns, inner)
+            weights = ops.constant(rng.integers(-127, 128, shape, np.int8))
+            scaled = ops.multiply(ops.convert(weights, "f32"), np.float32(0.02))
+            if int8:
+                product = ops.fake_quantize(product, *map(np.float32, (-2.56, 2.54, -2.56, 2.54)), 256)
+            product = ops.matmul(product, scaled, False, False)
+        request = ov.compile_model(ov.Model([product], [parameter]), "CPU", options).create_infer_request()
+        x = rng.normal(size=(rows, inner)).astype(np.float32)
         seconds = min(time_calls(partial(request.infer, [x], share_inputs=True)))
         best = max(best, 2.0 * _CHAIN * rows * inner * columns / seconds)
     return best
@@ -96,22 +86,6 @@ def bytes_per_second(threads: int) -> float:
     parts = np.array_split(np.ones(_READ_BYTES // 4, np.float32), threads)
     with ThreadPoolExecutor(threads) as pool:
         return _READ_BYTES / min(time_calls(lambda: list(pool.map(np.max, parts))))
-
-
-def compile_model(model: bytes, threads: int) -> Any:
-    """An OpenVINO request of a graph, with the options of the runtime's own session."""
-    import openvino as ov
-    from openvino import properties
-    from openvino.properties import hint
-
-    options = {
-        hint.inference_precision(): ov.Type.f32,
-        hint.performance_mode(): hint.PerformanceMode.LATENCY,
-        properties.num_streams(): 1,
-        properties.inference_num_threads(): threads,
-    }
-    core = ov.Core()
-    return core.compile_model(core.read_model(model), "CPU", options).create_infer_request()
 
 
 def time_calls(call: Callable[[], Any]) -> list[float]:
