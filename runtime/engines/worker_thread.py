@@ -46,12 +46,13 @@ class OwnThread:
             self._queue.put((future, call))
         return future.result()
 
-    def end(self) -> None:
-        """Let it do what it was given, and end it."""
+    def end(self, last: Callable[[], object] = lambda: None) -> None:
+        """Let the thread finish what it was given, call `last` on it, and end it. A second call does nothing."""
         with self._lock:
             if self._ended or os.getpid() != self._process:
                 return
             self._ended = True
+            self._queue.put((Future(), last))
             self._queue.put(None)
         self._thread.join()
 

@@ -2,11 +2,39 @@
 
 Not CUDA: it shows that inputs and outputs are bound where and as they should be, and that sizes are recorded once. What
 is bound is really computed. A graph that is "recorded" is tied to its binding: another binding under its number fails.
+
+Capturing is as in CUDA's global mode: while one thread captures, another that opens a session, runs one, allocates or
+copies breaks the capture off.
 """
 
+import threading
+import time
 from typing import Any
+from weakref import finalize
 
 import onnxruntime as ort
+
+
+class Capture:
+    """A capture in this process, of one thread at a time: `broken` says whether another thread used CUDA meanwhile."""
+
+    SECONDS = 0.005
+    thread: int | None = None
+    broken = False
+
+    @classmethod
+    def use_cuda(cls) -> None:
+        if cls.thread not in (None, threading.get_ident()):
+            cls.broken = True
+
+    @classmethod
+    def run(cls) -> None:
+        cls.use_cuda()  # one capture breaks another off
+        cls.thread, cls.broken = threading.get_ident(), False
+        time.sleep(cls.SECONDS)
+        cls.thread = None
+        if cls.broken:
+            raise RuntimeError("CUDA failure 901: operation failed due to a previous error during capture")
 
 
 class OrtValueDouble:
@@ -16,11 +44,13 @@ class OrtValueDouble:
 
     @classmethod
     def ortvalue_from_numpy(cls, array: Any, device: str, index: int) -> Any:
+        Capture.use_cuda()
         cls.devices.append((device, index))
         return ort.OrtValue.ortvalue_from_numpy(array.copy())
 
     @classmethod
     def ortvalue_from_shape_and_type(cls, shape: Any, dtype: Any, device: str, index: int) -> Any:
+        Capture.use_cuda()
         cls.devices.append((device, index))
         return ort.OrtValue.ortvalue_from_shape_and_type(shape, dtype)
 
@@ -47,7 +77,11 @@ class SessionDouble:
 
     def __init__(self, library: "OnnxRuntimeDouble", graph: str, options: Any, providers: Any) -> None:
         ((name, values),) = providers
+        Capture.use_cuda()
         library.sessions.append((name, values))
+        library.options.append(options)
+        library.threads.append(threading.get_ident())
+        finalize(self, lambda: library.threads.append(threading.get_ident()))
         if library.refusing and values["enable_cuda_graph"] == "1":
             raise RuntimeError("not all nodes are partitioned to the CUDA EP")
         self._library = library
@@ -68,9 +102,13 @@ class SessionDouble:
 
     def run_with_iobinding(self, binding: BindingDouble, options: Any) -> None:
         number = options.get_run_config_entry("gpu_graph_id")
+        Capture.use_cuda()
+        self._library.threads.append(threading.get_ident())
         self._library.runs.append((number, [tuple(value.shape()) for _, value in binding.bound]))
         if self._library.failing:
             raise RuntimeError(self._library.failing.pop())
+        if number not in ("-1", *self._recorded):
+            Capture.run()
         if number != "-1":
             assert self._recorded.setdefault(number, binding) is binding, "a recorded graph was given other buffers"
         self._real.run_with_iobinding(binding.real, options)
@@ -80,7 +118,9 @@ class OnnxRuntimeDouble:
     """The module.
 
     Attributes:
-        sessions: the provider and options of each session.
+        sessions: the provider and its options of each session.
+        options: the session options of each session.
+        threads: the thread of each session's opening, runs and end.
         runs: the graph number and the shapes of the bound values of each run.
         failing: messages; each makes one run fail.
         refusing: sessions that should record are refused.
@@ -94,6 +134,8 @@ class OnnxRuntimeDouble:
 
     def __init__(self) -> None:
         self.sessions: list[tuple[str, dict[str, str]]] = []
+        self.options: list[Any] = []
+        self.threads: list[int] = []
         self.runs: list[tuple[str, Any]] = []
         self.failing: list[str] = []
         self.refusing = False

@@ -28,7 +28,7 @@ def cuda_double(monkeypatch: pytest.MonkeyPatch) -> CudaDouble:
     """A double of CUDA's runtime, with one GPU; at the end of the test nothing of it may be left allocated."""
     cuda = pytest.importorskip("dpr_export.runtime.engines.nvidia.cuda", exc_type=ImportError)
     double = CudaDouble()
-    monkeypatch.setattr(nvidia, "_gpus", lambda: (1, None))
+    monkeypatch.setattr(nvidia, "_gpus", lambda: (("8.9",), None))
     monkeypatch.setattr(cuda, "runtime", double)
     monkeypatch.setattr(cuda, "has_context", lambda _: True)
     return double

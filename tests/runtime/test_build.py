@@ -272,7 +272,7 @@ def test_a_build_that_fails_says_why_and_leaves_nothing(
 def test_without_a_gpu_every_command_says_so_in_one_line(
     copy: Path, monkeypatch: pytest.MonkeyPatch, command: Callable[..., tuple[int, str, str]]
 ) -> None:
-    monkeypatch.setattr(nvidia, "_gpus", lambda: (0, "no NVIDIA driver is installed (libcuda.so.1 was not found)"))
+    monkeypatch.setattr(nvidia, "_gpus", lambda: ((), "no NVIDIA driver is installed (libcuda.so.1 was not found)"))
     for arguments in (("build", copy), ("verify", copy, "--device", "cuda")):
         code, out, err = command(*arguments)
         assert (code, out) == (1, "")

@@ -1,14 +1,19 @@
 """Names of devices, and what is wrong where there is no GPU."""
 
 import ctypes
+import json
+import os
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from dpr_export.runtime.engines.devices import parse_device, same_device
 from dpr_export.runtime.engines.nvidia import driver as nvidia
-from dpr_export.runtime.engines.nvidia.driver import gpu_problem
+from dpr_export.runtime.engines.nvidia.driver import ask_driver, compute_capability, gpu_problem
 
 
 @pytest.mark.parametrize(("name", "expected"), [("cpu", ("cpu", 0)), ("cuda", ("cuda", 0)), ("cuda:12", ("cuda", 12))])
@@ -46,15 +51,27 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
         reference._obj.value = b"CUDA_ERROR_NO_DEVICE"
         return 0
 
+    def attribute(reference: object, which: int, index: int) -> int:
+        reference._obj.value = {75: 8, 76: 6 + index}[which]
+        return 0
+
     def install(count: int = 0, error: int = 0, *, missing: bool = False) -> None:
         nvidia._gpus.cache_clear()
 
         def load(_: str) -> SimpleNamespace:
             if missing:
                 raise OSError("no such file")
-            return SimpleNamespace(cuInit=lambda _: error, cuDeviceGetCount=count_of(count), cuGetErrorName=name_of)
+            return SimpleNamespace(
+                cuInit=lambda _: error,
+                cuDeviceGetCount=count_of(count),
+                cuGetErrorName=name_of,
+                cuDeviceGetAttribute=attribute,
+            )
 
         monkeypatch.setattr(ctypes, "CDLL", load)
+        monkeypatch.setattr(
+            subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=0, stdout=json.dumps(ask_driver()))
+        )
 
     yield install
     nvidia._gpus.cache_clear()
@@ -82,3 +99,42 @@ def test_a_gpu_that_is_there_has_no_problem_and_one_past_the_last_has(driver: Ca
     assert gpu_problem(2) == "device is cuda:2, and this machine has 2 GPUs, from cuda:0"
     driver(count=1)
     assert gpu_problem(1) == "device is cuda:1, and this machine has 1 GPU, from cuda:0"
+
+
+def test_a_gpu_has_a_compute_capability(driver: Callable[..., None]) -> None:
+    driver(count=2)
+    assert [compute_capability(0), compute_capability(1)] == ["8.6", "8.7"]
+
+
+DRIVER_THAT_NOTES_WHO_STARTS_IT = r"""
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+int cuInit(unsigned flags) {
+    FILE* file = fopen(getenv("NOTES"), "a");
+    fprintf(file, "%d\n", getpid());
+    return fclose(file);
+}
+int cuDeviceGetCount(int* count) { *count = getenv("CRASH") ? *(int*)0 : 1; return 0; }
+int cuDeviceGetAttribute(int* value, int which, int index) { *value = which == 75 ? 9 : 0; return 0; }
+"""
+
+
+@pytest.mark.skipif(not shutil.which("cc"), reason="there is no C compiler here")
+def test_whoever_only_asks_does_not_start_cuda(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that has started it cannot fork children that use it."""
+    (tmp_path / "driver.c").write_text(DRIVER_THAT_NOTES_WHO_STARTS_IT)
+    library, notes = tmp_path / "libcuda.so.1", tmp_path / "notes"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, tmp_path / "driver.c"], check=True)
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
+    monkeypatch.setenv("NOTES", str(notes))
+    monkeypatch.setattr(nvidia, "_DRIVER", str(library))
+    nvidia._gpus.cache_clear()
+    assert gpu_problem(0) is None
+    assert compute_capability(0) == "9.0"
+    (started_by,) = notes.read_text().split()
+    assert int(started_by) != os.getpid()
+    monkeypatch.setenv("CRASH", "1")
+    nvidia._gpus.cache_clear()
+    assert gpu_problem(0) == "the NVIDIA driver ended the process that asked it for GPUs (exit code -11)"
+    nvidia._gpus.cache_clear()

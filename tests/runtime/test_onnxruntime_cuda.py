@@ -4,6 +4,8 @@ What a real GPU makes of it is tested in `tests/gpu`.
 """
 
 import ctypes
+import gc
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -170,8 +172,8 @@ def test_what_fails_is_one_line_and_the_session_can_be_closed(
     opened: Opened, onnxruntime_double: OnnxRuntimeDouble, message: str, told: str
 ) -> None:
     session, given = opened(), random_call("question", 3, 20)
-    for run, times in ((session.run, 2), (session.run_on_device, 1)):  # first as a recording, then as it is
-        onnxruntime_double.failing += [message] * times
+    for run in (session.run, session.run_on_device):
+        onnxruntime_double.failing += [message] * 2  # first as a recording, then as it is
         with pytest.raises(RuntimeError) as raised:
             run(given)
         assert str(raised.value).startswith(told)
@@ -184,17 +186,72 @@ def test_what_fails_is_one_line_and_the_session_can_be_closed(
             run(given)
 
 
-def test_a_size_that_cannot_be_recorded_is_computed_as_it_is_from_then_on(
+def test_a_recording_that_breaks_off_is_tried_again_in_later_calls_a_few_times(
     tiny_variants: dict[str, Path], opened: Opened, onnxruntime_double: OnnxRuntimeDouble
 ) -> None:
-    session, given = opened(), random_call("question", 3, 20)
-    onnxruntime_double.failing.append("operation failed due to a previous error during capture")
-    for _ in range(2):
-        found = session.run(given)["pooler_output"]
-        assert np.array_equal(found, on_cpu(tiny_variants["question"] / FUSED, given)["pooler_output"])
-    assert [number for number, _ in onnxruntime_double.runs] == ["1", "-1", "-1"]
-    session.run(random_call("question", 1, 20))
-    assert onnxruntime_double.runs[-1][0] == "2"
+    for failures, expected in (
+        (1, ["1", "-1", "2", "2", "2", "2"]),
+        (2, ["1", "-1", "2", "-1", "3", "3", "3"]),
+        (3, ["1", "-1", "2", "-1", "3", "-1", "-1", "-1"]),
+    ):
+        session, given = opened(), random_call("question", 3, 20)
+        for number in range(5):
+            if number < failures:
+                onnxruntime_double.failing.append("operation failed due to a previous error during capture")
+            found = session.run(given)["pooler_output"]
+            assert np.array_equal(found, on_cpu(tiny_variants["question"] / FUSED, given)["pooler_output"])
+        assert [number for number, _ in onnxruntime_double.runs] == expected
+
+
+@pytest.mark.parametrize("meanwhile", ["open", "run", "capture"])
+def test_a_recording_is_not_broken_off_by_another_session(
+    tiny_variants: dict[str, Path], opened: Opened, meanwhile: str
+) -> None:
+    """Not by one that is opened, that runs a call, or that records as well."""
+    recording, other, going = opened(), opened("reader"), threading.Event()
+
+    def use_cuda() -> None:
+        for number in range(1000):
+            if meanwhile == "open":
+                OnnxRuntimeCudaSession(tiny_variants["question"] / FUSED).close()
+            else:
+                other.run(
+                    random_call("reader", 20, 300) if meanwhile == "run" else random_call("reader", 1, 1 + number)
+                )
+            if going.is_set():
+                return
+
+    thread = threading.Thread(target=use_cuda)
+    thread.start()
+    sizes = [(rows, length) for length in (32, 64, 128) for rows in (1, 2, 4, 8)]
+    for rows, length in sizes:
+        recording.run(random_call("question", rows, length))
+    going.set()
+    thread.join()
+    assert sorted(recording._recorded) == sorted(sizes)
+    assert not recording._broken_captures
+    assert not other._broken_captures
+
+
+def test_onnx_runtime_is_only_used_on_the_sessions_own_thread(
+    tiny_variants: dict[str, Path], onnxruntime_double: OnnxRuntimeDouble
+) -> None:
+    """ONNX Runtime leaves its GPU as the current device of each thread that calls it, the caller's included."""
+    session = OnnxRuntimeCudaSession(tiny_variants["question"] / FUSED, device="cuda:1")
+    session.run(random_call("question", 1, 8))
+    session.close()
+    gc.collect()
+    assert len(onnxruntime_double.threads) == 3  # opened, run, freed
+    assert len(set(onnxruntime_double.threads)) == 1
+    assert threading.get_ident() not in onnxruntime_double.threads
+
+
+def test_memory_is_not_planned_a_second_time_for_each_shape(
+    opened: Opened, onnxruntime_double: OnnxRuntimeDouble
+) -> None:
+    opened()
+    (options,) = onnxruntime_double.options
+    assert not options.enable_mem_pattern
 
 
 def test_outputs_are_never_in_memory_that_onnx_runtime_allocates(opened: Opened) -> None:
@@ -229,6 +286,7 @@ class TestWhatIsMissing:
     @pytest.fixture(autouse=True)
     def gpu(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(onnxruntime_cuda, "gpu_problem", lambda _: None)
+        monkeypatch.setattr(onnxruntime_cuda, "compute_capability", lambda _: "8.9")
 
     @pytest.fixture
     def wheel(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -249,21 +307,43 @@ class TestWhatIsMissing:
             f'onnxruntime_providers_shared is not in {wheel}: pip install --force-reinstall "dpr-export[gpu]"'
         )
 
-    def test_cuda_or_cudnn(self, wheel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize(
+        ("opened", "missing"),
+        [("onnxruntime_providers_cuda", "libcudart.so.13"), ("libcudnn.so.9", "libcudnn.so.9")],
+    )
+    def test_cuda_or_cudnn(self, wheel: Path, monkeypatch: pytest.MonkeyPatch, opened: str, missing: str) -> None:
+        """The provider is linked with CUDA, and loads cuDNN itself, in the first call."""
         for name in ("shared", "cuda"):
             (wheel / f"libonnxruntime_providers_{name}.so").touch()
 
         def load(path: str, **_: object) -> None:
-            if "cuda" in path:
-                raise OSError("libcudnn.so.9: cannot open shared object file")
+            if opened in path:
+                raise OSError(f"{missing}: cannot open shared object file")
 
         monkeypatch.setattr(ctypes, "CDLL", load)
         assert cuda_problem(0) == (
-            "libcudnn.so.9: cannot open shared object file: "
+            f"{missing}: cannot open shared object file: "
             'pip install "onnxruntime-gpu[cuda,cudnn]" installs CUDA 13.0 and cuDNN'
         )
         monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: None)
         assert cuda_problem(0) is None
+
+    @pytest.mark.parametrize(
+        ("capability", "runs"),
+        [("7.0", False), ("7.5", True), ("8.7", True), ("9.0", True), ("10.0", False), ("12.1", True)],
+    )
+    def test_machine_code_for_the_gpu(
+        self, wheel: Path, monkeypatch: pytest.MonkeyPatch, capability: str, runs: bool
+    ) -> None:
+        assert not list(wheel.iterdir())
+        monkeypatch.setattr(onnxruntime_cuda, "compute_capability", lambda _: capability)
+        onnxruntime_cuda.ort.__version__ = "1.31.1"
+        problem = cuda_problem(0)
+        assert problem is not None
+        said = f"onnxruntime-gpu 1.31.1 has no machine code for compute capability {capability}, only for 7.5, 8.0, "
+        assert problem.startswith("onnxruntime_providers_shared" if runs else said)
+        onnxruntime_cuda.ort.__version__ = "1.99"  # nobody knows what that has
+        assert "machine code" not in str(cuda_problem(0))
 
 
 def test_a_model_on_a_gpu_runs_the_fused_fp16_variant_and_keeps_torch_on_the_cpu_where_it_is(

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from enum import IntEnum
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from dpr_export.runtime import DPRQuestionEncoder, DPRReader
 from dpr_export.runtime.checks.build_engine import build_engine
 from dpr_export.runtime.checks.parity import grid
 from dpr_export.runtime.engines.nvidia import tensorrt_session
+from dpr_export.runtime.engines.nvidia.capture_lock import CAPTURE_LOCK
 from dpr_export.runtime.engines.nvidia.cuda import CudaError, OutOfMemoryError
 from dpr_export.runtime.engines.nvidia.dlpack import CUDA
 from dpr_export.runtime.engines.nvidia.engine_files import engine_path, kernels_path
@@ -226,6 +228,29 @@ def test_many_threads_get_each_its_own_results(
     assert all(np.array_equal(one, other) for one, other in zip(found, expected * 3, strict=True))
     in_order = [outputs["pooler_output"] for outputs in session.run_all(iter(calls))]
     assert all(np.array_equal(one, other) for one, other in zip(in_order, expected, strict=True))
+
+
+@pytest.mark.usefixtures("tensorrt")
+@pytest.mark.parametrize("use", ["open", "run", "close"])
+def test_a_session_waits_while_onnx_runtime_captures_a_graph(
+    tiny_variants: dict[str, Path], opened: Opened, cuda_double: CudaDouble, use: str
+) -> None:
+    """In CUDA's global mode, where another thread's allocation fails and breaks the capture off."""
+    session = opened()
+    uses = {
+        "open": lambda: TensorRtSession(tiny_variants["question"] / GRAPHS["fp16"]).close(),
+        "run": lambda: session.run_on_device(random_call("question", 1, 8)),
+        "close": session.close,
+    }
+    thread = threading.Thread(target=uses[use])
+    with CAPTURE_LOCK.capture():
+        thread.start()
+        thread.join(0.1)
+        assert thread.is_alive()
+        assert not {"cudaMalloc", "cudaMallocHost", "cudaFree"} & set(cuda_double.names())
+    thread.join(30)
+    assert not thread.is_alive()
+    assert {"cudaMalloc", "cudaFree"} & set(cuda_double.names())
 
 
 @pytest.mark.usefixtures("tensorrt")
@@ -516,3 +541,21 @@ def test_a_model_picks_an_engine_by_itself_only_where_it_was_proved(
     build_engine(question, precision="int8")
     with DPRQuestionEncoder.from_pretrained(question, backend="tensorrt", device="cuda", precision="int8") as model:
         assert "model_trt_int8.onnx (tensorrt int8) on cuda:0" in model.explain()
+
+
+def test_a_gpu_that_tensorrt_rtx_has_no_kernels_for_is_refused_before_the_work(
+    tiny_variants: dict[str, Path], tensorrt_double: Callable[[str], TensorRtDouble]
+) -> None:
+    message = (
+        r"^tensorrt_rtx has no kernels for Double GPU, of compute capability 8.9, only for 7.5, 12.0: "
+        r'pip install "dpr-export\[tensorrt\]"$'
+    )
+    double = tensorrt_double("tensorrt_rtx")
+    double.ComputeCapability = IntEnum("ComputeCapability", {"NONE": 0, "SM75": 75, "SM120": 120})
+    with pytest.raises(RuntimeError, match=message):
+        build_engine(tiny_variants["question"])
+    with pytest.raises(RuntimeError, match=message):
+        TensorRtSession(tiny_variants["question"] / GRAPHS["fp16"])
+    assert double.calls == []
+    with pytest.raises(ValueError, match=r"compute_capability is '8\.9', and must be one of: 7\.5, 12\.0"):
+        build_engine(tiny_variants["question"], compute_capability="8.9")

@@ -1,14 +1,18 @@
-"""Is there an NVIDIA GPU that this process can use, and if not, what is missing?
+"""Ask the NVIDIA driver which GPUs this process can use, and what is missing where it can use none.
 
-Asked of the driver itself, through its C interface, because engines either fall back to the CPU without a word or write
-pages of their own. Where there is no driver the answer takes microseconds, and nothing is imported for it.
+The driver itself is asked, because engines either fall back to the CPU without a word or print pages of their own.
+Where no driver is installed the answer takes microseconds. Where one is, a short-lived process asks it: a process that
+has started CUDA cannot fork children that use CUDA, and whoever only asks need not pay that.
 """
 
 import ctypes
+import json
+import subprocess
 import sys
 from functools import cache
 
 _DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+_MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
 
 
 def gpu_problem(index: int) -> str | None:
@@ -17,12 +21,18 @@ def gpu_problem(index: int) -> str | None:
     >>> gpu_problem(10_000) is None
     False
     """
-    count, problem = _gpus()
+    capabilities, problem = _gpus()
     if problem:
         return problem
-    if index >= count:
-        return f"device is cuda:{index}, and this machine has {count} GPU{'s' if count > 1 else ''}, from cuda:0"
+    if index >= len(capabilities):
+        gpus = "1 GPU" if len(capabilities) == 1 else f"{len(capabilities)} GPUs"
+        return f"device is cuda:{index}, and this machine has {gpus}, from cuda:0"
     return None
+
+
+def compute_capability(index: int) -> str:
+    """The compute capability of GPU number `index`, which `gpu_problem` has no problem with: "8.9"."""
+    return _gpus()[0][index]
 
 
 def has_context(index: int) -> bool:
@@ -37,24 +47,44 @@ def has_context(index: int) -> bool:
 
 
 @cache
-def _gpus() -> tuple[int, str | None]:
-    """How many GPUs the driver has, and what is wrong where it has none."""
+def _gpus() -> tuple[tuple[str, ...], str | None]:
+    """The compute capability of each GPU, and what is wrong where there is none."""
     try:
-        driver = ctypes.CDLL(_DRIVER)
+        ctypes.CDLL(_DRIVER)
     except OSError:
-        return 0, f"no NVIDIA driver is installed ({_DRIVER} was not found)"
-    count = ctypes.c_int(0)
+        return (), f"no NVIDIA driver is installed ({_DRIVER} was not found)"
+    if getattr(sys, "frozen", False) or not sys.executable:  # no interpreter to start
+        return ask_driver()
+    done = subprocess.run([sys.executable, "-I", "-S", __file__], capture_output=True, text=True, check=False)
+    if done.returncode:
+        return (), f"the NVIDIA driver ended the process that asked it for GPUs (exit code {done.returncode})"
+    capabilities, problem = json.loads(done.stdout)
+    return tuple(capabilities), problem
+
+
+def ask_driver() -> tuple[tuple[str, ...], str | None]:
+    """As `_gpus`, asked in this process, where it starts CUDA."""
+    driver, count, number = ctypes.CDLL(_DRIVER), ctypes.c_int(0), ctypes.c_int()
     for function, arguments in ((driver.cuInit, (0,)), (driver.cuDeviceGetCount, (ctypes.byref(count),))):
         if error := function(*arguments):
-            return 0, f"the NVIDIA driver finds no GPU that can be used ({_name(driver, error)})"
+            return (), f"the NVIDIA driver finds no GPU that can be used ({_error_name(driver, error)})"
     if not count.value:
-        return 0, "the NVIDIA driver finds no GPU"
-    return count.value, None
+        return (), "the NVIDIA driver finds no GPU"
+
+    def attribute(which: int, index: int) -> int:
+        driver.cuDeviceGetAttribute(ctypes.byref(number), which, index)
+        return number.value
+
+    return tuple(f"{attribute(_MAJOR, index)}.{attribute(_MINOR, index)}" for index in range(count.value)), None
 
 
-def _name(driver: ctypes.CDLL, error: int) -> str:
+def _error_name(driver: ctypes.CDLL, error: int) -> str:
     """The driver's name for an error: CUDA_ERROR_NO_DEVICE."""
     text = ctypes.c_char_p()
     if driver.cuGetErrorName(error, ctypes.byref(text)) or text.value is None:
         return f"error {error}"
     return text.value.decode()
+
+
+if __name__ == "__main__":
+    print(json.dumps(ask_driver()))

@@ -23,7 +23,17 @@ def engine_for(graph: str, index: int) -> tuple[TensorRt, Gpu, Path, EngineRecor
 
 
 def place_of(trt: TensorRt, gpu: Gpu) -> Place:
-    """Where an engine of a library runs on a GPU. Engines of TensorRT-RTX run on all of its compute capability."""
+    """Where an engine of a library runs on a GPU. Engines of TensorRT-RTX run on all of its compute capability.
+
+    Raises:
+        RuntimeError: the library has no kernels for the GPU.
+    """
+    known = trt.compute_capabilities()
+    if known and gpu.compute_capability not in known:
+        raise RuntimeError(
+            f"{trt.library.name} has no kernels for {gpu.name}, of compute capability {gpu.compute_capability}, only "
+            f'for {", ".join(known)}: pip install "dpr-export[tensorrt]"'
+        )
     model = None if trt.library.other_gpus else gpu.name
     return Place(trt.library.name, trt.version, gpu.compute_capability, model, gpu.driver)
 

@@ -6,28 +6,34 @@ What is recorded is bound to its buffers, so each size has buffers of its own, o
 recordings compute in is ONNX Runtime's arena, one for all, since one call runs at a time. Larger calls are computed at
 their own size, and so is a call with a row that is masked altogether, which padding would change.
 
-ONNX Runtime keeps the recordings of each thread that calls it, and those of threads that are gone. So a session has one
-thread, which makes all of its calls.
+ONNX Runtime keeps the recordings of each thread that calls it, and those of threads that are gone. It also leaves its
+GPU as the calling thread's current device. So a session has one thread, which opens it, makes all of its calls and
+closes it.
+
+Other uses of CUDA in the process, such as torch's, can still break a recording off: `capture_lock.py` says why, and
+holds sessions off. Such a call is computed without recording, and a later call of that size tries again, a few times.
 
 ONNX Runtime takes the CPU where it cannot have the GPU, with pages of its own on why. So what it needs is looked for
 first, and what it got is looked at afterwards.
 """
 
 import ctypes
+import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from io import StringIO
 from itertools import count
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
 
 from dpr_export.runtime.engines.concurrency import overlapped
 from dpr_export.runtime.engines.devices import parse_device
-from dpr_export.runtime.engines.nvidia.driver import gpu_problem
+from dpr_export.runtime.engines.nvidia.capture_lock import CAPTURE_LOCK
+from dpr_export.runtime.engines.nvidia.driver import compute_capability, gpu_problem
 from dpr_export.runtime.engines.nvidia.shape_buckets import (
     MOST_TOKENS,
     Bucket,
@@ -47,12 +53,14 @@ except ImportError as error:
 
 _PROVIDER = "CUDAExecutionProvider"
 _LIBRARIES = ("onnxruntime_providers_shared", "onnxruntime_providers_cuda")
+_CUDNN = "cudnn64_9.dll" if sys.platform == "win32" else "libcudnn.so.9"  # which it loads in the first call
+_MACHINE_CODE = {"1.31.1": ("7.5", "8.0", "8.6", "8.9", "9.0", "12.0")}  # of releases that have none for other GPUs
 _ERRORS_ONLY = 3
 _GRAPH_ID = "gpu_graph_id"
 _UNRECORDED = "-1"
 _LENGTH_MULTIPLE = 8  # what tensor cores multiply at a time
 _OUT_OF_MEMORY = ("out of memory", "Failed to allocate memory", "ALLOC_FAILED")
-_TURNS: dict[int, Lock] = {}  # of each GPU: while one session records, no other may allocate or copy
+_MOST_CAPTURES = 3  # of one size that break off, after which it is not recorded any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +104,15 @@ class OnnxRuntimeCudaSession:
         self._index = parse_device(device)[1]
         if problem := cuda_problem(self._index):
             raise RuntimeError(f"ONNX Runtime cannot use cuda:{self._index}: {problem}")
-        self._session, recording = _opened(graph, self._index)
         self._thread = OwnThread("dpr-export-cuda")
-        self._turn = _TURNS.setdefault(self._index, Lock())
+        try:
+            self._session, recording = self._thread.run(lambda: _open(graph, self._index))
+        except BaseException:
+            self._thread.end()
+            raise
         self._buckets: tuple[Bucket, ...] = buckets_for("question", longest) if recording else ()
         self._recorded: dict[tuple[int, int], _Recorded] = {}
-        self._unrecordable: set[tuple[int, int]] = set()
+        self._broken_captures: Counter[tuple[int, int]] = Counter()
         self._graph_ids = count(1)
         self.input_names = tuple(value.name for value in self._session.get_inputs())
         self._shapes: dict[str, Shape] = {
@@ -122,38 +133,52 @@ class OnnxRuntimeCudaSession:
         return self._thread.run(lambda: self._run_on_device(feeds))
 
     def _run(self, feeds: Feeds) -> Outputs:
-        size = feeds["attention_mask"].shape
-        with self._turn, _in_one_line(self.device, size):
-            values, _ = self._computed(feeds)
+        with self._computed(feeds) as (values, _):
             arrays = {name: value.numpy() for name, value in values.items()}
+        size = feeds["attention_mask"].shape
         return {name: arrays[name][corner(true_shape(shape, *size))] for name, shape in self._shapes.items()}
 
     def _run_on_device(self, feeds: Feeds) -> dict[str, OnDevice]:
-        size = feeds["attention_mask"].shape
-        with self._turn, _in_one_line(self.device, size):
-            values, recorded = self._computed(feeds)
+        with self._computed(feeds) as (values, recorded):
             if recorded:  # whose buffers the next call of that size overwrites
                 values = {name: self._copied(value) for name, value in values.items()}
+        size = feeds["attention_mask"].shape
         return {name: OnDevice(values[name], true_shape(shape, *size)) for name, shape in self._shapes.items()}
 
     def run_all(self, calls: Iterable[Feeds]) -> Iterator[Outputs]:
         return overlapped(self.run, calls, workers=1)
 
-    def _computed(self, feeds: Feeds) -> tuple[dict[str, Any], bool]:
-        """The outputs on the device, and whether they are in the buffers of a recorded size."""
+    @contextmanager
+    def _computed(self, feeds: Feeds) -> Iterator[tuple[dict[str, Any], bool]]:
+        """Compute a call, and hold the capture lock while its outputs are read.
+
+        Yields:
+            the outputs on the device, and whether they are in the buffers of a recorded size.
+        """
         size = self._size(feeds)
-        if size is None or size in self._unrecordable:
-            return self._unrecorded(feeds), False
-        if size in self._recorded:
-            return self._replayed(self._recorded[size], feeds, size), True
+        is_new = size is not None and size not in self._recorded and self._broken_captures[size] < _MOST_CAPTURES
+        with (
+            _in_one_line(self.device, feeds["attention_mask"].shape),
+            CAPTURE_LOCK.capture() if is_new else CAPTURE_LOCK.call(),
+        ):
+            if size is not None and is_new:
+                outputs = self._capture(feeds, size)
+            elif size in self._recorded:
+                outputs = self._replayed(self._recorded[size], feeds, size)
+            else:
+                outputs = None
+            yield (self._unrecorded(feeds), False) if outputs is None else (outputs, True)
+
+    def _capture(self, feeds: Feeds, size: tuple[int, int]) -> dict[str, Any] | None:
+        """Record a size in its first call, and compute that; None where the capture broke off."""
         new = self._buffers(*size)
         try:
-            outputs = self._replayed(new, feeds, size)  # which records it
-        except Exception:  # as above; what another library does on the GPU meanwhile may break a recording off
-            self._unrecordable.add(size)
-            return self._unrecorded(feeds), False
+            outputs = self._replayed(new, feeds, size)
+        except Exception:  # ONNX Runtime's exceptions share no base class of their own
+            self._broken_captures[size] += 1
+            return None
         self._recorded[size] = new
-        return outputs, True
+        return outputs
 
     def _replayed(self, recorded: _Recorded, feeds: Feeds, size: tuple[int, int]) -> dict[str, Any]:
         for name, array in padded_to(feeds, *size).items():
@@ -206,9 +231,12 @@ class OnnxRuntimeCudaSession:
         return copy
 
     def close(self) -> None:
-        self._thread.end()
-        self._recorded = {}
-        self._session = None
+        self._thread.end(self._release)
+
+    def _release(self) -> None:
+        with CAPTURE_LOCK.call():
+            self._recorded = {}
+            self._session = None
 
 
 def cuda_problem(index: int) -> str | None:
@@ -219,29 +247,50 @@ def cuda_problem(index: int) -> str | None:
         return 'this onnxruntime is built without CUDA: pip uninstall onnxruntime, then pip install "dpr-export[gpu]"'
     with suppress(Exception), redirect_stdout(StringIO()):  # it prints what it does not find
         ort.preload_dlls()
+    capability, known = compute_capability(index), _MACHINE_CODE.get(ort.__version__)
+    if known and not any(_runs_on(code, capability) for code in known):
+        return (
+            f"onnxruntime-gpu {ort.__version__} has no machine code for compute capability {capability}, only for "
+            + ", ".join(known)
+        )
     folder = Path(ort.__file__).parent / "capi"
+    libraries = [_CUDNN]
     for name in _LIBRARIES:
         found = next((path for path in folder.glob(f"*{name}.*") if path.suffix in (".so", ".dll")), None)
         if found is None:
             return f'{name} is not in {folder}: pip install --force-reinstall "dpr-export[gpu]"'
+        libraries.append(str(found))
+    for library in libraries:
         try:
-            ctypes.CDLL(str(found), mode=ctypes.RTLD_GLOBAL)
+            ctypes.CDLL(library, mode=ctypes.RTLD_GLOBAL)
         except OSError as error:
             return f'{error}: pip install "onnxruntime-gpu[cuda,cudnn]" installs CUDA {ort.cuda_version} and cuDNN'
     return None
 
 
-def _opened(graph: Path, index: int) -> tuple[Any, bool]:
+def _runs_on(code: str, capability: str) -> bool:
+    """Whether machine code runs on a GPU: one of the same major compute capability, and of no lower minor.
+
+    >>> _runs_on("8.0", "8.9"), _runs_on("8.9", "8.6"), _runs_on("9.0", "10.0")
+    (True, False, False)
+    """
+    (code_major, code_minor), (major, minor) = code.split("."), capability.split(".")
+    return code_major == major and int(code_minor) <= int(minor)
+
+
+def _open(graph: Path, index: int) -> tuple[Any, bool]:
     """The graph, loaded, and whether its calls can be recorded, which takes all of its operators to be on the GPU."""
-    try:
-        return _loaded(graph, index, recording=True), True
-    except RuntimeError:
-        return _loaded(graph, index, recording=False), False
+    with CAPTURE_LOCK.call():
+        try:
+            return _loaded(graph, index, recording=True), True
+        except RuntimeError:
+            return _loaded(graph, index, recording=False), False
 
 
 def _loaded(graph: Path, index: int, recording: bool) -> Any:
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.enable_mem_pattern = False  # a plan kept for each shape would take the arena's memory a second time
     options.log_severity_level = _ERRORS_ONLY if not recording else _ERRORS_ONLY + 1
     provider = {
         "device_id": str(index),

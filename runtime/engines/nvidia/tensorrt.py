@@ -200,6 +200,11 @@ class TensorRt:
             cache.deserialize(kept)
         return cache
 
+    def compute_capabilities(self) -> dict[str, Any]:
+        """The compute capabilities that the library has kernels for: "8.9". Empty for one that does not list them."""
+        members = self.module.ComputeCapability.__members__ if self.library.other_gpus else {}
+        return {f"{name[2:-1]}.{name[-1]}": value for name, value in members.items() if name.startswith("SM")}
+
     def failure(self, what: str) -> RuntimeError:
         """An error that says what failed, and why by the library's log, which begins anew."""
         reason = self._reason()
@@ -231,11 +236,7 @@ class TensorRt:
                 f"compute_capability is {compute_capability!r}, and {self.library.name} builds for the GPU that is "
                 'here: pip install "dpr-export[tensorrt-rtx]" builds for others'
             )
-        known = {
-            f"{name[2:-1]}.{name[-1]}": value
-            for name, value in self.module.ComputeCapability.__members__.items()
-            if name.startswith("SM")
-        }
+        known = self.compute_capabilities()
         if compute_capability not in known:
             raise ValueError(f"compute_capability is {compute_capability!r}, and must be one of: {', '.join(known)}")
         return known[compute_capability]

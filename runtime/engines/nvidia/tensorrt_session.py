@@ -2,8 +2,9 @@
 
 Everything is allocated once, for the largest call of the table in `buckets.py`: device memory for inputs, outputs and
 the scratch that all execution contexts share, and pinned memory of the machine, which the GPU copies from and to by
-itself. One call runs at a time, on the session's stream. There is an execution context for each length, and one for
-each size that is recorded, made when it is first met. Of small calls the whole way is recorded as a CUDA graph (copy
+itself. One call runs at a time, on the session's stream, and none while ONNX Runtime captures a CUDA graph, which would
+break both. There is an execution context for each length, and one for each size that is recorded, made when it is first
+met. Of small calls the whole way is recorded as a CUDA graph (copy
 in, compute, copy out) and replayed from then on; TensorRT-RTX records what it computes by itself.
 
 An error of CUDA that is not about memory mostly means that the device is lost to the process: the session says so from
@@ -26,6 +27,7 @@ from dpr_export.models.artifact.atomic_writing import atomic_file
 from dpr_export.models.artifact.folder import hash_file
 from dpr_export.runtime.engines.concurrency import overlapped
 from dpr_export.runtime.engines.devices import parse_device
+from dpr_export.runtime.engines.nvidia.capture_lock import CAPTURE_LOCK
 from dpr_export.runtime.engines.nvidia.cuda import Address, CudaError, Gpu, Handle, view
 from dpr_export.runtime.engines.nvidia.dlpack import CUDA, DeviceArray
 from dpr_export.runtime.engines.nvidia.engine_files import EngineRecord, kernels_path, read_engine
@@ -91,7 +93,7 @@ class TensorRtSession:
         self._shapes = record.outputs
         self.input_names, self.output_names = record.inputs, tuple(record.outputs)
         try:
-            with gpu.current():
+            with CAPTURE_LOCK.call(), gpu.current():
                 self._runtime, self._engine = trt.load(engine)
                 check_engine(self._engine, record)
                 self._kernels = trt.kernel_cache(self._engine, _kept(kernels) if kernels else b"")
@@ -153,7 +155,7 @@ class TensorRtSession:
         if self._lost:
             raise RuntimeError(f"this session's device is lost ({self._lost}): close it, and start a new process")
         try:
-            with self._gpu.current():
+            with CAPTURE_LOCK.call(), self._gpu.current():
                 yield
         except CudaError as error:
             self._lost = str(error)
@@ -246,8 +248,9 @@ class TensorRtSession:
                     with self._gpu.current():
                         _keep(self._kernels_path, self._kernels)
             finally:
-                self._keeping.close()
-                self._kernels = self._engine = self._runtime = None
+                with CAPTURE_LOCK.call():
+                    self._keeping.close()
+                    self._kernels = self._engine = self._runtime = None
 
 
 def _kept_until_closed(keeping: ExitStack, gpu: Gpu, handle: int, free: Callable[[int], None]) -> int:
