@@ -7,7 +7,7 @@ float32: they cost nothing, and all of the answer goes through them.
 """
 
 from collections.abc import Callable, Generator, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import copyfile
@@ -60,15 +60,19 @@ def fp16(source: Path, output: Path, calls: Sequence[Feeds]) -> Settings:
 
 
 def fused_fp16(source: Path, output: Path, calls: Sequence[Feeds]) -> Settings:
+    """Everything in fp16, the faster; then, where that loses too much, LayerNorm in float32."""
     with TemporaryDirectory() as folder:
         counts = fuse(source, Path(folder, "fused.onnx"), device="cuda")
-        made = _to_fp16(Path(folder, "fused.onnx"), output, calls)
-    yield Made(made.settings, counts)
+        for layer_norm_in_float32 in (False, True):
+            made = _to_fp16(Path(folder, "fused.onnx"), output, calls, layer_norm_in_float32)
+            yield replace(made, fused_operators=counts, more=not layer_norm_in_float32)
 
 
-def _to_fp16(source: Path, output: Path, calls: Sequence[Feeds]) -> Made:
-    large = to_fp16(source, output, calls[:RANGE_CALLS])
-    return Made("LayerNorm in float32" + (f", and {len(large)} operators whose activations are large" if large else ""))
+def _to_fp16(source: Path, output: Path, calls: Sequence[Feeds], layer_norm_in_float32: bool = True) -> Made:
+    spoiled = to_fp16(source, output, calls[:RANGE_CALLS], layer_norm_in_float32=layer_norm_in_float32)
+    in_float32 = ["LayerNorm"] * layer_norm_in_float32
+    in_float32 += [f"{len(spoiled)} operators whose values fp16 cannot hold"] if spoiled else []
+    return Made(f"{' and '.join(in_float32)} in float32" if in_float32 else "everything in fp16")
 
 
 def static_int8(source: Path, output: Path, calls: Sequence[Feeds]) -> Settings:

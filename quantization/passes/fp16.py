@@ -1,11 +1,17 @@
-"""Half precision for GPUs: fp16 inside, float32 inputs and outputs.
+"""Convert a graph to fp16 for GPUs; its inputs and outputs stay what they are, and float32 where they are floats.
 
-fp16 ends at 65,504, and BERT has activations that come near it or pass it. So three things stay out of its way:
+fp16 ends at 65,504, and some of BERT's activations come near it or pass it. Three measures deal with that:
 
-- LayerNorm, whose squares overflow first, is computed in float32;
-- the mask is a finite number: -inf would make a fully padded row NaN. A score that is added to it must not overflow,
-  and should be lost in its rounding, as in float32; at three quarters of the end, scores up to 16 are;
-- whatever was seen to come within a factor of four of the end, on real texts, stays in float32 with all that reads it.
+- LayerNorm squares its inputs, so its sums must be float32. ONNX Runtime's CUDA kernels for fp16 sum in float32
+  themselves (onnxruntime-gpu 1.27 and later), so LayerNorm may be fp16 there, without casts around it. TensorRT
+  computes in the types that the graph gives, so its graphs keep LayerNorm in float32.
+- The mask is a finite number, since -inf would make a fully masked row NaN. The sum of mask and score must not
+  overflow, and the score should be lost in its rounding, as in float32. At -49,128 that holds for scores up to 16.
+- Nodes whose values on real texts fp16 cannot hold stay in float32, see `find_float32_nodes`.
+
+On CPUs ONNX Runtime computes an fp16 graph in float32, and rounds to fp16 only what enters and leaves LayerNorm. So an
+accuracy gate that runs on a CPU sees the rounding of weights and of LayerNorm's inputs, but not of the sum that
+LayerNorm normalizes, and hardly any overflow.
 """
 
 import warnings
@@ -15,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime as ort
+from numpy.typing import NDArray
 from onnx import numpy_helper
 from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
@@ -24,26 +31,33 @@ from dpr_export.runtime.engines.session import Feeds
 LARGEST = float(np.finfo(np.float16).max)
 MASK = -0.75 * LARGEST
 HEADROOM = 4.0
-_FLOAT32_OPERATORS = (*DEFAULT_OP_BLOCK_LIST, "LayerNormalization", "SkipLayerNormalization")
+MAX_OFFSET = 16.0
+_LAYER_NORMS = ("LayerNormalization", "SkipLayerNormalization")
 
 
-def to_fp16(source: Path, output: Path, calls: Sequence[Feeds]) -> tuple[str, ...]:
-    """Convert a graph of float32 to fp16.
+def to_fp16(
+    source: Path, output: Path, calls: Sequence[Feeds], *, layer_norm_in_float32: bool = True
+) -> tuple[str, ...]:
+    """Convert a float32 graph to fp16.
 
     Args:
         source: the .onnx file, of standard or of ONNX Runtime's own operators.
         output: the .onnx file to write.
-        calls: inputs to measure activations on, int64 (1, sequence), without padding, whose mask would be measured too.
+        calls: inputs to measure activations on, int64 (1, sequence). They must have no padding, or the mask would be
+            measured too.
+        layer_norm_in_float32: keep LayerNorm in float32, between casts.
 
     Returns:
-        The nodes that stay in float32 because their activations are too large, by name.
+        The names of the nodes that stay in float32 because fp16 cannot hold their values.
 
     Raises:
-        QuantizationError: a weight is beyond fp16.
+        QuantizationError: fp16 cannot hold a weight.
     """
     model = onnx.load(source)
     _make_mask_finite(model)
-    large = too_large(model, calls)
+    spoiled = find_float32_nodes(model, calls)
+    _drop_unread_sums(model)
+    _drop_types_of_weights(model)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # weights below fp16's least number become that number, each with a warning
         converted = convert_float_to_float16(
@@ -51,46 +65,61 @@ def to_fp16(source: Path, output: Path, calls: Sequence[Feeds]) -> tuple[str, ..
             min_positive_val=float(np.finfo(np.float16).smallest_subnormal),
             max_finite_val=LARGEST,
             keep_io_types=True,
-            op_block_list=list(_FLOAT32_OPERATORS),
-            node_block_list=list(large),
+            op_block_list=[*DEFAULT_OP_BLOCK_LIST, *(_LAYER_NORMS if layer_norm_in_float32 else ())],
+            node_block_list=list(spoiled),
         )
-    onnx.save(in_order(converted), output)
-    return large
+    _remove_casts_between_float32(converted)
+    onnx.save(_sort_nodes(converted), output)
+    return spoiled
 
 
-def in_order(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Put each node behind those that make its inputs, once: the converter appends its casts, some of them twice."""
-    _keep_float32_between(model)
-    waiting = {node.output[0]: node for node in model.graph.node}
-    known = {"", *(value.name for value in (*model.graph.input, *model.graph.initializer))}
-    ordered: list[onnx.NodeProto] = []
-    while waiting:
-        ready = [name for name, node in waiting.items() if known.issuperset(node.input)]
-        if not ready:
-            raise QuantizationError(f"{len(waiting)} nodes of the fp16 graph have inputs that nothing makes")
-        for name in ready:
-            node = waiting.pop(name)
-            ordered.append(node)
-            known.update(node.output)
-    del model.graph.node[:]
-    model.graph.node.extend(ordered)
-    return model
+def _drop_unread_sums(model: onnx.ModelProto) -> None:
+    """Drop SkipLayerNormalization's fourth output, the sum, where nothing reads it: it costs memory."""
+    read = {name for node in model.graph.node for name in node.input} | {value.name for value in model.graph.output}
+    for node in model.graph.node:
+        if node.op_type == "SkipLayerNormalization" and not read.intersection(filter(None, node.output[1:])):
+            del node.output[1:]
 
 
-def _keep_float32_between(model: onnx.ModelProto) -> None:
-    """Between two nodes that stay in float32, take out the casts to fp16 and back, in which large numbers end."""
-    halved = {node.output[0]: node.input[0] for node in model.graph.node if node.name.endswith("_cast_to_fp16_node")}
-    whole = {
-        node.output[0]: halved[node.input[0]]
+def _drop_types_of_weights(model: onnx.ModelProto) -> None:
+    """Drop the notes on weights' types: the converter casts a float32 weight to float32 where it finds one."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    kept = [value for value in model.graph.value_info if value.name not in weights]
+    del model.graph.value_info[:]
+    model.graph.value_info.extend(kept)
+
+
+def _remove_casts_between_float32(model: onnx.ModelProto) -> None:
+    """Let float32 nodes read each other without casts to fp16 and back, in which large numbers overflow."""
+    to_half = {node.output[0]: node.input[0] for node in model.graph.node if node.name.endswith("_cast_to_fp16_node")}
+    float32 = {
+        node.output[0]: to_half[node.input[0]]
         for node in model.graph.node
-        if node.name.endswith("_cast_to_fp32_node") and node.input[0] in halved
+        if node.name.endswith("_cast_to_fp32_node") and node.input[0] in to_half
     }
     for node in model.graph.node:
-        node.input[:] = [whole.get(name, name) for name in node.input]
+        node.input[:] = [float32.get(name, name) for name in node.input]
+
+
+def _sort_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Put each node after those whose outputs it reads, once, and drop those that nothing reads.
+
+    The converter appends its casts at the end, some of them twice.
+    """
+    import onnx_ir
+    from onnx_ir.passes.common import RemoveUnusedNodesPass
+
+    nodes = list({node.output[0]: node for node in model.graph.node}.values())
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    sorted_model = onnx_ir.from_proto(model)
+    sorted_model.graph.sort()
+    RemoveUnusedNodesPass()(sorted_model)
+    return onnx_ir.to_proto(sorted_model)
 
 
 def _make_mask_finite(model: onnx.ModelProto) -> None:
-    """Put `MASK` in the place of float32's least number, and refuse any other constant that fp16 cannot hold."""
+    """Replace float32's least number by `MASK`, and refuse any other constant that fp16 cannot hold."""
     least = float(np.finfo(np.float32).min)
     for tensor in model.graph.initializer:
         values = numpy_helper.to_array(tensor)
@@ -104,8 +133,13 @@ def _make_mask_finite(model: onnx.ModelProto) -> None:
             )
 
 
-def too_large(model: onnx.ModelProto, calls: Sequence[Feeds]) -> tuple[str, ...]:
-    """The nodes that read or write a value above a quarter of fp16's largest, on any of the calls."""
+def find_float32_nodes(model: onnx.ModelProto, calls: Sequence[Feeds]) -> tuple[str, ...]:
+    """Name the nodes that read or write a value that fp16 cannot hold, on any of the calls.
+
+    Such a value is above a quarter of fp16's largest, so that other texts find headroom. Or LayerNorm normalizes it,
+    and its mean is above 16 standard deviations: LayerNorm subtracts the mean, and what is left has lost four bits of
+    fp16's eleven and more.
+    """
     watched = onnx.ModelProto()
     watched.CopyFrom(model)
     names = [name for node in model.graph.node for name in node.output if name]
@@ -114,10 +148,20 @@ def too_large(model: onnx.ModelProto, calls: Sequence[Feeds]) -> tuple[str, ...]
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = ort.InferenceSession(watched.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    large = {
+    norms = [node for node in model.graph.node if node.op_type in _LAYER_NORMS]
+    normalized = {node.output[3] if len(node.output) > 3 else node.input[0] for node in norms}
+    spoiled = {
         name
         for feeds in calls
         for name, value in zip(names, session.run(names, feeds), strict=True)
-        if value.dtype == np.float32 and np.abs(value).max(initial=0.0) > LARGEST / HEADROOM
+        if value.dtype == np.float32 and (_is_large(value) or (name in normalized and _has_offset(value)))
     }
-    return tuple(node.name for node in model.graph.node if large & {*node.input, *node.output})
+    return tuple(node.name for node in model.graph.node if spoiled & {*node.input, *node.output})
+
+
+def _is_large(value: NDArray[np.float32]) -> bool:
+    return bool(np.abs(value).max(initial=0.0) > LARGEST / HEADROOM)
+
+
+def _has_offset(value: NDArray[np.float32]) -> bool:
+    return bool((np.abs(value.mean(axis=-1)) > MAX_OFFSET * value.std(axis=-1)).any())

@@ -107,7 +107,7 @@ def test_without_the_measurement_they_overflow(
 ) -> None:
     """The test above can fail."""
     source = with_large_activations(tiny["question"] / MODEL_FILE, tmp_path / "large.onnx")
-    monkeypatch.setattr(fp16, "too_large", lambda *_: ())
+    monkeypatch.setattr(fp16, "find_float32_nodes", lambda *_: ())
     assert to_fp16(source, tmp_path / "fp16.onnx", calls("question", tiny["question"])) == ()
     given = feeds("question", tiny["question"])
     assert not np.isfinite(in_float16(tmp_path / "fp16.onnx", given)["pooler_output"]).all()
@@ -143,7 +143,7 @@ def test_what_comes_within_a_factor_of_four_of_the_end_is_measured_as_large(
         factor = share * fp16.LARGEST / 4 / float(most)
         scale(wanted, "layer.1.intermediate.dense/MatMul", factor)
         scale(wanted, "layer.1.intermediate.dense/Add", factor)
-        found = any("layer.1.intermediate.dense/Add" in node for node in fp16.too_large(wanted, given))
+        found = any("layer.1.intermediate.dense/Add" in node for node in fp16.find_float32_nodes(wanted, given))
         assert found is large
 
 
