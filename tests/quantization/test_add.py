@@ -44,7 +44,7 @@ ADD = """
 from pathlib import Path
 from dpr_export.quantization import VariantOptions, add_variants, variants
 variants.EVALUATION_SET_FILE = Path(sys.argv[2])
-add_variants(sys.argv[1], precisions=["fp16", "int8"], calibration=sys.argv[3], allow_loss=True)
+add_variants(sys.argv[1], VariantOptions(precisions=["fp16", "int8"], calibration=sys.argv[3], allow_loss=True))
 assert not foreign & sys.modules.keys()
 """
 COMMAND = """

@@ -18,11 +18,11 @@ from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
-from dpr_export.models.artifact.folder import ExportedFolder, file_record
+from dpr_export.models.artifact.folder import ExportedFolder, hash_file
 from dpr_export.models.artifact.manifest import MANIFEST_FILE, AccuracyDrop
 from dpr_export.models.artifact.variants import MODEL_FILE
 from dpr_export.models.kinds import KINDS
-from dpr_export.quantization import add_variants, fuse, read_texts, to_fp16, tokenized
+from dpr_export.quantization import VariantOptions, add_variants, fuse, read_texts, to_fp16, tokenized
 from dpr_export.quantization.gate import cosine
 from dpr_export.quantization.passes import fp16
 from dpr_export.quantization.texts import CALIBRATION_SET_FILE
@@ -114,7 +114,7 @@ def change_layer_norms(folder: Path, change: Callable[[np.ndarray, np.ndarray], 
                 each.CopyFrom(numpy_helper.from_array(array, each.name))
     onnx.save(model, folder / MODEL_FILE)
     manifest = json.loads((folder / MANIFEST_FILE).read_text())
-    manifest["files"][MODEL_FILE] = asdict(file_record(folder / MODEL_FILE))
+    manifest["files"][MODEL_FILE] = asdict(hash_file(folder / MODEL_FILE))
     (folder / MANIFEST_FILE).write_text(json.dumps(manifest))
     return folder
 
@@ -136,7 +136,7 @@ def calls(kind: str, folder: Path, count: int = 4) -> list[Feeds]:
 
 
 def add_fp16(folder: Path) -> AccuracyDrop:
-    add_variants(folder, precisions=["fp16"], backends=["onnxruntime"])
+    add_variants(folder, VariantOptions(precisions=["fp16"], backends=["onnxruntime"]))
     (drop,) = (v.accuracy_drop for v in ExportedFolder.open(folder, verify=True).manifest.variants if v.accuracy_drop)
     return drop
 
