@@ -24,7 +24,7 @@ from rich.markup import escape
 from benchmarks.cpu_parts import describe
 from benchmarks.harness.command import Results, Run, make_parser, start
 from benchmarks.harness.contenders import BASELINE, CPU_CONTENDERS
-from benchmarks.harness.model_files import DEMO, make
+from benchmarks.harness.model_files import DEMO
 from benchmarks.harness.tables import show_machine, show_notes, show_table
 from benchmarks.harness.worker_group import load_group
 from benchmarks.harness.workers import Call, Prepare, Request, serve
@@ -132,7 +132,7 @@ def _encoders_call(models: Sequence[Any], tokenizer: Any, data: Squad) -> Call:
 def measure(run: Run, task: Task, job: Request, passes: int) -> None:
     """Measure the metrics and times of transformers, and of each variant that this machine can run."""
     for kind, what in ((kind, what) for kind in task.kinds for what in ("checkpoint", "exported")):
-        make(run.work, kind, what, run.say)
+        run.make_model(kind, what)
     contenders = {}
     for row in (row for row in CPU_CONTENDERS if row is BASELINE or row.options.get("loader") == "dpr_export"):
         folders = {kind: str(run.work.model(kind, row.needs[-1])) for kind in task.kinds}

@@ -9,7 +9,7 @@ import sys
 from statistics import median
 
 from benchmarks.harness.command import make_parser, start
-from benchmarks.harness.model_files import DEMO, make
+from benchmarks.harness.model_files import DEMO
 from benchmarks.harness.processes import DPR_EXPORT, run_measured
 from dpr_export.exporter.demo import PASSAGES_FILE, QUESTION
 from dpr_export.runtime.corpus import read_corpus
@@ -53,7 +53,7 @@ def main() -> None:
     passages = list(read_corpus(PASSAGES_FILE))
     titles, texts = [each.title or "" for each in passages], [each.text for each in passages]
     question = (QUESTION, json.dumps(titles), json.dumps(texts))
-    checkpoint, exported = make(run.work, "reader", "checkpoint", run.say), run.work.model("reader", "exported-fp32")
+    checkpoint, exported = run.make_model("reader", "checkpoint"), run.work.model("reader", "exported-fp32")
     run_measured([DPR_EXPORT, checkpoint, "-o", exported, "--force"])
     contenders = {
         "transformers": (TRANSFORMERS, checkpoint),

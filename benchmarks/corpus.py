@@ -29,7 +29,7 @@ from rich.markup import escape
 
 from benchmarks.corpus_jobs import BATCH, answer_ours, answer_transformers, encode_ours, encode_transformers
 from benchmarks.harness.command import Results, Run, make_parser, start
-from benchmarks.harness.model_files import DEMO, make
+from benchmarks.harness.model_files import DEMO
 from benchmarks.harness.processes import run_measured
 from benchmarks.harness.tables import show_machine, show_table
 from dpr_export.models.kinds import KINDS
@@ -137,7 +137,7 @@ def main() -> None:
         parser.error(f"data is {given.data}, and must be a file")
     run = start(parser, given, "20 to 30 minutes", show, size=DEMO)
     for kind, what in ((kind, what) for kind in KINDS for what in ("checkpoint", "exported")):
-        make(run.work, kind, what, run.say)
+        run.make_model(kind, what)
     data, few = given.data.resolve(), 4 if run.quick else 60
     counts, part = ((40, 80), 16) if run.quick else ((2_000, given.passages), 2 * BATCH)
     with TemporaryDirectory(prefix="dpr-export-corpus-") as name:

@@ -12,7 +12,7 @@ from benchmarks.cpu_parts import PARTS, QUICK, Amounts
 from benchmarks.harness.command import make_parser, start
 from dpr_export.models.kinds import KINDS
 
-BUDGET_MINUTES, BUDGET_PASSAGES = 14.0, 100
+BUDGET_MINUTES, BUDGET_PASSAGES = 12.0, 100
 
 
 def main() -> None:
@@ -25,14 +25,14 @@ def main() -> None:
         type=float,
         default=BUDGET_MINUTES,
         metavar="MINUTES",
-        help=f"how long the run may take ({BUDGET_MINUTES:.0f}), models that it makes first included; less time means "
-        f"fewer rounds, and lines that are left out at the end; 0: no limit, and 1,000 passages, not {BUDGET_PASSAGES}",
+        help=f"how long the run may take ({BUDGET_MINUTES:.0f}), without the models that the first run makes; less "
+        f"time means fewer rounds, lines left out at the end; 0: no limit, and 1,000 passages, not {BUDGET_PASSAGES}",
     )
     given = parser.parse_args()
     if given.budget < 0:
         parser.error(f"--budget is {given.budget}, and must be at least 0")
-    takes = f"at most about {given.budget:.0f} minutes" if given.budget else "30 to 60 minutes for each kind of model"
-    takes += ", of which the first run takes about 6 to make models (and time to download packages)"
+    takes = f"about {given.budget:.0f} minutes at most" if given.budget else "30 to 60 minutes for each kind of model"
+    takes += "; the first run takes some minutes more, to make models and download packages"
     run = start(parser, given, takes, cpu_tables.show, seconds=given.budget * 60 or None)
     amounts = QUICK if run.quick else Amounts(passages=BUDGET_PASSAGES if given.budget else Amounts().passages)
     if given.kind:

@@ -16,7 +16,6 @@ import numpy as np
 
 from benchmarks.harness.command import Run
 from benchmarks.harness.contenders import BASELINE, CPU_CONTENDERS, OURS, STRONGEST, Contender
-from benchmarks.harness.model_files import make
 from benchmarks.harness.tables import SHAPES, format_ms, shape_name
 from benchmarks.harness.texts import QUESTION, make_texts, random_feeds, read_passages
 from benchmarks.harness.worker_group import COMPILE_SECONDS, WorkerGroup, load_group
@@ -178,7 +177,7 @@ def measure_limits(run: Run, amounts: Amounts) -> None:
         run.say(f"{kind}: limits")
         log = run.work.log(f"limits {kind}")
         try:
-            folder = [make(run.work, kind, what, run.say) for what in OURS.needs][-1]
+            folder = [run.make_model(kind, what) for what in OURS.needs][-1]
             command = [sys.executable, "-m", "benchmarks.harness.limits", kind, str(folder), str(run.threads)]
             environment = {**os.environ, "PYTHONPATH": str(ROOT), **run.work.variables}
             with log.open("w", encoding="utf-8") as stderr:

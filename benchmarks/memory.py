@@ -22,7 +22,6 @@ from rich.markup import escape
 
 from benchmarks.harness.command import Results, Run, make_parser, start
 from benchmarks.harness.contenders import BASELINE, CPU_CONTENDERS
-from benchmarks.harness.model_files import make
 from benchmarks.harness.processes import DPR_EXPORT, Measured, run_measured
 from benchmarks.harness.tables import show_machine, show_notes, show_table
 from benchmarks.harness.texts import QUESTION as QUESTION_TEXT
@@ -49,7 +48,7 @@ print(prepare(job)(), flush=True)
 
 def measure_making(run: Run, kind: str) -> None:
     """Measure each step of making an exported folder."""
-    checkpoint = make(run.work, kind, "checkpoint", run.say)
+    checkpoint = run.make_model(kind, "checkpoint")
     folder, before = run.work.model(kind, "exported-by-command"), dict[str, int]()
     shutil.rmtree(folder, ignore_errors=True)
     for name, options in MAKING.items():
@@ -87,7 +86,7 @@ def measure_starting(run: Run, kind: str) -> None:
     failed = set()
     starts = range(1 if run.quick else STARTS)
     for number, row in ((number, row) for number in starts for row in CONTENDERS if row.name not in failed):
-        folder = [make(run.work, kind, what, run.say) for what in row.needs][-1]
+        folder = [run.make_model(kind, what) for what in row.needs][-1]
         run.say(f"{kind}: start {number + 1}, {row.name}")
         request = {"kind": kind, "folder": str(folder), "threads": run.threads, **row.options}
         command = [sys.executable, "-c", START, json.dumps(request), json.dumps(job)]

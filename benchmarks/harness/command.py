@@ -21,7 +21,7 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks.harness.model_files import BASE, TINY, Size, WorkFolder
+from benchmarks.harness.model_files import BASE, TINY, Size, WorkFolder, make
 from benchmarks.harness.workers import ROOT
 from dpr_export.runtime.engines.processors import usable_processors
 
@@ -39,7 +39,7 @@ class Run:
         work: the working folder, with the size of the models.
         quick: whether this run only shows that the benchmark works.
         threads: how many threads every contender has.
-        seconds: how long the run may take; None: as long as it needs.
+        seconds: how long the run may take, without the time to make models; None: as long as it needs.
         results: what was measured so far.
         files: the files to write, and the earlier results that each holds.
     """
@@ -54,6 +54,7 @@ class Run:
     console: Console
     _progress: Console = field(default_factory=lambda: Console(stderr=True, soft_wrap=True))
     _start: float = field(default_factory=time.monotonic)
+    _excluded: float = 0.0
 
     def say(self, text: str) -> None:
         """Print what happens now, to standard error."""
@@ -75,7 +76,19 @@ class Run:
     @property
     def is_over(self) -> bool:
         """Whether the time of the run has passed."""
-        return self.seconds is not None and time.monotonic() - self._start > self.seconds
+        return self.seconds is not None and time.monotonic() - self._start - self._excluded > self.seconds
+
+    def make_model(self, kind: str, what: str) -> Path:
+        """Return the folder of a model, which is made first if it is missing; that does not count as the run's time.
+
+        Raises:
+            WorkerError, OSError: as `model_files.make`.
+        """
+        start = time.monotonic()
+        try:
+            return make(self.work, kind, what, self.say)
+        finally:
+            self._excluded += time.monotonic() - start
 
 
 def make_parser(name: str, description: str | None, quick: str, *, saves: bool = True) -> argparse.ArgumentParser:

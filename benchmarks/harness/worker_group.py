@@ -14,7 +14,6 @@ from typing import Any
 
 from benchmarks.harness.command import Run
 from benchmarks.harness.contenders import Contender
-from benchmarks.harness.model_files import make
 from benchmarks.harness.workers import Request, Worker, WorkerError
 
 LEAST_ROUNDS = 2
@@ -104,7 +103,7 @@ def load_group(run: Run, kind: str, contenders: Mapping[str, Contender], threads
                     if what in failed:
                         raise WorkerError(failed[what])
                     try:
-                        folder = make(run.work, kind, what, run.say)
+                        folder = run.make_model(kind, what)
                     except (WorkerError, OSError) as error:
                         failed[what] = str(error)
                         raise

@@ -2,12 +2,15 @@
 
 import json
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks.harness.command import Run, describe_machine, make_parser, merge, start
+from benchmarks.harness.model_files import WorkFolder
 
 
 def begin(file: Path, *arguments: str, **options: Any) -> Run:
@@ -53,6 +56,20 @@ def test_a_run_is_over_when_its_time_has_passed(tmp_path: Path) -> None:
     assert not begin(tmp_path / "cpu.json").is_over
     assert not begin(tmp_path / "cpu.json", seconds=1000.0).is_over
     assert begin(tmp_path / "cpu.json", seconds=1e-9).is_over
+
+
+def test_the_time_to_make_models_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def make(work: WorkFolder, kind: str, what: str, say: Callable[[str], None]) -> Path:
+        say("make it")
+        time.sleep(0.3)
+        return work.model(kind, what)
+
+    monkeypatch.setattr("benchmarks.harness.command.make", make)
+    run = begin(tmp_path / "cpu.json", seconds=0.2)
+    assert run.make_model("question", "bert") == tmp_path / "base" / "question" / "bert"
+    assert not run.is_over
+    time.sleep(0.3)
+    assert run.is_over
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ def test_limits_that_cannot_be_measured_leave_the_reason(tmp_path: Path, monkeyp
     def make(*_: Any) -> Path:
         raise WorkerError("checkpoint could not be made: no space left")
 
-    monkeypatch.setattr(cpu_parts, "make", make)
+    monkeypatch.setattr("benchmarks.harness.command.make", make)
     run = begin(tmp_path)
     PARTS["limits"](run, QUICK)
     assert run.results["limits"] == {"context": {"reason": "checkpoint could not be made: no space left"}}
