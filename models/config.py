@@ -1,7 +1,7 @@
-"""A DPR model's configuration: the original's `config.json`, field for field.
+"""The configuration of a DPR model, read from `config.json` of transformers and written to it.
 
-Only the fields that decide what the model computes, or how it is called, are named here. Every other field of a
-`config.json` is kept as it is in `extra` and written back, so that reading and writing loses nothing.
+The dataclass names the fields that change what a model computes or how it is called. All other fields are kept in
+`extra`, so that nothing is lost when a configuration is saved again.
 """
 
 import json
@@ -12,7 +12,7 @@ from typing import Any
 from dpr_export.models.artifact.resolve import resolve_files
 
 CONFIG_FILE = "config.json"
-_LEAST = {
+_MINIMUM = {
     "vocab_size": 1,
     "hidden_size": 1,
     "num_hidden_layers": 1,
@@ -22,14 +22,14 @@ _LEAST = {
     "type_vocab_size": 1,
     "projection_dim": 0,
 }
-_MOST_LAYERS = 1000  # a model is built layer by layer, so that a larger number would seem to hang
+_MAX_LAYERS = 1000  # a model is built layer by layer, and seems to hang with a huge number of them
 
 
 @dataclass(kw_only=True)
 class DPRConfig:
     """The configuration of a question encoder, a context encoder or a reader.
 
-    Defaults are the original's. `extra` holds the fields that this class does not name; they read as attributes too.
+    The defaults are those of transformers. `extra` holds the fields without a name here; they are attributes too.
 
     >>> config = DPRConfig(projection_dim=128)
     >>> config.hidden_size, config.dim
@@ -67,7 +67,7 @@ class DPRConfig:
 
     @property
     def dim(self) -> int:
-        """Entries of an encoder's vector: `projection_dim` where there is a projection, else `hidden_size`."""
+        """The size of an encoder's vector: `projection_dim`, or `hidden_size` if that is 0."""
         return self.projection_dim or self.hidden_size
 
     def __getattr__(self, name: str) -> Any:
@@ -81,15 +81,15 @@ class DPRConfig:
         """Build a configuration from the content of a `config.json`.
 
         Raises:
-            ValueError: a size is no whole number, or too small.
+            ValueError: a field has the wrong type, or a size is out of bounds.
         """
-        for name, least in _LEAST.items():
+        for name, least in _MINIMUM.items():
             value = values.get(name, least)
             if type(value) is not int or value < least:
                 raise ValueError(f"{name} in {CONFIG_FILE} is {value!r}, and must be a whole number from {least}")
-        if values.get("num_hidden_layers", 1) > _MOST_LAYERS:
+        if values.get("num_hidden_layers", 1) > _MAX_LAYERS:
             layers = values["num_hidden_layers"]
-            raise ValueError(f"num_hidden_layers in {CONFIG_FILE} is {layers}, and must be at most {_MOST_LAYERS}")
+            raise ValueError(f"num_hidden_layers in {CONFIG_FILE} is {layers}, and must be at most {_MAX_LAYERS}")
         padding = values.get("pad_token_id")
         if padding is not None and type(padding) is not int:
             raise ValueError(f"pad_token_id in {CONFIG_FILE} is {padding!r}, and must be a whole number or null")
@@ -101,7 +101,7 @@ class DPRConfig:
         return cls(**{key: value for key, value in values.items() if key in named}, extra=extra)
 
     def to_dict(self) -> dict[str, Any]:
-        """Every field, named and unnamed, as `config.json` holds them."""
+        """Return every field of `config.json`, including `extra`."""
         named = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "extra"}
         return {"model_type": self.model_type, **named, **self.extra}
 
@@ -118,15 +118,15 @@ class DPRConfig:
         """Read `config.json` from a checkpoint or an exported folder.
 
         Args:
-            folder: the folder; or a name on the hub, which the other arguments are for.
-            revision: the hub's branch, tag or commit; None: the main branch.
-            token: the hub's access token; None: the one that is logged in with.
-            cache_dir: the folder of the hub's cache; None: the library's own.
-            local_files_only: take files from the cache alone.
+            folder: the folder; or a name on the hub, for which the other arguments are.
+            revision: a branch, tag or commit of the hub; None: the main branch.
+            token: the access token of the hub; None: the one of the login.
+            cache_dir: the folder of the hub's cache; None: the default of huggingface_hub.
+            local_files_only: read files from the cache alone.
 
         Raises:
-            OSError: there is no `config.json`, or it cannot be had from the hub.
-            ValueError: it is not JSON, or not a DPR model's.
+            OSError: there is no `config.json`, or it cannot be downloaded.
+            ValueError: it is not JSON, or describes another model than DPR.
         """
         path = resolve_files([CONFIG_FILE], folder, revision, token, cache_dir, local_files_only)
         return cls.read(path)
@@ -152,7 +152,7 @@ class DPRConfig:
         return cls.from_dict(values)
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write `config.json` into a folder, which is made if need be."""
+        """Write `config.json` to a folder, which is made if it does not exist."""
         Path(folder).mkdir(parents=True, exist_ok=True)
         text = json.dumps(self.to_dict(), indent=2, sort_keys=True, ensure_ascii=False)
         (Path(folder) / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")

@@ -1,7 +1,7 @@
-"""The entry points of the two commands: they import nothing of weight before Ctrl-C is handled.
+"""The entry points of the two commands, which handle Ctrl-C from the first import on.
 
-A command spends its first half second importing. They stand in this package because its own import costs nothing; what
-they run they name, and do not import.
+A command spends its first half second importing. The entry points are in this package because importing it costs
+nothing, and they import the command by its name.
 """
 
 import sys
@@ -24,15 +24,15 @@ def _run(name: str, module: str) -> None:
     try:
         main = import_module(module).main
     except (KeyboardInterrupt, ImportError) as error:
-        if not _interrupted(error):
+        if not _is_interrupt(error):
             raise
         print(f"{name}: interrupted", file=sys.stderr)
         sys.exit(_INTERRUPTED)
     main()
 
 
-def _interrupted(error: BaseException | None) -> bool:
-    """Whether it was Ctrl-C: libraries in C make an ImportError of that."""
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Return whether Ctrl-C caused an error; C libraries turn it into an ImportError."""
     while error is not None:
         if isinstance(error, KeyboardInterrupt):
             return True

@@ -1,12 +1,11 @@
-"""Which command makes what was not found: for error messages."""
+"""The command that makes a missing exported folder, for error messages."""
 
 import shlex
 from pathlib import Path
 
 
 def export_command(name: str | Path) -> str:
-    """Say which command makes an exported folder from the checkpoint `name`; of one that bears such a folder's name, \
-which command makes it.
+    """Return the command that exports the checkpoint `name`, or that makes a folder if `name` ends in "-onnx".
 
     >>> export_command("facebook/dpr-reader-single-nq-base")
     'dpr-export facebook/dpr-reader-single-nq-base -o dpr-reader-single-nq-base-onnx'

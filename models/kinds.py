@@ -1,8 +1,8 @@
-"""The three kinds of DPR model, as a table of three rows.
+"""The table of the three kinds of DPR model.
 
-A row names the class, the inputs, the outputs, and the attention mask that applies when a call gives none: encoders
-mask padding (`input_ids != pad`), the reader masks nothing, as in transformers. Which tokenizer a kind uses stands in
-`tokenization/by_kind.py`, so that the exported folder can name a kind without loading tokenizers.
+A row names the class, the inputs, the outputs, and the default attention mask. As in transformers, encoders mask
+padding (`input_ids != pad`), and the reader masks nothing. The tokenizer classes are in `tokenization/by_kind.py`, so
+that a manifest is read without loading tokenizers.
 """
 
 from collections.abc import Callable
@@ -21,27 +21,27 @@ from dpr_export.models.outputs import (
 Ids = NDArray[np.int64]
 
 
-def _all_but_padding(input_ids: Ids, pad_token_id: int) -> Ids:
+def _mask_padding(input_ids: Ids, pad_token_id: int) -> Ids:
     return np.asarray(input_ids != pad_token_id, dtype=np.int64)
 
 
-def _everything(input_ids: Ids, pad_token_id: int) -> Ids:  # noqa: ARG001 (one signature for both masks)
+def _mask_nothing(input_ids: Ids, pad_token_id: int) -> Ids:  # noqa: ARG001 (one signature for both masks)
     return np.ones_like(input_ids)
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What one kind of DPR model is called, takes and returns.
+    """One kind of DPR model.
 
     Attributes:
         name: "question", "context" or "reader".
-        architecture: the class named in the `architectures` of `config.json`.
-        inputs: the graph's inputs, int64 (batch, sequence).
-        outputs: the graph's outputs, float32.
-        token_outputs: those of them with a number for each token.
-        output_class: the dataclass that the outputs are returned in.
-        default_mask: (input_ids, pad_token_id) -> the attention mask where none is given.
-        columns: which of question, title and text the tokenizer takes, in its order.
+        architecture: the class in `architectures` of `config.json`.
+        inputs: the inputs of the graph, int64 (batch, sequence).
+        outputs: the outputs of the graph, float32.
+        token_outputs: the outputs of shape (batch, sequence).
+        output_class: the dataclass of the outputs.
+        default_mask: (input_ids, pad_token_id) -> the attention mask of a call without one.
+        columns: the arguments of its tokenizer in their order, of question, title and text.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Kind:
     columns: tuple[str, ...]
 
 
-IDS, EMBEDS = "input_ids", "inputs_embeds"  # what a graph's first input is: tokens, or their words' embeddings
+IDS, EMBEDS = "input_ids", "inputs_embeds"  # the first input of a graph: token ids, or word embeddings
 
 _ENCODER_INPUTS = (IDS, "attention_mask", "token_type_ids")
 
@@ -65,7 +65,7 @@ QUESTION = Kind(
     ("pooler_output",),
     (),
     DPRQuestionEncoderOutput,
-    _all_but_padding,
+    _mask_padding,
     ("question",),
 )
 CONTEXT = Kind(
@@ -75,7 +75,7 @@ CONTEXT = Kind(
     ("pooler_output",),
     (),
     DPRContextEncoderOutput,
-    _all_but_padding,
+    _mask_padding,
     ("title", "text"),
 )
 READER = Kind(
@@ -85,7 +85,7 @@ READER = Kind(
     ("start_logits", "end_logits", "relevance_logits"),
     ("start_logits", "end_logits"),
     DPRReaderOutput,
-    _everything,
+    _mask_nothing,
     ("question", "title", "text"),
 )
 
@@ -93,10 +93,10 @@ KINDS = {kind.name: kind for kind in (QUESTION, CONTEXT, READER)}
 
 
 def find_kind(architectures: list[str] | None) -> Kind:
-    """The kind that a `config.json` names.
+    """Return the kind of the model that `architectures` of a `config.json` names.
 
     Raises:
-        ValueError: `architectures` names none of the three, or more than one.
+        ValueError: it names none of the three kinds, or more than one.
 
     >>> find_kind(["DPRReader"]).name
     'reader'
@@ -104,5 +104,5 @@ def find_kind(architectures: list[str] | None) -> Kind:
     found = [kind for kind in KINDS.values() if kind.architecture in (architectures or [])]
     if len(found) != 1:
         known = ", ".join(kind.architecture for kind in KINDS.values())
-        raise ValueError(f"architectures in config.json is {architectures}, which names not exactly one of {known}")
+        raise ValueError(f"architectures in config.json is {architectures}, and must name exactly one of {known}")
     return found[0]

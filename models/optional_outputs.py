@@ -1,23 +1,26 @@
-"""Outputs that a graph gives only where the export was asked for them: hidden states and attentions.
+"""The optional outputs of a graph: hidden states and attentions.
 
-An ONNX graph's outputs are fixed when it is made, so what the original decides at each call is decided at export. They
-are called as they stand in the output dataclass, with the layer's number: `hidden_states.0`, `attentions.11`. The
-runtime reads from those names what a graph can give, and gathers them into the dataclass's tuples.
+The outputs of an ONNX graph are fixed at export, while transformers decides at each call. An optional output is named
+after its field in the output dataclass and its layer: `hidden_states.0`, `attentions.11`. The runtime reads these names
+and gathers the outputs into the tuples of the dataclass.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-LENGTH_AXES = {"hidden_states": (1,), "attentions": (2, 3)}  # which of an output's axes are the sequence's length
+LENGTH_AXES = {
+    "hidden_states": (1,),
+    "attentions": (2, 3),
+}  # the axes of an output that have the length of the sequence
 
 
 @dataclass(frozen=True, slots=True)
 class OptionalOutputs:
-    """Which of them a graph gives.
+    """The optional outputs of a graph.
 
     Attributes:
-        hidden_states: the embeddings and each layer's output: layers + 1 times float32 (batch, sequence, hidden).
-        attentions: each layer's probabilities: layers times float32 (batch, heads, sequence, sequence).
+        hidden_states: the embeddings and the output of each layer: layers + 1 times float32 (batch, sequence, hidden).
+        attentions: the probabilities of each layer: layers times float32 (batch, heads, sequence, sequence).
 
     >>> OptionalOutputs(hidden_states=True).names(layers=1), bool(OptionalOutputs())
     (('hidden_states.0', 'hidden_states.1'), False)
@@ -31,11 +34,11 @@ class OptionalOutputs:
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """The output dataclass's fields that they fill."""
+        """The fields of the output dataclass that are filled."""
         return tuple(name for name in LENGTH_AXES if getattr(self, name))
 
     def names(self, layers: int) -> tuple[str, ...]:
-        """The graph's outputs, of a model with so many layers."""
+        """Return the names of the outputs, for a model with `layers` layers."""
         counts = {"hidden_states": layers + 1, "attentions": layers}
         return tuple(f"{field}.{number}" for field in self.fields for number in range(counts[field]))
 
@@ -44,7 +47,7 @@ NO_OPTIONAL_OUTPUTS = OptionalOutputs()
 
 
 def group_optional_outputs(output_names: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """The extra outputs that a graph gives, by field, in the order of the layers.
+    """Return the optional outputs among a graph's outputs, by field, in the order of the layers.
 
     >>> group_optional_outputs(["pooler_output", "attentions.0", "attentions.1"])
     {'attentions': ('attentions.0', 'attentions.1')}
@@ -60,13 +63,13 @@ def group_optional_outputs(output_names: Sequence[str]) -> dict[str, tuple[str, 
 
 
 def unpadded_shape(name: str, shape: Sequence[int], length: int, token_outputs: Sequence[str]) -> tuple[int, ...]:
-    """An output's shape when its sequences are `length` tokens long, and not padded further.
+    """Return the shape of an output without the padding after `length` tokens.
 
     Args:
-        name: the output's name.
-        shape: its shape as it is, batch first.
-        length: the length.
-        token_outputs: the outputs whose second axis is the sequence, besides the hidden states.
+        name: the name of the output.
+        shape: its padded shape, batch first.
+        length: the number of tokens to keep.
+        token_outputs: the outputs of shape (batch, sequence).
 
     >>> unpadded_shape("attentions.3", (2, 12, 8, 8), 5, ["start_logits"])
     (2, 12, 5, 5)

@@ -1,9 +1,8 @@
-"""What a DPR model returns: three dataclasses and one named tuple, shaped as the original's.
+"""The outputs of DPR models, as in transformers: three dataclasses and one named tuple.
 
-They answer to attribute, key, index and slice alike, since programs written for the original use all four.
-A field that is None is absent everywhere but as an attribute: it has no key, no index and no place in
-`to_tuple()`. Iterating yields the keys, as a dictionary does. Fields hold NumPy arrays, or torch tensors where
-torch tensors went in.
+Fields are read by attribute, key, index or slice, because programs written for transformers use all four. A field that
+is None exists as an attribute alone: it has no key and no index, and `to_tuple()` omits it. Iteration yields the keys,
+as in a dictionary. Fields are NumPy arrays, or torch tensors if the inputs were.
 """
 
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
@@ -24,7 +23,7 @@ class ModelOutput:
         return {name: value for name, value in values.items() if value is not None}
 
     def to_tuple(self) -> tuple[Any, ...]:
-        """The fields that are not None, in order."""
+        """Return the fields that are not None, in order."""
         return tuple(self._present().values())
 
     def __getitem__(self, key: str | int | slice) -> Any:
@@ -68,12 +67,12 @@ class _EncoderOutput(ModelOutput):
 
 
 class DPRQuestionEncoderOutput(_EncoderOutput):
-    """What a question encoder returns.
+    """The output of a question encoder.
 
     Attributes:
-        pooler_output: float (batch, dim), the questions' vectors.
-        hidden_states: layers + 1 arrays, float (batch, sequence, hidden); None unless asked for.
-        attentions: layers arrays, float (batch, heads, sequence, sequence); None unless asked for.
+        pooler_output: float (batch, dim), the vectors of the questions.
+        hidden_states: layers + 1 arrays, float (batch, sequence, hidden); None unless requested.
+        attentions: layers arrays, float (batch, heads, sequence, sequence); None unless requested.
 
     >>> DPRQuestionEncoderOutput(np.zeros((1, 8)))["pooler_output"].shape
     (1, 8)
@@ -81,19 +80,19 @@ class DPRQuestionEncoderOutput(_EncoderOutput):
 
 
 class DPRContextEncoderOutput(_EncoderOutput):
-    """What a context encoder returns: the fields of `DPRQuestionEncoderOutput`, for passages."""
+    """The output of a context encoder: the fields of `DPRQuestionEncoderOutput`, for passages."""
 
 
 @dataclass(eq=False)
 class DPRReaderOutput(ModelOutput):
-    """What a reader returns, one row a passage.
+    """The output of a reader, one row for each passage.
 
     Attributes:
-        start_logits: float (passages, sequence), how well an answer begins at each token.
-        end_logits: float (passages, sequence), how well it ends there.
-        relevance_logits: float (passages,), how likely the passage is to hold the answer.
-        hidden_states: layers + 1 arrays, float (passages, sequence, hidden); None unless asked for.
-        attentions: layers arrays, float (passages, heads, sequence, sequence); None unless asked for.
+        start_logits: float (passages, sequence), the score of each token as the start of an answer.
+        end_logits: float (passages, sequence), the score of each token as its end.
+        relevance_logits: float (passages,), the score of each passage as the one with the answer.
+        hidden_states: layers + 1 arrays, float (passages, sequence, hidden); None unless requested.
+        attentions: layers arrays, float (passages, heads, sequence, sequence); None unless requested.
 
     >>> start, end, relevance = DPRReaderOutput(np.zeros((2, 5)), np.ones((2, 5)), np.ones(2))[:3]
     >>> start.shape, relevance.shape
@@ -111,10 +110,10 @@ class DPRSpanPrediction(NamedTuple):
     """One span of one passage, as `decode_best_spans` returns it.
 
     Attributes:
-        span_score: start logit + end logit, in the logits' own type.
-        relevance_score: the passage's relevance logit.
-        doc_id: the passage's row.
-        start_index: first token of the span, counted from the row's beginning.
+        span_score: start logit + end logit, in the type of the logits.
+        relevance_score: the relevance logit of the passage.
+        doc_id: the row of the passage.
+        start_index: the first token of the span, counted from the start of the row.
         end_index: its last token, inclusive.
         text: the decoded tokens.
     """

@@ -1,20 +1,20 @@
-"""Find the best answer spans: those the original finds, without scoring and sorting all of them.
+"""Find the best answer spans, the same as in transformers, without scoring and sorting all spans.
 
-A span (i, j) has 0 <= j - i < max_answer_length and scores start[i] + end[j]. Spans are taken best first; one that
-contains, equals or lies within a taken one is dropped. A passage of 256 tokens has some 14,000 spans, of which about
-four are wanted, so two facts are put to use:
+A span (i, j) has 0 <= j - i < max_answer_length and the score start[i] + end[j]. Spans are selected best first, and a
+span that contains, equals or lies within a selected one is dropped. A passage of 256 tokens has some 14,000 spans, of
+which about four are returned, so the search avoids most of them:
 
-- For a given i the best end is the largest end logit in a window. The window maxima take one pass, and after it there
-  is one score for each i to look at, not one for each span.
-- When (a, b) is taken, what may still be taken begins and ends before it (i < a, j < b), or begins and ends after it
-  (i > a, j > b). So the passage falls into two gaps, each a smaller passage of its own, and only the windows that
-  reached over the border change: fewer than max_answer_length on either side.
+- For a given i, the best end is the largest end logit in a window. All window maxima take one pass, and leave one score
+  for each i instead of one for each span.
+- Once (a, b) is selected, other spans start and end before it (i < a, j < b) or after it (i > a, j > b). The passage
+  splits into two gaps, each a smaller passage. Only the windows across the border change: fewer than max_answer_length
+  on either side.
 
-Ties go to the smaller i, then to the smaller j. Rounding makes more ties than equal logits do, in float16 above all,
-so j is the first one whose *rounded sum* is the best, not the place of the largest end logit.
+Ties go to the smaller i, then to the smaller j. Rounding makes sums equal whose logits differ, mostly in float16.
+Therefore j is the first end whose *rounded sum* is the best, and not the index of the largest end logit.
 
-All passages at once, in matrices, was measured too: 100 passages take 1 ms instead of 3.5, but a single one 0.19 ms
-instead of 0.04, and few passages are the common call.
+A search in all passages at once, with matrices, takes 1 ms instead of 3.5 for 100 passages, but 0.19 ms instead of 0.04
+for one. Calls with few passages are the common ones.
 """
 
 from collections.abc import Callable
@@ -28,25 +28,25 @@ from dpr_export.models.outputs import DPRSpanPrediction
 from dpr_export.models.torch_interop import to_numpy
 
 Floats = NDArray[np.floating[Any]]
-Gap = tuple[int, int, int, int]  # spans begin in the first two, end in the last two, all inclusive
+Gap = tuple[int, int, int, int]  # first start, last start, first end, last end of its spans, all inclusive
 
 
 def best_spans(
     start_logits: ArrayLike, end_logits: ArrayLike, max_answer_length: int, num_spans: int
 ) -> list[tuple[int, int]]:
-    """The best spans of one passage, best first.
+    """Return the best spans of one passage, best first.
 
     Args:
-        start_logits: float (tokens,), of the passage alone: no question, no padding. May be empty.
+        start_logits: float (tokens,), of the passage alone, without question and padding. May be empty.
         end_logits: float (tokens,).
-        max_answer_length: the most tokens a span may have, at least 1.
-        num_spans: the most spans to return, at least 1; fewer come back where there are no more.
+        max_answer_length: the largest number of tokens of a span, at least 1.
+        num_spans: the largest number of spans to return, at least 1.
 
     Returns:
-        Pairs (first token, last token), both inclusive, counted from the beginning of the logits.
+        Pairs (first token, last token), both inclusive, counted from the start of the logits.
 
     Raises:
-        ValueError: a NaN, logits that differ in length or have more than one axis, a bound below 1.
+        ValueError: a NaN, logits that differ in length or have more than one axis, or a bound below 1.
 
     >>> best_spans([0.0, 3.0, 0.0, 1.0], [0.0, 1.0, 2.0, 0.5], max_answer_length=2, num_spans=3)
     [(1, 2), (3, 3), (0, 1)]
@@ -70,27 +70,27 @@ def decode_best_spans(
     max_answer_length: int = 64,
     num_spans_per_passage: int = 4,
 ) -> list[DPRSpanPrediction]:
-    """The best spans of the most relevant passages, as the original's `decode_best_spans` returns them.
+    """Return the best spans of the most relevant passages, as `decode_best_spans` of transformers does.
 
-    Passages come by falling relevance (ties: the first one first), each with its spans best first, until `num_spans`
-    are found; later passages are not worked on. A passage begins after the question's [SEP], as it does in the
-    original, so a span may come from its title or reach over the [SEP] that follows.
+    Passages are read in the order of falling relevance (ties: lower index first), each with its spans best first, until
+    `num_spans` are found. A passage starts after the question's [SEP], as in transformers. A span may therefore lie in
+    the title, or contain the [SEP] after it.
 
     Args:
-        input_ids: int (passages, tokens). It and the logits may be lists (ragged too), arrays, torch tensors.
-        reader_output: anything whose first three items are the start and the end logits, float (passages, tokens),
-            and the relevance logits, float (passages,).
-        sep_token_id, pad_token_id: ids of [SEP] and [PAD]; a row that ends with [PAD] ends before its first one.
-        decode: turns the ids of many spans into texts; called once.
-        num_spans, num_spans_per_passage: the most spans to return, in all and of one passage, at least 1.
-        max_answer_length: the most tokens a span may have, at least 1.
+        input_ids: int (passages, tokens). It and the logits may be lists, also ragged ones, arrays or torch tensors.
+        reader_output: a sequence that starts with the start and end logits, float (passages, tokens), and the
+            relevance logits, float (passages,).
+        sep_token_id, pad_token_id: the ids of [SEP] and [PAD]. A row whose last id is [PAD] ends before its first one.
+        decode: returns the texts of many spans, given their ids; called once.
+        num_spans, num_spans_per_passage: the largest number of spans, in total and of one passage, at least 1.
+        max_answer_length: the largest number of tokens of a span, at least 1.
 
     Returns:
-        Spans whose indices count from the row's beginning. Scores are of the type that the logits hold.
+        Spans whose indices count from the start of the row. Scores have the type of the logits' items.
 
     Raises:
-        ValueError: a NaN in the logits, a row missing in one of the inputs, a bound below 1; among passages worked on,
-            a row without its second [SEP], or start and end logits that differ in length.
+        ValueError: a NaN in the logits, a missing row, or a bound below 1. For passages that are read: no [SEP] after
+            the question, or start and end logits that differ in length.
 
     >>> output = [[0.0, 0.0, 0.0, 2.0, 1.0]], [[0.0, 0.0, 0.0, 1.0, 2.0]], [0.5]
     >>> spans = decode_best_spans([[101, 7, 102, 8, 9]], output, sep_token_id=102, pad_token_id=0,
@@ -108,7 +108,7 @@ def decode_best_spans(
             raise ValueError(f"{name} has {len(rows)} rows, but relevance_logits has {len(order)}")
     start_rows = _rows("start_logits", starts, len(order))
     end_rows = _rows("end_logits", ends, len(order))
-    found: list[tuple[int, int, int]] = []
+    places: list[tuple[int, int, int]] = []
     span_ids: list[list[int]] = []
     with np.errstate(over="ignore", invalid="ignore"):
         for doc in order:
@@ -118,27 +118,27 @@ def decode_best_spans(
             start, end = start_rows[doc][first:stop], end_rows[doc][first:stop]
             if len(start) != len(end):
                 raise ValueError(f"start_logits[{doc}] is {len(start)} long in the text, end_logits[{doc}] {len(end)}")
-            limit = min(num_spans_per_passage, num_spans - len(found))
+            limit = min(num_spans_per_passage, num_spans - len(places))
             for i, j in _search(start, end, max_answer_length, limit):
-                found.append((doc, first + i, first + j))
+                places.append((doc, first + i, first + j))
                 span_ids.append(ids[first + i : first + j + 1])
-            if len(found) == num_spans:
+            if len(places) == num_spans:
                 break
-        return [  # sums of items of the objects as they were given, which keeps their type
+        return [  # sums of items of the caller's own objects, which keeps their type
             DPRSpanPrediction(starts[doc][i] + ends[doc][j], relevances[doc], doc, i, j, text)
-            for (doc, i, j), text in zip(found, decode(span_ids), strict=True)
+            for (doc, i, j), text in zip(places, decode(span_ids), strict=True)
         ]
 
 
 def _search(start: Floats, end: Floats, width: int, num_spans: int) -> list[tuple[int, int]]:
-    """`best_spans` on checked arrays: take the best span of all gaps, then split its gap in two."""
+    """Search checked arrays: select the best span of all gaps, then split its gap in two."""
     if not len(start):
         return []
     if not np.isfinite(start).all() and any(inf in start and -inf in end for inf in (np.inf, -np.inf)):
         return _search_by_sorting(start, end, width, num_spans)  # some sums may be NaN
     width = min(width, len(start))
-    scores = start + _window_maxima(end, width)  # of the best span that begins at each token
-    taken: list[tuple[int, int]] = []
+    scores = start + _window_maxima(end, width)  # of the best span that starts at each token
+    selected: list[tuple[int, int]] = []
     heap: list[tuple[Any, int, Gap]] = []  # (-score, start, gap); no two gaps share a start
     gaps = [(0, len(start) - 1, 0, len(start) - 1)]
     while True:
@@ -147,27 +147,27 @@ def _search(start: Floats, end: Floats, width: int, num_spans: int) -> list[tupl
             a = first_start + int(scores[first_start : last_start + 1].argmax())
             heappush(heap, (-scores[a], a, gap))
         if not heap:
-            return taken
+            return selected
         _, a, gap = heappop(heap)
         _, _, first_end, last_end = gap
         b = max(a, first_end)
         sums = start[a : a + 1] + end[b : min(a + width - 1, last_end) + 1]
         b += int((sums == scores[a]).argmax())
-        taken.append((a, b))
-        if len(taken) == num_spans:
-            return taken
+        selected.append((a, b))
+        if len(selected) == num_spans:
+            return selected
         gaps = _split(start, end, scores, gap, a, b, width)
 
 
 def _split(start: Floats, end: Floats, scores: Floats, gap: Gap, a: int, b: int, width: int) -> list[Gap]:
-    """The gaps that (a, b) leaves before and after itself, their scores brought up to date in place.
+    """Return the gaps before and after the selected span (a, b), and update their scores in place.
 
-    Every start in a gap has an end in it, so no score has to say "none", and -inf is a score like any other.
+    Every start in a gap has an end in it, so that no score has to mean "none", and -inf is an ordinary score.
     """
     first_start, last_start, first_end, last_end = gap
     gaps = []
     if first_start < a and first_end < b:
-        # Starts before a whose windows reached b now end with b - 1; ends before first_end are not theirs.
+        # Windows of starts before a that reached b now end at b - 1; ends before first_end belong to another gap.
         row = max(first_start, b - width + 1)
         column = max(row, first_end)
         maxima = np.maximum.accumulate(end[column:b][::-1])[::-1]  # of end[column:b], end[column + 1:b], ...
@@ -177,22 +177,23 @@ def _split(start: Floats, end: Floats, scores: Floats, gap: Gap, a: int, b: int,
             scores[column:a] = start[column:a] + maxima[: a - column]
         gaps.append((first_start, a - 1, first_end, b - 1))
     if a < last_start and b < last_end:
-        # Starts after a, up to b, had windows that held b; these now begin with b + 1.
+        # Windows of starts after a, up to b, contained b; they now start at b + 1.
         stop = min(b, last_start) + 1
         maxima = np.maximum.accumulate(end[b + 1 : min(b + width, last_end + 1)])
         own = maxima[a + width - b - 1 :][: stop - a - 1]  # start a + 1 has the ends b + 1 to a + width
         row = a + 1 + len(own)
         scores[a + 1 : row] = start[a + 1 : row] + own
-        if row < stop:  # windows that last_end cuts
+        if row < stop:  # windows that reach past last_end
             scores[row:stop] = start[row:stop] + maxima[-1:]
         gaps.append((a + 1, last_start, b + 1, last_end))
     return gaps
 
 
 def _window_maxima(values: Floats, width: int) -> Floats:
-    """The largest of values[i : i + width] for each i, by van Herk's algorithm.
+    """Return the maximum of values[i : i + width] for each i, by van Herk's algorithm.
 
-    Cut into blocks of `width`, a window is the end of one block and the beginning of the next: two running maxima.
+    The values are cut into blocks of `width`. A window is then the end of one block and the start of the next, and its
+    maximum that of two running maxima.
     """
     count = len(values)
     padded = np.full(-(-(count + width - 1) // width) * width, -np.inf, values.dtype)
@@ -204,19 +205,19 @@ def _window_maxima(values: Floats, width: int) -> Floats:
 
 
 def _search_by_sorting(start: Floats, end: Floats, width: int, num_spans: int) -> list[tuple[int, int]]:
-    """`_search` where inf - inf is NaN, which has no rank: the original's order is what Python's sort makes of it."""
+    """Search where inf - inf gives NaN, which has no rank: the order is that of Python's sort, as in transformers."""
     spans = [(i, j) for i in range(len(start)) for j in range(i, min(i + width, len(end)))]
     scores = [float(start[i] + end[j]) for i, j in spans]
-    taken: list[tuple[int, int]] = []
+    selected: list[tuple[int, int]] = []
     for rank in sorted(range(len(spans)), key=scores.__getitem__, reverse=True):
         i, j = spans[rank]
-        if all((i < a and j < b) or (i > a and j > b) for a, b in taken):
-            taken.append((i, j))
-    return taken[:num_spans]
+        if all((i < a and j < b) or (i > a and j > b) for a, b in selected):
+            selected.append((i, j))
+    return selected[:num_spans]
 
 
 def _passage_bounds(doc: int, ids: list[int], sep_token_id: int, pad_token_id: int) -> tuple[int, int]:
-    """Where a row's passage begins, after the question's [SEP], and where it stops, before the padding."""
+    """Return the start of a row's passage, after the question's [SEP], and its stop, before the padding."""
     if sep_token_id not in ids[2:]:
         raise ValueError(
             f"input_ids[{doc}] cannot be decoded: no id after the second of its {len(ids)} is [SEP] "
@@ -227,7 +228,7 @@ def _passage_bounds(doc: int, ids: list[int], sep_token_id: int, pad_token_id: i
 
 
 def _rows(name: str, logits: Any, passages: int) -> list[Floats]:
-    """An array for each passage, since lists may be ragged."""
+    """Return an array for each passage, because lists may be ragged."""
     matrix = logits if isinstance(logits, list | tuple) else to_numpy(logits)
     return [_vector(f"{name}[{doc}]", matrix[doc]) for doc in range(passages)]
 

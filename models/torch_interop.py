@@ -1,8 +1,7 @@
-"""The one file that knows torch tensors.
+"""Convert torch tensors and other arrays to NumPy, and back.
 
-They are recognised through `sys.modules`: whoever passes a tensor has imported torch already, so nothing here has
-to. Only `to_torch`, which must be asked for, imports it. The type of a tensor is `Any` throughout, because torch
-may be missing where this is read.
+No other file knows torch tensors. They are recognised through `sys.modules`, because a caller with a tensor has
+imported torch already; only `to_torch` imports it. Tensors are typed `Any`, because torch may not be installed.
 """
 
 import sys
@@ -11,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_CUDA_DEVICES = (2, 13)  # DLPack's numbers of CUDA's memory, and of its managed memory
+_CUDA_DEVICES = (2, 13)  # DLPack's device types for CUDA memory and CUDA managed memory
 
 
 def is_torch(value: object) -> bool:
-    """Whether `value` is a torch tensor; never imports torch.
+    """Return whether `value` is a torch tensor, without importing torch.
 
     >>> is_torch(np.zeros(2))
     False
@@ -25,10 +24,10 @@ def is_torch(value: object) -> bool:
 
 
 def to_numpy(value: Any) -> NDArray[Any]:
-    """Return `value`, a torch tensor, an array or nested lists, as a NumPy array of the same shape.
+    """Convert a torch tensor, an array or nested lists to a NumPy array of the same shape.
 
-    A tensor leaves its device and its graph, and an array that DLPack gives from a GPU is copied from there. NumPy has
-    no bfloat16, so that becomes float32.
+    A tensor is detached and copied to the CPU, and so is another library's array on a GPU. bfloat16, which NumPy lacks,
+    becomes float32.
 
     >>> to_numpy([[1, 2], [3, 4]]).shape
     (2, 2)
@@ -43,7 +42,7 @@ def to_numpy(value: Any) -> NDArray[Any]:
 
 
 def is_on_gpu(value: Any) -> bool:
-    """Whether `value` is a tensor, or an array of a library that has DLPack, on an NVIDIA GPU.
+    """Return whether `value` is a tensor, or an array of a library with DLPack, on an NVIDIA GPU.
 
     >>> is_on_gpu(np.zeros(2)), is_on_gpu([1, 2])
     (False, False)
@@ -54,12 +53,12 @@ def is_on_gpu(value: Any) -> bool:
 
 
 def import_dlpack(array: Any, shape: tuple[int, ...], example: Any) -> Any:
-    """Take over what DLPack gives as what `example` is; it stays on its device.
+    """Import an array through DLPack into the library of `example`, without a copy to the CPU.
 
     Args:
-        array: what has `__dlpack__`.
-        shape: the corner of it that is meant.
-        example: a torch tensor, on whose device the result is, or an array of a library of the array API standard.
+        array: an object with `__dlpack__`.
+        shape: the part of it to return, from the first element of each axis.
+        example: a torch tensor, whose device the result gets, or an array of a library with the array API standard.
     """
     corner = tuple(slice(size) for size in shape)
     if is_torch(example):
@@ -68,7 +67,7 @@ def import_dlpack(array: Any, shape: tuple[int, ...], example: Any) -> Any:
 
 
 def to_lists(value: Any) -> Any:
-    """Return tensors and arrays, also those within lists, as (nested) lists of Python numbers.
+    """Convert tensors and arrays, also inside lists, to (nested) lists of Python numbers.
 
     >>> to_lists([np.array([1, 2]), [3]])
     [[1, 2], [3]]
@@ -79,7 +78,7 @@ def to_lists(value: Any) -> Any:
 
 
 def to_torch(array: NDArray[Any]) -> Any:
-    """Return the array as a torch tensor on the CPU, sharing memory where torch allows it.
+    """Convert an array to a torch tensor on the CPU, which shares its memory if torch allows that.
 
     Raises:
         ImportError: torch is not installed.
@@ -92,7 +91,7 @@ def to_torch(array: NDArray[Any]) -> Any:
 
 
 def convert_like(array: NDArray[Any], example: Any) -> Any:
-    """Return the array as what `example` is: a torch tensor on its device, or the array itself.
+    """Convert an array to a torch tensor on the device of `example` if that is one; else return the array.
 
     >>> convert_like(np.ones(2), np.zeros(3))
     array([1., 1.])

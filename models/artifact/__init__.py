@@ -1,1 +1,1 @@
-"""The exported folder: its manifest, its files, the table of variants, and how it is found and written."""
+"""The exported folder: its manifest, its files and variants, and how it is found, read and written."""

@@ -1,7 +1,6 @@
-"""The exported folder on disk: opened with its sizes checked, added to, copied. How it is written all at once or not at
-all stands in writing.py.
+"""Open an exported folder and check its files, add variants to it, and copy it.
 
-A folder from the hub is a folder of the hub's cache, to which files come when they are needed.
+A folder from the hub is a folder of the hub's cache. Its files are downloaded when they are needed.
 """
 
 import hashlib
@@ -21,9 +20,9 @@ class ExportedFolder:
     """An exported folder and its manifest.
 
     Attributes:
-        path: where its files lie.
-        manifest: what they are.
-        repository: where those that are not there yet come from, at one commit; None: the folder is whole.
+        path: the folder.
+        manifest: its manifest.
+        repository: the repository, at one commit, that missing files are downloaded from; None: no files are missing.
     """
 
     path: Path
@@ -36,7 +35,7 @@ class ExportedFolder:
 
         Raises:
             OSError: there is no exported folder at `path`.
-            ValueError: the manifest is wrong or newer, or a file is not the one that was exported.
+            ValueError: the manifest is invalid or of another schema, or a file differs from it.
         """
         folder = cls.read(path)
         folder.check(verify)
@@ -48,7 +47,7 @@ class ExportedFolder:
 
         Raises:
             OSError: there is no exported folder at `path`.
-            ValueError: the manifest is wrong or newer.
+            ValueError: the manifest is invalid or of another schema.
         """
         path = Path(path)
         if not (path / MANIFEST_FILE).is_file():
@@ -64,43 +63,39 @@ class ExportedFolder:
 
     @property
     def name(self) -> str:
-        """What the folder is called in messages: its path, or the repository and the commit."""
+        """The folder's name in messages: its path, or the repository and the commit."""
         return self.repository.label if self.repository else str(self.path)
 
     def check(self, verify: bool = False) -> None:
-        """Check the size of every file; with `verify`, its SHA-256 too. From the hub: of every file that is here.
+        """Check the size of every file and, with `verify`, its SHA-256. Files that are not downloaded yet are skipped.
 
         Raises:
-            ValueError: a file is not the one that was exported.
+            ValueError: a file differs from the manifest.
         """
-        here = [name for name in self.manifest.files if not self.repository or (self.path / name).exists()]
-        for name in here:
+        for name in self.manifest.files:
+            if self.repository and not (self.path / name).exists():
+                continue
             if problem := self.find_problem(name, verify):
-                raise self._damaged(name, problem)
+                raise self._damage_error(name, problem)
 
     def ensure_files(self, *names: str) -> None:
-        """Have files of the folder here, with their sizes checked.
-
-        From the hub, those that are not here, or not whole, are downloaded, and their SHA-256 is compared too.
+        """Check the sizes of files, and download those that are missing or incomplete; of these check the SHA-256 too.
 
         Raises:
             OSError: a file cannot be downloaded.
-            ValueError: a file is not the one that was exported.
+            ValueError: a file differs from the manifest.
         """
         for name in names:
-            if problem := self._size_problem(name) and self._downloaded(name):
-                raise self._damaged(name, problem)
+            problem = self._find_size_problem(name)
+            if problem and self.repository:
+                remove_from_cache(self.path / name)
+                self.repository.download(name)
+                problem = self.find_problem(name)
+            if problem:
+                raise self._damage_error(name, problem)
 
-    def _downloaded(self, name: str) -> str | None:
-        """Download a file; what is wrong with it, or None."""
-        if not self.repository:
-            return self._size_problem(name)
-        remove_from_cache(self.path / name)
-        self.repository.download(name)
-        return self.find_problem(name)
-
-    def _damaged(self, name: str, problem: str) -> ValueError:
-        """The error about a damaged file. One in the hub's cache is removed, for its library would take it as whole."""
+    def _damage_error(self, name: str, problem: str) -> ValueError:
+        """Return the error about a damaged file, and remove the file from the hub's cache, which would keep it."""
         remedy = "export it again"
         if self.repository:
             remove_from_cache(self.path / name)
@@ -108,58 +103,59 @@ class ExportedFolder:
         return ValueError(f"{self.name} is damaged: {problem}; {remedy}")
 
     def find_problem(self, name: str, verify: bool = True) -> str | None:
-        """What is wrong with a file: its presence, its size or, with `verify`, its content; or None."""
-        return self._size_problem(name) or (self._hash_problem(name) if verify else None)
+        """Describe what is wrong with a file: it is missing, or differs in size or, with `verify`, in SHA-256."""
+        if (problem := self._find_size_problem(name)) or not verify:
+            return problem
+        expected, found = self.manifest.files[name].sha256, hash_file(self.path / name).sha256
+        if found == expected:
+            return None
+        return f"{name} has SHA-256 {found[:12]}…, and the manifest says {expected[:12]}…"
 
-    def _size_problem(self, name: str) -> str | None:
-        wanted = self.manifest.files[name].bytes
+    def _find_size_problem(self, name: str) -> str | None:
+        expected = self.manifest.files[name].bytes
         try:
             status = (self.path / name).stat()
         except OSError:
             return f"{name} is missing"
-        if not stat.S_ISREG(status.st_mode):  # a pipe or a device would never end
+        if not stat.S_ISREG(status.st_mode):  # reading a pipe or a device would never end
             return f"{name} is no regular file"
         found = status.st_size
-        return None if found == wanted else f"{name} has {found:,} bytes, and the manifest says {wanted:,}"
-
-    def _hash_problem(self, name: str) -> str | None:
-        wanted, found = self.manifest.files[name].sha256, hash_file(self.path / name).sha256
-        return None if found == wanted else f"{name} has SHA-256 {found[:12]}…, and the manifest says {wanted[:12]}…"
+        return None if found == expected else f"{name} has {found:,} bytes, and the manifest says {expected:,}"
 
 
 def hash_file(path: Path) -> FileRecord:
-    """A file's size and SHA-256."""
+    """Return the size and SHA-256 of a file."""
     with path.open("rb") as file:
         return FileRecord(path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
 
 
 def hash_folder(folder: Path) -> dict[str, FileRecord]:
-    """The record of every file in a folder but the manifest, by its path there."""
+    """Return the size and SHA-256 of every file in a folder except the manifest, by its path in the folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST_FILE)
     return {path.relative_to(folder).as_posix(): hash_file(path) for path in files}
 
 
 def add_files(folder: ExportedFolder, variants: Sequence[Variant], making: Path) -> Manifest:
-    """Move new graphs into a folder, each in one rename, and write its manifest with their variants last.
+    """Move new graphs into a folder, each in one rename, and then write the manifest with their variants.
 
-    A graph that takes another's place is first left out of the manifest, so that at no time a file is not the one that
-    the manifest names.
+    A graph that is replaced is first removed from the manifest, so that the manifest never names a file that differs
+    from it.
 
     Args:
-        folder: the folder, with the manifest to start from.
-        variants: what is new; a variant of the same backend and file is replaced.
-        making: where the new graphs are, by their paths in the folder.
+        folder: the folder, with its present manifest.
+        variants: the new variants; one of the same backend and file is replaced.
+        making: a folder with the new graphs, at their paths in the exported folder.
 
     Returns:
         The new manifest.
 
     Raises:
-        OSError: a graph is not in `making`, and then nothing is changed; or the folder cannot be written.
+        OSError: a graph is not in `making` (nothing is changed then), or the folder cannot be written.
     """
     new = {(variant.backend, variant.file) for variant in variants}
     old = folder.manifest.files
     files = sorted({v.file for v in variants if v.file not in old or (making / v.file).exists()})
-    added = {file: hash_file(making / file) for file in files}  # fails before anything is changed if one is gone
+    added = {file: hash_file(making / file) for file in files}  # fails before any change if one is missing
     kept = tuple(v for v in folder.manifest.variants if (v.backend, v.file) not in new)
     records = {name: record for name, record in old.items() if name not in files}
     if len(records) < len(old):
@@ -178,9 +174,9 @@ def _write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def copy_folder(source: ExportedFolder, output: Path) -> None:
-    """Copy an exported folder's files into another folder, which may exist; the manifest last.
+    """Copy an exported folder's files into another folder, which may exist, the manifest last.
 
-    Of a folder from the hub, the files that are not here yet are downloaded first.
+    Missing files of a folder from the hub are downloaded first.
 
     Raises:
         FileExistsError: `output` is a file.

@@ -1,9 +1,7 @@
-"""Files from the Hugging Face hub, one at a time and all of one commit, through the cache that its own library keeps.
+"""Download single files of a repository on the Hugging Face hub, through the cache of huggingface_hub.
 
-huggingface_hub is imported when a name is looked for there: who has a folder never waits for it. What can go wrong
-(no such repository, no network, a token that is missing) ends in an OSError of one line.
-
-Left out: which files are needed, and what they must contain; models/artifact/folder.py knows that.
+That library is imported when a file is first looked up on the hub, so that loading a local folder never waits for it.
+Its errors (no such repository, no network, no token) become an OSError of one line.
 """
 
 import logging
@@ -15,8 +13,8 @@ from dpr_export.models.export_command import export_command
 from dpr_export.models.quiet import quiet_logger
 
 _NAME = re.compile(r"(?!\.)[\w.-]+(/[\w.-]+)?")
-# What the library's errors mean, by the names of their classes, so that it need not be imported to tell.
-_MEANINGS = {
+# One line for each error class of the library, by name, so that it need not be imported here.
+_MESSAGES = {
     "GatedRepoError": "{name} on the hub is gated: ask for access on its page, and give a token (token=, or HF_TOKEN)",
     "DisabledRepoError": "{name} on the hub has been disabled",
     "RevisionNotFoundError": "{name} on the hub has no revision {revision}: give a branch, a tag or a commit",
@@ -27,20 +25,20 @@ _MEANINGS = {
 
 
 class NotInCacheError(OSError):
-    """A file is not in the cache, and the hub is not asked or cannot be reached."""
+    """A file is not in the cache, and the hub was not asked or cannot be reached."""
 
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """A repository of the hub, at a revision, and how it is asked for.
+    """A repository of the hub at a revision, and the options of downloads.
 
     Attributes:
         name: "org/name", or "name".
-        revision: a branch, a tag or a commit; None: the main branch.
-        token: the access token; None: the one that is logged in with; False: none.
-        cache_dir: the folder of the cache; None: the library's own.
-        local_files_only: take files from the cache alone.
-        for_export: it is a checkpoint that is asked for, so no error says which command exports it.
+        revision: a branch, tag or commit; None: the main branch.
+        token: the access token; None: the one of the login; False: none.
+        cache_dir: the folder of the cache; None: the default of huggingface_hub.
+        local_files_only: read files from the cache alone.
+        for_export: the repository is read as a checkpoint, so that no error suggests to export it.
     """
 
     name: str
@@ -52,8 +50,10 @@ class Repository:
 
     @property
     def remedy(self) -> str:
-        """The command that makes an exported folder of the checkpoint of that name, for messages."""
-        return "" if self.for_export else _command(self.name)
+        """The end of an error message: the command that exports a checkpoint of that name, unless it does not help."""
+        if self.for_export or ("/" in self.name and self.name.endswith("-onnx")):
+            return ""
+        return f". This command makes an exported folder: {export_command(self.name)}"
 
     @property
     def label(self) -> str:
@@ -61,10 +61,11 @@ class Repository:
         return f"{self.name}@{self.revision}" if self.revision else self.name
 
     def download(self, file: str) -> Path | None:
-        """A file of the repository, in the cache; None where the repository has no such file.
+        """Download a file, and return its path in the cache; None if the repository has no such file.
 
         Raises:
-            OSError: it cannot be had; `NotInCacheError` where the hub was not asked or cannot be reached.
+            NotInCacheError: it is not in the cache, and the hub was not asked or cannot be reached.
+            OSError: it cannot be downloaded for another reason.
         """
         from huggingface_hub import hf_hub_download
         from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
@@ -98,20 +99,20 @@ class Repository:
         return f"{file} of {self.label} is not in the cache, and {why}; nor is there such a folder here{self.remedy}"
 
 
-def repository(
+def find_repository(
     name: str | Path,
     revision: str | None = None,
     token: str | bool | None = None,
     cache_dir: str | Path | None = None,
     local_files_only: bool = False,
 ) -> Repository | None:
-    """The repository that a name means; None where it is a path on this machine.
+    """Return the repository of the hub that a name refers to; None for a path on this machine.
 
-    Whatever exists here wins, and a `Path` is never looked for on the hub.
+    An existing path wins, and a `Path` never refers to the hub.
 
-    >>> repository("facebook/dpr-reader-single-nq-base").name
+    >>> find_repository("facebook/dpr-reader-single-nq-base").name
     'facebook/dpr-reader-single-nq-base'
-    >>> repository("./reader-onnx"), repository(Path("my/reader-onnx"))
+    >>> find_repository("./reader-onnx"), find_repository(Path("my/reader-onnx"))
     (None, None)
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name) or Path(name).exists():
@@ -120,25 +121,25 @@ def repository(
 
 
 def hub_errors() -> tuple[type[Exception], ...]:
-    """What a call of the hub's library may raise: its own errors, and those of the library that it calls HTTP with."""
+    """Return the errors that huggingface_hub raises: its own, and those of its HTTP library."""
     from huggingface_hub.errors import HfHubHTTPError
 
-    http_error: type[Exception] = HfHubHTTPError.__mro__[1]  # of requests, httpx or httpx2, as the release has it
-    # The last three: it reads what a hub answers as if that could not be wrong.
+    http_error: type[Exception] = HfHubHTTPError.__mro__[1]  # of requests, httpx or httpx2, depending on the release
+    # It parses the hub's answers without checks, hence the last three.
     return http_error, OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError
 
 
-def explain_hub_error(error: BaseException, asked: Repository, failed: str) -> str:
-    """What an error of the hub's library means, in one line; `failed` is what to begin with where it says all."""
+def explain_hub_error(error: BaseException, repository: Repository, failed: str) -> str:
+    """Return one line about an error of huggingface_hub; one without a message here is described after `failed`."""
     for kind in type(error).__mro__:
-        if words := _MEANINGS.get(kind.__name__):
-            return words.format(name=asked.name, revision=asked.revision or "main", command=asked.remedy)
+        if words := _MESSAGES.get(kind.__name__):
+            return words.format(name=repository.name, revision=repository.revision or "main", command=repository.remedy)
     return describe_hub_error(error, failed)
 
 
 def describe_hub_error(error: BaseException, failed: str) -> str:
-    """What failed, and the first line of what the library or the hub said of it."""
-    while error.__cause__ is not None and not hasattr(error, "server_message"):  # which the library's own errors have
+    """Return `failed` followed by the first line of the error's message."""
+    while error.__cause__ is not None and not hasattr(error, "server_message"):  # an attribute of the library's errors
         error = error.__cause__
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status == 401:
@@ -149,14 +150,7 @@ def describe_hub_error(error: BaseException, failed: str) -> str:
 
 
 def remove_from_cache(path: Path) -> None:
-    """Remove a file from the cache, and what its link there points to, so that it is downloaded again."""
+    """Remove a file of the cache and the target of its link, so that it is downloaded again."""
     if path.is_symlink():
         (path.parent / path.readlink()).unlink(missing_ok=True)
     path.unlink(missing_ok=True)
-
-
-def _command(name: str) -> str:
-    """Which command makes an exported folder; nothing for a repository that seems to be one, and to be elsewhere."""
-    if "/" in name and name.endswith("-onnx"):
-        return ""
-    return f". This command makes an exported folder: {export_command(name)}"

@@ -1,7 +1,7 @@
-"""How near a graph's outputs must be to the original's, and the examples kept to check it anywhere.
+"""Read and write the reference outputs of an exported folder, and compute the tolerance of a parity check.
 
-`reference_outputs.npz` holds a few inputs and the outputs of transformers, written at export. With it `dpr-runtime
-verify` shows on any machine, and without PyTorch, that the engine there still computes the same model.
+`reference_outputs.npz` holds a few inputs and the outputs of transformers for them, written at export. With it,
+`dpr-runtime verify` checks an engine on any machine without PyTorch.
 """
 
 import os
@@ -22,9 +22,12 @@ RTOL = 1e-5
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One call: the graph's inputs, int64 (batch, sequence), and the original's outputs to them, float32.
+    """One call: the inputs of a graph, and the outputs of transformers for them.
 
-    In place of input_ids there may be inputs_embeds, float32 (batch, sequence, hidden).
+    Attributes:
+        feeds: int64 (batch, sequence), by input name. In place of input_ids there may be inputs_embeds, float32
+            (batch, sequence, hidden).
+        reference: float32, by output name.
     """
 
     feeds: Arrays
@@ -37,7 +40,7 @@ class Example:
 
 
 def tolerance_for(reference: NDArray[Any], atol: float = ATOL) -> float:
-    """The largest difference that float32's own rounding explains: atol + 1e-5 x max|reference|, which is finite.
+    """Return the largest error that float32 rounding explains in an output: atol + 1e-5 x max|reference|.
 
     >>> tolerance_for(np.array([0.0, -50.0]))
     0.0006
@@ -46,7 +49,7 @@ def tolerance_for(reference: NDArray[Any], atol: float = ATOL) -> float:
 
 
 def largest_error(result: NDArray[Any], reference: NDArray[Any]) -> float:
-    """The largest absolute difference; infinite where the shapes differ or a number is not finite.
+    """Return the largest absolute difference; infinity if the shapes differ or a number is not finite.
 
     >>> largest_error(np.array([1.0, 2.5]), np.array([1.0, 2.0]))
     0.5
@@ -57,7 +60,7 @@ def largest_error(result: NDArray[Any], reference: NDArray[Any]) -> float:
 
 
 def write_reference_outputs(path: Path, examples: Sequence[Example]) -> None:
-    """Write examples into an .npz file, under the names `INDEX/feeds/NAME` and `INDEX/reference/NAME`."""
+    """Write examples to an .npz file, as arrays named `INDEX/feeds/NAME` and `INDEX/reference/NAME`."""
     arrays = {
         f"{index}/{part}/{name}": array
         for index, example in enumerate(examples)
@@ -68,10 +71,10 @@ def write_reference_outputs(path: Path, examples: Sequence[Example]) -> None:
 
 
 def read_reference_outputs(path: Path) -> list[Example]:
-    """Read the examples back.
+    """Read the examples that `write_reference_outputs` wrote.
 
     Raises:
-        ValueError: the file is damaged, or holds anything but arrays of numbers.
+        ValueError: the file is damaged, or holds other things than arrays of numbers.
     """
     parts: dict[int, dict[str, Arrays]] = {}
     try:
@@ -82,27 +85,27 @@ def read_reference_outputs(path: Path) -> list[Example]:
                     index, part, name = key.split("/")
                     parts.setdefault(int(index), {}).setdefault(part, {})[name] = file[key]
         return [_example(parts[index]) for index in sorted(parts)]
-    except Exception as error:  # of a damaged archive, zipfile and NumPy raise whatever their parts raise
+    except Exception as error:  # zipfile and NumPy raise many kinds of errors on a damaged archive
         raise ValueError(f"{path} is damaged: {' '.join(str(error).split()) or type(error).__name__}") from None
 
 
 def _refuse_bomb(stream: BinaryIO) -> None:
-    """Refuse an archive whose arrays would take more memory than the file has bytes: np.savez packs none.
+    """Refuse an archive whose arrays take more memory than the file has bytes, because np.savez does not compress.
 
     Raises:
-        ValueError: an array is packed, or shares its bytes with another.
+        ValueError: an array is compressed, or shares its bytes with another.
     """
     with ZipFile(stream) as archive:
         entries = archive.infolist()
     if any(entry.compress_type != ZIP_STORED for entry in entries):
-        raise ValueError("its arrays are packed, and np.savez packs none")
+        raise ValueError("its arrays are compressed, and np.savez compresses none")
     if sum(entry.file_size for entry in entries) > stream.seek(0, os.SEEK_END):
         raise ValueError("its arrays are larger than the file")
     stream.seek(0)
 
 
 def select_examples(examples: Sequence[Example], tokens: str) -> list[Example]:
-    """The examples for graphs whose first input is `tokens`, "input_ids" or "inputs_embeds"."""
+    """Return the examples for graphs whose first input is `tokens`, "input_ids" or "inputs_embeds"."""
     return [example for example in examples if tokens in example.feeds]
 
 
@@ -111,5 +114,5 @@ def _example(parts: Mapping[str, Arrays]) -> Example:
     for name, array in (*example.feeds.items(), *example.reference.items()):
         if array.dtype.kind not in "iuf":
             raise ValueError(f"{name} is of type {array.dtype}, which holds no numbers")
-    _ = example.shape  # fails here, not when it is used, if there is none
+    _ = example.shape  # raises here if the attention_mask is missing
     return example

@@ -1,15 +1,15 @@
-"""The variants of an exported model: which file each backend runs at each precision, and what a lossy one must keep.
+"""The table of variants, which names a file for each backend and precision, and the bounds of lossy variants.
 
-A variant is a pair (backend, precision). The rows stand in order of preference: the first that suits the device, that
-a folder holds, and that was proved there, is what `backend="auto"` and `precision="auto"` pick. Where a pair has two
-rows, its second is what it runs where the first was not worth keeping.
+A variant is a pair (backend, precision). The rows are in order of preference: `backend="auto"` and `precision="auto"`
+pick the first one that suits the device, is in the folder, and is verified. Where a pair has two rows, the second is
+used in folders without the first.
 """
 
 from collections.abc import Collection
 from dataclasses import dataclass
 
 MODEL_FILE = "onnx/model.onnx"
-EMBEDS_FILE = "onnx/model_embeds.onnx"  # takes embeddings in place of ids; run only where a call gives such
+EMBEDS_FILE = "onnx/model_embeds.onnx"  # takes embeddings instead of ids; used by calls with inputs_embeds
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +17,11 @@ class VariantSpec:
     """One row of the table.
 
     Attributes:
-        backend: the engine that runs the graph.
-        precision: what it computes in.
-        file: the graph's file in the folder.
+        backend: the backend that runs the graph.
+        precision: the precision of its computation.
+        file: the path of the graph in the folder.
         recipe: the pass of `dpr_export.quantization` that makes it from `model.onnx`; None: it is `model.onnx`.
-        devices: the kinds of device that it can run on; the first is the one it is meant for.
+        devices: the kinds of device that it can run on, the preferred one first.
     """
 
     backend: str
@@ -32,7 +32,7 @@ class VariantSpec:
 
     @property
     def lossy(self) -> bool:
-        """Whether its outputs differ from the original's by more than float32's rounding."""
+        """Whether its outputs differ from the PyTorch model's by more than float32 rounding."""
         return self.precision != "fp32"
 
 
@@ -52,10 +52,10 @@ BACKENDS = tuple(sorted({spec.backend for spec in VARIANTS}))
 PRECISIONS = ("fp32", "fp16", "int8")
 DEFAULT_BACKENDS = ("onnxruntime", "openvino")
 
-# What has no file of its own, and is never picked by "auto": OpenVINO computes its fp32 variant in bfloat16 on request.
+# Precisions without a file, which "auto" never picks: OpenVINO can compute its fp32 variant in bfloat16.
 RUNTIME_PRECISIONS = {"bf16": ("openvino", "fp32")}
 
-# The least that a lossy variant must reach on texts that it was not calibrated with; the metrics are the gate's.
+# The lowest metrics that a lossy variant may have on the evaluation set.
 BOUNDS = {
     "mean_cosine": 0.99,
     "least_cosine": 0.97,
@@ -67,7 +67,7 @@ BOUNDS = {
 
 
 def select_specs(precisions: Collection[str], backends: Collection[str]) -> list[VariantSpec]:
-    """The rows of the table that are asked for; `model.onnx` on ONNX Runtime, which all else is compared with, first.
+    """Return the requested rows of the table, after those of `model.onnx`, with ONNX Runtime's first.
 
     Raises:
         ValueError: an unknown precision or backend, or a precision that none of the backends has.
@@ -89,7 +89,7 @@ def select_specs(precisions: Collection[str], backends: Collection[str]) -> list
 
 
 def metrics_below_bound(metrics: dict[str, float]) -> list[str]:
-    """The names of the metrics that are below their bound.
+    """Return the names of the metrics that are below their bound.
 
     >>> metrics_below_bound({"mean_cosine": 0.995, "least_cosine": 0.9, "top1": 0.5})
     ['least_cosine']

@@ -1,1 +1,1 @@
-"""Text to rows of token ids, and back: the three DPR tokenizers."""
+"""Tokenizers: from text to rows of token ids, and back."""

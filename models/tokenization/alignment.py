@@ -1,6 +1,6 @@
-"""Which token comes from which word, and from which characters: what an encoded batch knows beside its columns.
+"""Which word and which characters each token of an encoded batch comes from.
 
-The `tokenizers` library's Encoding objects know it. They are made when somebody asks, since hardly any caller does.
+The Encodings of the `tokenizers` library know this. They are built on first use, because most callers never ask.
 """
 
 from collections.abc import Callable
@@ -24,10 +24,10 @@ class TokenSpan(NamedTuple):
 
 
 class Aligned:
-    """The questions that an encoded batch answers by its Encodings, which its `encodings` gives.
+    """The methods of an encoded batch that map between tokens, words and characters.
 
-    Where a method takes a row and a place in it, a place alone means the first row. A place that there is not, or
-    that no word has, such as a special token's, answers None.
+    Each takes a row and an index in it; an index alone refers to the first row. The result is None for an index that
+    does not exist or belongs to no word, such as that of a special token.
     """
 
     _make_encodings: Callable[[], list[Encoding]] | None = None
@@ -35,7 +35,7 @@ class Aligned:
 
     @property
     def encodings(self) -> list[Encoding] | None:
-        """The rows as the `tokenizers` library's Encodings; None where the columns were given."""
+        """The rows as Encodings of the `tokenizers` library; None for a batch that no tokenizer call made."""
         if self._encodings is None and self._make_encodings is not None:
             self._encodings = self._make_encodings()
             self._make_encodings = None
@@ -48,69 +48,69 @@ class Aligned:
 
     @property
     def n_sequences(self) -> int | None:
-        """How many sequences a row has, 1 or 2; None where there are no `encodings`."""
+        """The number of sequences in a row, 1 or 2; None without `encodings`."""
         return self.encodings[0].n_sequences if self.encodings else None
 
     def tokens(self, batch_index: int = 0) -> list[str]:
-        """The tokens of a row."""
+        """Return the tokens of a row."""
         return self._row(batch_index).tokens
 
     def word_ids(self, batch_index: int = 0) -> list[int | None]:
-        """For each token of a row, the word it is of, counted within its sequence; None for a special token."""
+        """Return the word of each token of a row, counted within its sequence; None for a special token."""
         return self._row(batch_index).word_ids
 
-    words = word_ids  # transformers 4's other name
+    words = word_ids  # its other name in transformers 4
 
     def sequence_ids(self, batch_index: int = 0) -> list[int | None]:
-        """For each token of a row, the sequence it is of, 0 or 1; None for a special token."""
+        """Return the sequence of each token of a row, 0 or 1; None for a special token."""
         return self._row(batch_index).sequence_ids
 
     def token_to_sequence(self, batch_or_token_index: int, token_index: int | None = None) -> int | None:
-        """The sequence that a token is of."""
-        row, place = self._token(batch_or_token_index, token_index)
-        return row.token_to_sequence(place)
+        """Return the sequence of a token."""
+        row, index = self._locate_token(batch_or_token_index, token_index)
+        return row.token_to_sequence(index)
 
     def token_to_word(self, batch_or_token_index: int, token_index: int | None = None) -> int | None:
-        """The word that a token is of."""
-        row, place = self._token(batch_or_token_index, token_index)
-        found: tuple[int, int] | int | None = row.token_to_word(place)
-        return found[1] if isinstance(found, tuple) else found
+        """Return the word of a token."""
+        row, index = self._locate_token(batch_or_token_index, token_index)
+        word: tuple[int, int] | int | None = row.token_to_word(index)
+        return word[1] if isinstance(word, tuple) else word
 
     def token_to_chars(self, batch_or_token_index: int, token_index: int | None = None) -> CharSpan | None:
-        """The characters that a token is of."""
-        row, place = self._token(batch_or_token_index, token_index)
-        found = row.token_to_chars(place)
-        return None if found is None else CharSpan(*found)
+        """Return the characters of a token."""
+        row, index = self._locate_token(batch_or_token_index, token_index)
+        span = row.token_to_chars(index)
+        return span and CharSpan(*span)
 
     def word_to_tokens(
         self, batch_or_word_index: int, word_index: int | None = None, sequence_index: int = 0
     ) -> TokenSpan | None:
-        """The tokens of a word."""
-        row, place = self._place(batch_or_word_index, word_index)
-        found = row.word_to_tokens(place, sequence_index)
-        return None if found is None else TokenSpan(*found)
+        """Return the tokens of a word."""
+        row, index = self._locate(batch_or_word_index, word_index)
+        span = row.word_to_tokens(index, sequence_index)
+        return span and TokenSpan(*span)
 
     def word_to_chars(
         self, batch_or_word_index: int, word_index: int | None = None, sequence_index: int = 0
     ) -> CharSpan | None:
-        """The characters of a word."""
-        row, place = self._place(batch_or_word_index, word_index)
-        found = row.word_to_chars(place, sequence_index)
-        return None if found is None else CharSpan(*found)
+        """Return the characters of a word."""
+        row, index = self._locate(batch_or_word_index, word_index)
+        span = row.word_to_chars(index, sequence_index)
+        return span and CharSpan(*span)
 
     def char_to_token(
         self, batch_or_char_index: int, char_index: int | None = None, sequence_index: int = 0
     ) -> int | None:
-        """The token that a character is in."""
-        row, place = self._place(batch_or_char_index, char_index)
-        return row.char_to_token(place, sequence_index)
+        """Return the token of a character."""
+        row, index = self._locate(batch_or_char_index, char_index)
+        return row.char_to_token(index, sequence_index)
 
     def char_to_word(
         self, batch_or_char_index: int, char_index: int | None = None, sequence_index: int = 0
     ) -> int | None:
-        """The word that a character is in."""
-        row, place = self._place(batch_or_char_index, char_index)
-        return row.char_to_word(place, sequence_index)
+        """Return the word of a character."""
+        row, index = self._locate(batch_or_char_index, char_index)
+        return row.char_to_word(index, sequence_index)
 
     def _row(self, batch_index: int) -> Encoding:
         if self.encodings is None:
@@ -120,10 +120,11 @@ class Aligned:
             )
         return self.encodings[batch_index]
 
-    def _place(self, first: int, second: int | None) -> tuple[Encoding, int]:
+    def _locate(self, first: int, second: int | None) -> tuple[Encoding, int]:
+        """Return a row and the index in it."""
         return (self._row(0), first) if second is None else (self._row(first), second)
 
-    def _token(self, first: int, second: int | None) -> tuple[Encoding, int]:
-        """A row, and the place in it of a token, which may be counted from the end."""
-        row, place = self._place(first, second)
-        return row, place + len(row) if place < 0 else place
+    def _locate_token(self, first: int, second: int | None) -> tuple[Encoding, int]:
+        """Return a row and the index of a token, which may count from the end."""
+        row, index = self._locate(first, second)
+        return row, index + len(row) if index < 0 else index

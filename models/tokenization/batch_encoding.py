@@ -1,8 +1,7 @@
-"""The two ends of a tokenizer's call: the texts that go in, checked, and the batch that comes out.
+"""The input and the output of a tokenizer's call: checked texts, and the encoded batch.
 
-`sequences` refuses what is no text, by argument and position. `BatchEncoding` is a dictionary of columns
-(input_ids, attention_mask, ...) that also answers to attributes, and turns its lists into arrays when asked.
-What it knows of words and characters stands in alignment.py.
+`sequences` refuses a value that is no text, and names its argument and position. `BatchEncoding` is a dictionary of
+columns (input_ids, attention_mask, ...) with attribute access, and converts its lists to arrays or tensors.
 """
 
 from collections import UserDict
@@ -20,7 +19,7 @@ from dpr_export.models.torch_interop import is_torch, to_numpy, to_torch
 class BatchEncoding(Aligned, UserDict[str, Any]):
     """The columns of an encoded batch, each a list of rows, or an array or tensor (rows, sequence).
 
-    One text that is encoded alone gives plain rows instead, unless arrays were asked for.
+    A single text gives one plain row for each column instead, unless arrays were requested.
 
     >>> encoding = BatchEncoding({"input_ids": [[101, 102]], "attention_mask": [[1, 1]]}, tensor_type="np")
     >>> encoding.input_ids.shape, sorted(encoding)
@@ -38,12 +37,12 @@ class BatchEncoding(Aligned, UserDict[str, Any]):
         self.convert_to_tensors(tensor_type)
 
     def __getitem__(self, item: Any) -> Any:
-        """The column called `item`; for an integer or a slice, the `encodings` of those rows.
+        """Return the column `item`; for an integer or a slice, the `encodings` of those rows.
 
-        Without `encodings` a slice gives a dictionary of every column's rows.
+        Without `encodings`, a slice gives a dictionary with those rows of every column.
 
         Raises:
-            KeyError: no such column, or an integer where there are no `encodings`.
+            KeyError: no such column, or an integer without `encodings`.
         """
         if isinstance(item, str):
             return self.data[item]
@@ -57,16 +56,16 @@ class BatchEncoding(Aligned, UserDict[str, Any]):
         return {"data": self.data, "_encodings": self.encodings}
 
     def __getattr__(self, name: str) -> Any:
-        # Pickle and copy look for special methods before `data` is there.
+        # Pickle and copy look up special methods before `data` exists.
         if name != "data" and name in self.__dict__.get("data", ()):
             return self.data[name]
         raise AttributeError(f"{type(self).__name__} has no column {name!r}")
 
     def convert_to_tensors(self, tensor_type: str | None = None) -> "BatchEncoding":
-        """Turn every column into a NumPy array ("np") or a torch tensor ("pt"), in place; None changes nothing.
+        """Convert every column to a NumPy array ("np") or a torch tensor ("pt"), in place; None has no effect.
 
         Raises:
-            ValueError: another type is named, or rows differ in length.
+            ValueError: another type is requested, or rows differ in length.
         """
         if tensor_type is None:
             return self
@@ -81,7 +80,7 @@ class BatchEncoding(Aligned, UserDict[str, Any]):
         return self
 
     def to(self, device: Any, *, non_blocking: bool = False) -> "BatchEncoding":
-        """Move the torch tensors to a device, in place; lists and arrays stay what they are.
+        """Move the torch tensors to a device, in place; lists and arrays do not change.
 
         >>> BatchEncoding({"input_ids": [[101, 102]]}).to("cpu")
         {'input_ids': [[101, 102]]}
@@ -126,18 +125,18 @@ def check_text(where: str, text: Any) -> None:
 
 
 def sequences(text: Any, text_pair: Any, batched: bool, words: bool) -> tuple[list[Any], list[Any] | None]:
-    """Return the first sequences and the second ones, checked; None where there are no second ones.
+    """Check texts, and return the first sequences and the second ones, or None for no second ones.
 
     Args:
-        text: a string or a list of them, or with `words` a list of words or a list of those. Where `text_pair` is
-            None, a list may hold pairs of them instead.
-        text_pair: the same, or None. Beside a single text an empty one counts as none.
-        batched: whether `text` holds many texts rather than one.
-        words: whether a text is given as a list of words.
+        text: a string or a list of them; with `words`, a list of words or a list of such lists. If `text_pair` is
+            None, the list may hold pairs instead.
+        text_pair: the same, or None. For a single text, an empty one means none.
+        batched: whether `text` is a list of texts.
+        words: whether each text is a list of words.
 
     Raises:
-        ValueError: a text is no string, or holds a lone surrogate, or there are not as many of both.
-        TypeError: there are many texts and one pair.
+        ValueError: a text is no string or holds a lone surrogate, or there are more of one than of the other.
+        TypeError: `text` is a list of texts and `text_pair` a single one.
 
     >>> sequences(["what is love"], ["a song"], batched=True, words=False)
     (['what is love'], ['a song'])
@@ -151,19 +150,19 @@ def sequences(text: Any, text_pair: Any, batched: bool, words: bool) -> tuple[li
     if batched and text_pair is not None and len(text) != len(text_pair):
         raise ValueError(f"text has {len(text)} entries, but text_pair has {len(text_pair)}")
     if text_pair is None or not (batched or text_pair):
-        return _checked("text", text, batched, words), None
-    return _checked("text", text, batched, words), _checked("text_pair", text_pair, batched, words)
+        return _check_column("text", text, batched, words), None
+    return _check_column("text", text, batched, words), _check_column("text_pair", text_pair, batched, words)
 
 
 def _is_pair(row: Any, words: bool) -> bool:
-    """Whether a row is two texts, rather than one that is given as a list of words."""
+    """Return whether a row is two texts, rather than one text as a list of words."""
     if not isinstance(row, list | tuple) or len(row) != 2:
         return False
     return all(isinstance(side, list | tuple) for side in row) if words else True
 
 
-def _checked(name: str, given: Any, batched: bool, words: bool) -> list[Any]:
-    rows = list(given) if batched else [given]
+def _check_column(name: str, texts: Any, batched: bool, words: bool) -> list[Any]:
+    rows = list(texts) if batched else [texts]
     for number, row in enumerate(rows):
         where = f"{name}[{number}]" if batched else name
         if not words:

@@ -1,4 +1,4 @@
-"""The tokenizer class of each kind of model."""
+"""The table of tokenizer classes, by the name of a kind."""
 
 from dpr_export.models.tokenization.encoder_tokenizers import (
     BertTokenizer,

@@ -1,15 +1,16 @@
-"""The tokenizers of the question and context encoders: text to rows of ids, and back.
+"""The tokenizers of the question and context encoders: from text to rows of token ids, and back.
 
-Text is cut into word pieces by the `tokenizers` library; the rows, `[CLS] first [SEP]` or
-`[CLS] first [SEP] second [SEP]`, are put together here, from lists. So a call never sets truncation or padding on
-the library's object, as the original does, and one tokenizer serves many threads.
+The `tokenizers` library splits text into word pieces. The rows, `[CLS] first [SEP]` or
+`[CLS] first [SEP] second [SEP]`, are built here from lists. No call sets truncation or padding on the library's object,
+as transformers does, so that threads can share one tokenizer. A copy of the library's tokenizer for each setting would
+do that too, but each copy takes as long as loading the vocabulary.
 
-Where the original is mended: lower case follows the checkpoint; an unknown keyword is a TypeError; max_length below
-the number of special tokens is refused (the original then cuts nothing), and so is a stride that repeats all of a row
-(there a panic); no texts give no rows (there an IndexError); a lone surrogate is refused by name.
+Differences from transformers, all deliberate: lower-casing follows the checkpoint; an unknown keyword is a TypeError; a
+max_length below the number of special tokens is refused (there nothing is truncated), and so is a stride that repeats a
+whole row (there a panic); no texts give no rows (there an IndexError); a lone surrogate is refused by its position.
 
-`encode_plus` and `batch_encode_plus` are transformers 4's: 5 has the call alone. Left out of both: text_target,
-prepend_batch_axis, and the names that 4 called old (pad_to_max_length, truncation_strategy).
+`encode_plus` and `batch_encode_plus` exist in transformers 4 only. Not supported: text_target, prepend_batch_axis, and
+the arguments that 4 had deprecated (pad_to_max_length, truncation_strategy).
 """
 
 from collections.abc import Sequence
@@ -20,12 +21,18 @@ from tokenizers import Encoding
 
 from dpr_export.models.tokenization.batch_encoding import BatchEncoding, sequences
 from dpr_export.models.tokenization.row_layout import RowLayout
-from dpr_export.models.tokenization.rows import kept_lengths, pad_columns, padded_length, padding_strategy
-from dpr_export.models.tokenization.truncated_rows import CutRows
+from dpr_export.models.tokenization.rows import (
+    ATTRIBUTES,
+    pad_columns,
+    padded_length,
+    padding_strategy,
+    truncated_lengths,
+)
+from dpr_export.models.tokenization.truncated_rows import TruncatedRows
 
 
 class BertTokenizer(RowLayout):
-    """What the three DPR tokenizers share: BERT's rows of one or two sequences."""
+    """The base of the three DPR tokenizers: BERT's rows of one or two sequences."""
 
     model_input_names: tuple[str, ...] = ("input_ids", "token_type_ids", "attention_mask")
 
@@ -48,7 +55,7 @@ class BertTokenizer(RowLayout):
         return_special_tokens_mask: bool = False,
         return_offsets_mapping: bool = False,
         return_length: bool = False,
-        verbose: bool = True,  # noqa: ARG002  # of what the original logs, nothing is logged here
+        verbose: bool = True,  # noqa: ARG002  # nothing is logged here
         split_special_tokens: bool = False,
     ) -> BatchEncoding:
         """Encode one text or many, alone or in pairs.
@@ -56,32 +63,32 @@ class BertTokenizer(RowLayout):
         Args:
             text: a string, or a list of them, or of pairs of them; with is_split_into_words a list of words in place
                 of each string.
-            text_pair: the second sequences, in the form of `text`. Beside a single text an empty one counts as none.
+            text_pair: the second sequences, in the form of `text`. For a single text, an empty one means none.
             add_special_tokens: put [CLS] and [SEP] around the sequences.
             padding: False, True or "longest", or "max_length".
             truncation: False, True or "longest_first", "only_first", "only_second". None is False, but
                 "longest_first" where max_length is given and padding is False.
-            max_length: the bound for both; None takes `model_max_length`, or none where that is unknown.
+            max_length: the length to pad or truncate to; None: `model_max_length`, if that is known.
             stride: how many tokens a row of return_overflowing_tokens repeats of the one before.
             pad_to_multiple_of: round the padded length up to a multiple of this.
             padding_side: "right" or "left" for this call.
             return_tensors: None for lists, "np" for int64 arrays (rows, sequence), "pt" for torch tensors.
             return_token_type_ids, return_attention_mask: None follows `model_input_names`.
-            return_overflowing_tokens: make more rows of what is cut off, and add overflow_to_sample_mapping, the text
-                that each row is of.
-            return_special_tokens_mask: add special_tokens_mask, 1 where a token belongs to the layout or pads.
-            return_offsets_mapping: add offset_mapping, where each token's characters begin and end in its text.
-            return_length: add length, each row's.
-            verbose: changes nothing.
-            split_special_tokens: take "[SEP]" in a text for the text that it is.
+            return_overflowing_tokens: make further rows of the tokens that are cut off, and add
+                overflow_to_sample_mapping, the number of the text that each row was made of.
+            return_special_tokens_mask: add special_tokens_mask, 1 for special tokens and padding.
+            return_offsets_mapping: add offset_mapping, the first character of each token and the one after its last.
+            return_length: add length, the number of tokens of each row.
+            verbose: has no effect.
+            split_special_tokens: encode "[SEP]" in a text as ordinary text.
 
         Returns:
             Lists of rows; plain rows for a single text, unless arrays or overflowing rows are asked for.
 
         Raises:
-            ValueError: a text is no string or holds a lone surrogate, a strategy is unknown, max_length leaves no
-                room for the special tokens or for anything but the stride, or rows of different length should make
-                an array.
+            ValueError: a text is no string or holds a lone surrogate; a strategy is unknown; max_length leaves no
+                room for the special tokens, or for more than the stride; rows that differ in length cannot make an
+                array.
             TypeError: `text` is a list and `text_pair` is not.
         """
         batched = isinstance(text, list | tuple)
@@ -90,31 +97,31 @@ class BertTokenizer(RowLayout):
         firsts, seconds = sequences(text, text_pair, batched, is_split_into_words)
         if truncation is None and max_length is not None and padding is False:
             truncation = True
-        fill, limit, side = padding_strategy(padding), self._limit(max_length), padding_side or self.padding_side
-        strategy, room = self._room(truncation, max_length, add_special_tokens, seconds is not None)
-        if strategy != "do_not_truncate" and fill != "do_not_pad":
-            _check_multiple(limit, pad_to_multiple_of)
+        pad_by, limit, side = padding_strategy(padding), self._limit(max_length), padding_side or self.padding_side
+        truncate_by, room = self._room(truncation, limit, add_special_tokens, seconds is not None)
+        both = truncate_by != "do_not_truncate" and pad_by != "do_not_pad"
+        if both and pad_to_multiple_of and limit and limit % pad_to_multiple_of:
+            raise ValueError(f"max_length is {limit}, but must be a multiple of {pad_to_multiple_of}")
         if stride < 0:
             raise ValueError(f"stride is {stride}, but must be a whole number from 0")
-        rows = self._cut(
-            self._pieces(firsts, seconds, is_split_into_words, split_special_tokens),
-            strategy,
-            room,
-            special=add_special_tokens,
+        pieces = self._pieces(firsts, seconds, is_split_into_words, split_special_tokens)
+        lengths = ((len(row[0]), len(row[1]) if len(row) > 1 else None) for row in pieces)
+        rows = TruncatedRows(
+            backend=self.backend_tokenizer,
+            pieces=pieces,
+            lengths=[truncated_lengths(truncate_by, first, second, room) for first, second in lengths],
+            special_ids=(self.cls_token_id, self.sep_token_id, self.sep_token_id) if add_special_tokens else (),
+            side=self.truncation_side,
             overflowing=return_overflowing_tokens,
             stride=stride,
         )
-        wanted = {
-            "input_ids": True,
-            "token_type_ids": return_token_type_ids,
-            "attention_mask": return_attention_mask,
-            "special_tokens_mask": return_special_tokens_mask,
-            "offset_mapping": return_offsets_mapping,
+        requested = (True, return_token_type_ids, return_attention_mask, return_special_tokens_mask)
+        columns: dict[str, Any] = {
+            name: rows.column(name)
+            for name, asked in zip(ATTRIBUTES, (*requested, return_offsets_mapping), strict=True)
+            if asked or (asked is None and name in self.model_input_names)
         }
-        own = self.model_input_names
-        names = [name for name, asked in wanted.items() if asked or (asked is None and name in own)]
-        columns: dict[str, Any] = {name: rows.column(name) for name in names}
-        length = padded_length([len(row) for row in columns["input_ids"]], fill, limit, pad_to_multiple_of)
+        length = padded_length([len(row) for row in columns["input_ids"]], pad_by, limit, pad_to_multiple_of)
         columns = pad_columns(columns, length, self.pad_token_id, side)
         if return_length:
             columns["length"] = [len(row) for row in columns["input_ids"]]
@@ -135,7 +142,7 @@ class BertTokenizer(RowLayout):
         max_length: int | None = None,
         **options: Any,
     ) -> Any:
-        """Return the input_ids alone of what the call returns; the arguments are the call's."""
+        """Return the input_ids of a call; the arguments are those of the call."""
         return BertTokenizer.__call__(
             self, text, text_pair, add_special_tokens, padding, truncation, max_length, **options
         )["input_ids"]
@@ -147,7 +154,7 @@ class BertTokenizer(RowLayout):
         add_special_tokens: bool = True,
         **options: Any,
     ) -> BatchEncoding:
-        """Encode one text, or one pair, as transformers 4 calls it; the arguments are the call's."""
+        """Encode one text or one pair, as in transformers 4; the arguments are those of the call."""
         if isinstance(text, list | tuple) and not options.get("is_split_into_words"):
             raise ValueError(f"text is a {type(text).__name__}, but encode_plus takes one text: call batch_encode_plus")
         return BertTokenizer.__call__(self, text, text_pair, add_special_tokens, **options)
@@ -155,7 +162,7 @@ class BertTokenizer(RowLayout):
     def batch_encode_plus(
         self, batch_text_or_text_pairs: Sequence[Any], add_special_tokens: bool = True, **options: Any
     ) -> BatchEncoding:
-        """Encode many texts, or many pairs as tuples, as transformers 4 calls it; the arguments are the call's."""
+        """Encode many texts, or many pairs as tuples, as in transformers 4; the arguments are those of the call."""
         if not isinstance(batch_text_or_text_pairs, list | tuple):
             kind = type(batch_text_or_text_pairs).__name__
             raise TypeError(f"batch_text_or_text_pairs is of type {kind}, but must be a list of texts or of pairs")
@@ -164,36 +171,14 @@ class BertTokenizer(RowLayout):
     def tokenize(
         self, text: str, pair: str | None = None, add_special_tokens: bool = False, **options: Any
     ) -> list[str]:
-        """Return the tokens of a text, or of a text and its pair; further arguments are the call's."""
+        """Return the tokens of a text, or of a text and its pair; the options are those of the call."""
         tokens: list[str] = self.convert_ids_to_tokens(self.encode(text, pair, add_special_tokens, **options))
         return tokens
-
-    def _cut(
-        self,
-        pieces: list[tuple[Encoding, ...]],
-        strategy: str,
-        room: int,
-        *,
-        special: bool,
-        overflowing: bool,
-        stride: int,
-    ) -> CutRows:
-        """The rows of word pieces, cut to the room that there is for them."""
-        lengths = ((len(row[0]), len(row[1]) if len(row) > 1 else None) for row in pieces)
-        return CutRows(
-            backend=self.backend_tokenizer,
-            pieces=pieces,
-            kept=[kept_lengths(strategy, first, second, room) for first, second in lengths],
-            edges=(self.cls_token_id, self.sep_token_id, self.sep_token_id) if special else (),
-            side=self.truncation_side,
-            overflowing=overflowing,
-            stride=stride,
-        )
 
     def _pieces(
         self, firsts: list[Any], seconds: list[Any] | None = None, words: bool = False, split: bool = False
     ) -> list[tuple[Encoding, ...]]:
-        """The word pieces of each text, and of its pair, without special tokens."""
+        """Return the word pieces of each text and of its pair, without special tokens."""
         encode = (self._splitting if split else self.backend_tokenizer).encode_batch
         columns = [firsts] if seconds is None else [firsts, seconds]
         encoded = (encode(texts, add_special_tokens=False, is_pretokenized=words) for texts in columns)
@@ -221,8 +206,3 @@ class DPRContextEncoderTokenizer(BertTokenizer):
 
 DPRQuestionEncoderTokenizerFast = DPRQuestionEncoderTokenizer
 DPRContextEncoderTokenizerFast = DPRContextEncoderTokenizer
-
-
-def _check_multiple(limit: int | None, multiple: int | None) -> None:
-    if multiple and limit and limit % multiple:
-        raise ValueError(f"max_length is {limit}, but must be a multiple of {multiple}")

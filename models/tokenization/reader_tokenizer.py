@@ -1,13 +1,13 @@
 """The reader's tokenizer: a question, a title and a text make one row, `[CLS] question [SEP] title [SEP] text`.
 
-The call and `decode_best_spans` do what the original's do. The call searches for nothing, but what it returns says
-no longer where the text begins: a literal "[SEP]" in a question moves the second [SEP]. `encode_passages` therefore
-keeps that place, and each text token's characters, from the moment the row is made. `DPRReader.answer` reads those.
+The call and `decode_best_spans` follow transformers. The columns that the call returns do not say where the text
+starts, because a literal "[SEP]" in a question looks like the layout's own. `encode_passages` therefore records the
+start of the text, and the characters of each of its tokens, for `DPRReader.answer`.
 
-Where the original is mended: titles and texts of different length are a ValueError in every class; an unknown
-truncation strategy is one too, and "do_not_truncate" does not cut; return_attention_mask=False leaves the mask out;
-rows of different length asked for as arrays are refused; so are no passages, a negative max_length, and beside titles
-and texts an option of the other tokenizers, which the original forgets.
+Differences from transformers, all deliberate: titles and texts of different length are a ValueError in every class, and
+so is an unknown truncation strategy; "do_not_truncate" does not truncate; return_attention_mask=False omits the mask;
+rows that differ in length cannot be returned as arrays; no passages and a negative max_length are refused, and so are
+the options of the other tokenizers together with titles and texts, which transformers ignores.
 """
 
 from collections.abc import Sequence
@@ -27,13 +27,13 @@ from dpr_export.models.tokenization.rows import truncation_strategy
 
 @dataclass(frozen=True, slots=True)
 class PassageRow:
-    """One row for the reader, and where the passage's text stands in it."""
+    """One row for the reader, and the place of the passage's text in it."""
 
-    passage: int  # which passage it was made of
+    passage: int  # the number of the passage
     input_ids: list[int]  # [CLS] question [SEP] title [SEP] text
-    text_start: int  # the row's first token of the text
-    offsets: NDArray[np.int64]  # (text tokens, 2) where each token's characters begin and end in the text as given
-    truncated: bool  # whether the text's end was cut off
+    text_start: int  # the index of the first token of the text
+    offsets: NDArray[np.int64]  # (text tokens, 2): each token's first character in the text, and one past its last
+    truncated: bool  # whether the end of the text was cut off
 
 
 class DPRReaderTokenizer(BertTokenizer):
@@ -53,7 +53,7 @@ class DPRReaderTokenizer(BertTokenizer):
 
     model_input_names = ("input_ids", "attention_mask")
 
-    def __call__(  # type: ignore[override]  # three strings instead of two, as the original
+    def __call__(  # type: ignore[override]  # three strings instead of two, as in transformers
         self,
         questions: str | Sequence[str],
         titles: str | Sequence[str] | None = None,
@@ -69,26 +69,29 @@ class DPRReaderTokenizer(BertTokenizer):
 
         Args:
             questions: one for each passage; a string is repeated for every passage.
-            titles, texts: one for each passage; a string is a list of one. Without both the questions are encoded
-                alone, with one of them as ordinary pairs with a closing [SEP].
+            titles, texts: one for each passage; a string is a list of one. Without both, the questions are encoded
+                alone; with one of them, as ordinary pairs with a closing [SEP].
             padding: False, True or "longest", or "max_length".
-            truncation: True, or any strategy's name, cuts each row's end at max_length, where that is given.
-            max_length: the bound for both; None pads to `model_max_length`, and cuts nothing.
+            truncation: True or any strategy's name truncates the end of each row to max_length, if that is given.
+            max_length: the length to pad or truncate to; None pads to `model_max_length` and does not truncate.
             return_tensors: None for lists, "np" for int64 arrays (passages, sequence), "pt" for torch tensors.
-            return_attention_mask: False leaves attention_mask out. It is 0 at every id that is `pad_token_id`.
-            options: any other argument of the other tokenizers' call, where there are no titles or no texts.
+            return_attention_mask: False omits attention_mask. The mask is 0 wherever an id is `pad_token_id`.
+            options: any other argument of the other tokenizers' call; not together with titles and texts.
 
         Raises:
-            TypeError: an option where there are titles and texts, or one that there is not.
-            ValueError: the numbers of questions, titles and texts differ, there are none, one is no string, a
-                strategy is unknown, or rows of different length should make an array.
+            TypeError: an unknown keyword, or one that is not allowed with titles and texts.
+            ValueError: the numbers of questions, titles and texts differ or are 0; one is no string; a strategy is
+                unknown; rows that differ in length cannot make an array.
         """
         if titles is None or texts is None:
             name, pair = ("titles", titles) if texts is None else ("texts", texts)
             if pair is not None and isinstance(questions, str) != isinstance(pair, str):
                 raise TypeError(f"questions and {name} must both be strings, or both be lists, where they make pairs")
             if not options.get("is_split_into_words"):
-                questions, pair = _strings("questions", questions), None if pair is None else _strings(name, pair)
+                questions, pair = (
+                    _check_strings("questions", questions),
+                    None if pair is None else _check_strings(name, pair),
+                )
             return super().__call__(
                 questions,
                 pair,
@@ -101,14 +104,17 @@ class DPRReaderTokenizer(BertTokenizer):
             )
         if options:
             raise TypeError(f"with titles and texts the call takes no {', '.join(options)}")
-        passages = _passages(questions, titles, texts)
+        passages = _check_passages(questions, titles, texts)
         strategy, limit = truncation_strategy(truncation), self._limit(max_length)
         end = None if max_length is None or strategy == "do_not_truncate" else limit
-        pieces = self._distinct(passages)
-        rows = [(self._head(pieces[one], pieces[two]) + pieces[three].ids)[:end] for one, two, three in passages]
+        pieces = self._tokenize_once(passages)
+        rows = [
+            (self._head(pieces[question], pieces[title]) + pieces[text].ids)[:end] for question, title, text in passages
+        ]
         columns = {"input_ids": rows}
         if return_attention_mask is not False:
-            columns["attention_mask"] = [[int(number != self.pad_token_id) for number in row] for row in rows]
+            pad = self.pad_token_id
+            columns["attention_mask"] = [[int(number != pad) for number in row] for row in rows]
         return self.pad(
             columns,
             padding=padding,
@@ -126,25 +132,26 @@ class DPRReaderTokenizer(BertTokenizer):
         stride: int | None = None,
         first: int = 0,
     ) -> list[PassageRow]:
-        """Encode passages into rows of at most `max_length` tokens that know where their text stands.
+        """Encode passages into rows of at most `max_length` tokens that record the place of their text.
 
         Args:
             questions, titles, texts: as in the call.
-            max_length: the longest row.
-            stride: how many tokens of a text that is too long its next row repeats; None cuts the text instead.
-            first: the first passage's number, where these are a part of more.
+            max_length: the largest number of tokens of a row.
+            stride: split a text that is too long into several rows, each repeating so many tokens of the one before;
+                None truncates the text instead.
+            first: the number of the first passage, if these passages are part of a longer list.
 
         Returns:
-            A row for each passage, in order; with `stride` as many as its text needs. An empty text has one row.
+            A row for each passage, in order; with `stride`, as many as its text needs. An empty text has one row.
 
         Raises:
-            ValueError: a question and title leave no room for a token of the text; `stride` is negative, or
-                leaves no room for a new token; or anything that the call refuses.
+            ValueError: a question and title leave no room for the text; `stride` is negative, or leaves no room for
+                a new token; or the call would refuse the passages.
         """
         if stride is not None and stride < 0:
             raise ValueError(f"stride is {stride}, but must be a whole number from 0, or None")
-        passages = _passages(questions, titles, texts)
-        pieces = self._distinct(passages)
+        passages = _check_passages(questions, titles, texts)
+        pieces = self._tokenize_once(passages)
         rows = []
         for number, (question, title, text) in enumerate(passages, start=first):
             head = self._head(pieces[question], pieces[title])
@@ -178,11 +185,11 @@ class DPRReaderTokenizer(BertTokenizer):
         """Return the best spans of the most relevant passages; see `spans.decode_best_spans`.
 
         Args:
-            reader_input: what the call returned.
+            reader_input: the BatchEncoding of the call.
             reader_output: start_logits, end_logits (passages, sequence) and relevance_logits (passages,).
-            num_spans: how many spans are wanted at most.
-            max_answer_length: the longest span, in tokens.
-            num_spans_per_passage: how many spans one passage may give.
+            num_spans: the largest number of spans to return.
+            max_answer_length: the largest number of tokens of a span.
+            num_spans_per_passage: the largest number of spans of one passage.
         """
         return spans.decode_best_spans(
             reader_input["input_ids"],
@@ -195,40 +202,40 @@ class DPRReaderTokenizer(BertTokenizer):
             num_spans_per_passage=num_spans_per_passage,
         )
 
-    def _distinct(self, passages: list[tuple[str, str, str]]) -> dict[str, Encoding]:
-        """The word pieces of every string, each tokenized once."""
+    def _tokenize_once(self, passages: list[tuple[str, str, str]]) -> dict[str, Encoding]:
+        """Return the word pieces of every distinct string."""
         strings = list(dict.fromkeys(string for passage in passages for string in passage))
         return dict(zip(strings, (pieces for (pieces,) in self._pieces(strings)), strict=True))
 
     def _head(self, question: Encoding, title: Encoding) -> list[int]:
-        """What stands before the text."""
+        """Return the ids before the text."""
         return [self.cls_token_id, *question.ids, self.sep_token_id, *title.ids, self.sep_token_id]
 
 
-def _passages(
+def _check_passages(
     questions: str | Sequence[str], titles: str | Sequence[str], texts: str | Sequence[str]
 ) -> list[tuple[str, str, str]]:
-    """Question, title and text of each passage, checked."""
-    titles, texts = ([given] if isinstance(given, str) else list(given) for given in (titles, texts))
+    """Return the question, title and text of each passage; raise a ValueError if they do not fit together."""
+    titles, texts = ([column] if isinstance(column, str) else list(column) for column in (titles, texts))
     if len(titles) != len(texts):
         raise ValueError(f"titles has {len(titles)} entries, but texts has {len(texts)}: a passage has one of each")
     if not titles:
         raise ValueError("titles and texts have no entries, but at least one passage is needed")
-    _strings("questions", questions)
+    _check_strings("questions", questions)
     questions = [questions] * len(titles) if isinstance(questions, str) else list(questions)
     if len(questions) != len(titles):
         raise ValueError(
             f"questions has {len(questions)} entries, but there are {len(titles)} passages: give a string to ask all "
             "of them the same"
         )
-    return list(zip(questions, _strings("titles", titles), _strings("texts", texts), strict=True))
+    return list(zip(questions, _check_strings("titles", titles), _check_strings("texts", texts), strict=True))
 
 
-def _strings(name: str, given: Any) -> Any:
-    """Return the strings given, once they are known to be text."""
-    for number, text in enumerate([given] if isinstance(given, str) else given):
-        check_text(name if isinstance(given, str) else f"{name}[{number}]", text)
-    return given
+def _check_strings(name: str, strings: Any) -> Any:
+    """Return a string or a list of strings; raise a ValueError that names the first that is no text."""
+    for number, text in enumerate([strings] if isinstance(strings, str) else strings):
+        check_text(name if isinstance(strings, str) else f"{name}[{number}]", text)
+    return strings
 
 
 DPRReaderTokenizerFast = DPRReaderTokenizer

@@ -1,7 +1,7 @@
-"""BERT's rows, `[CLS] first [SEP]` and `[CLS] first [SEP] second [SEP]`, made of ids and padded.
+"""The layout of BERT's rows, `[CLS] first [SEP]` and `[CLS] first [SEP] second [SEP]`, and their padding.
 
-What needs no text: the layout that a tokenizer's call follows, and the original's verbs for rows that one has already.
-Of transformers 4's verbs, `prepare_for_model` and `truncate_sequences` are left out: the call does both, from texts.
+These methods of transformers take ids instead of text. Not supported: `prepare_for_model` and `truncate_sequences` of
+transformers 4, because the call does both.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,37 +14,37 @@ from dpr_export.models.tokenization.rows import pad_columns, padded_length, padd
 from dpr_export.models.tokenization.vocabulary import Vocabulary
 from dpr_export.models.torch_interop import is_torch, to_lists
 
-KNOWN_LENGTH = 10**20  # a model_max_length from here on means that nobody knows
+KNOWN_LENGTH = 10**20  # model_max_length from here on is transformers' value for "no limit"
 
 
 class RowLayout(Vocabulary):
-    """A vocabulary that knows how a row is laid out."""
+    """A vocabulary with the layout of its rows."""
 
     def num_special_tokens_to_add(self, pair: bool = False) -> int:
-        """How many special tokens a row of one sequence, or of two, has."""
+        """Return the number of special tokens in a row of one sequence, or of a pair."""
         return 3 if pair else 2
 
     @property
     def max_len_single_sentence(self) -> int:
-        """How many tokens of one sequence fit into `model_max_length`."""
+        """The number of tokens of one sequence that fit into `model_max_length`."""
         return self.model_max_length - self.num_special_tokens_to_add(pair=False)
 
     @property
     def max_len_sentences_pair(self) -> int:
-        """How many tokens of two sequences fit into `model_max_length` together."""
+        """The number of tokens of two sequences that fit into `model_max_length` together."""
         return self.model_max_length - self.num_special_tokens_to_add(pair=True)
 
     def build_inputs_with_special_tokens(
         self, token_ids_0: Sequence[int], token_ids_1: Sequence[int] | None = None
     ) -> list[int]:
-        """Return the row of one or two sequences of ids that have no special tokens yet."""
+        """Return the row of one or two sequences of ids, with special tokens added."""
         row = [self.cls_token_id, *token_ids_0, self.sep_token_id]
         return row if token_ids_1 is None else [*row, *token_ids_1, self.sep_token_id]
 
     def create_token_type_ids_from_sequences(
         self, token_ids_0: Sequence[int], token_ids_1: Sequence[int] | None = None
     ) -> list[int]:
-        """Return the token types of what `build_inputs_with_special_tokens` returns."""
+        """Return the token_type_ids of the row that `build_inputs_with_special_tokens` returns."""
         first = [0] * (len(token_ids_0) + 2)
         return first if token_ids_1 is None else first + [1] * (len(token_ids_1) + 1)
 
@@ -54,14 +54,14 @@ class RowLayout(Vocabulary):
         token_ids_1: Sequence[int] | None = None,
         already_has_special_tokens: bool = False,
     ) -> list[int]:
-        """Return 1 for each special token of a row, and 0 for every other.
+        """Return 1 for each special token of a row, and 0 for every other token.
 
         Args:
-            token_ids_0, token_ids_1: one or two sequences of ids, about which the row's special tokens will stand.
-            already_has_special_tokens: `token_ids_0` is a whole row; then every id of a special token counts.
+            token_ids_0, token_ids_1: one or two sequences of ids, without the special tokens of the layout.
+            already_has_special_tokens: `token_ids_0` is a whole row, in which every special token counts.
 
         Raises:
-            ValueError: a whole row, and a second sequence.
+            ValueError: a whole row together with a second sequence.
         """
         if not already_has_special_tokens:
             first = [1, *[0] * len(token_ids_0), 1]
@@ -80,17 +80,17 @@ class RowLayout(Vocabulary):
         padding_side: str | None = None,
         return_attention_mask: bool | None = None,
         return_tensors: str | None = None,
-        verbose: bool = True,  # noqa: ARG002  # of what the original logs, nothing is logged here
+        verbose: bool = True,  # noqa: ARG002  # nothing is logged here
     ) -> BatchEncoding:
-        """Pad rows that are encoded already; longer ones are not cut.
+        """Pad encoded rows; longer rows are not truncated.
 
         Args:
             encoded_inputs: columns of rows, columns of one row, or a list of encodings of one row each. They are not
-                changed. Where there is no attention_mask, every token given is attended to.
+                changed. A missing attention_mask becomes all ones.
             padding, max_length, pad_to_multiple_of, padding_side: as in the call.
-            return_attention_mask: False leaves the mask out, also where it was given.
-            return_tensors: None for what the input_ids are: lists, arrays or tensors.
-            verbose: changes nothing.
+            return_attention_mask: False leaves the mask out, even if `encoded_inputs` has one.
+            return_tensors: None keeps the type of the input_ids: lists, arrays or tensors.
+            verbose: has no effect.
 
         Raises:
             ValueError: input_ids are missing, or the columns have different numbers of rows.
@@ -112,24 +112,22 @@ class RowLayout(Vocabulary):
             columns.pop("attention_mask", None)
         else:
             columns.setdefault("attention_mask", [[1] * len(row) for row in columns["input_ids"]])
-        columns = self._fill(
-            columns, padding_strategy(padding), self._limit(max_length), pad_to_multiple_of, padding_side
-        )
+        lengths = [len(row) for row in columns["input_ids"]]
+        length = padded_length(lengths, padding_strategy(padding), self._limit(max_length), pad_to_multiple_of)
+        columns = pad_columns(columns, length, self.pad_token_id, padding_side or self.padding_side)
         return BatchEncoding({name: rows[0] for name, rows in columns.items()} if alone else columns, return_tensors)
 
     def _limit(self, max_length: int | None) -> int | None:
-        """max_length where it is given, else the model's, else None."""
+        """Return max_length if it is given, else the model's if that is known, else None."""
         if max_length is None:
             return self.model_max_length if self.model_max_length < KNOWN_LENGTH else None
         if not isinstance(max_length, int | np.integer) or max_length < 0:
             raise ValueError(f"max_length is {max_length!r}, but must be a whole number from 0")
         return int(max_length)
 
-    def _room(
-        self, truncation: bool | str | None, max_length: int | None, special: bool, pair: bool
-    ) -> tuple[str, int]:
-        """The truncation strategy, and how many tokens it leaves to the sequences."""
-        strategy, limit = truncation_strategy(truncation), self._limit(max_length)
+    def _room(self, truncation: bool | str | None, limit: int | None, special: bool, pair: bool) -> tuple[str, int]:
+        """Return the truncation strategy, and how many tokens the sequences may have."""
+        strategy = truncation_strategy(truncation)
         if strategy == "do_not_truncate" or limit is None:
             return "do_not_truncate", 0
         edges = self.num_special_tokens_to_add(pair) if special else 0
@@ -137,16 +135,9 @@ class RowLayout(Vocabulary):
             raise ValueError(f"max_length is {limit}, but the special tokens of a row alone are {edges}")
         return strategy, limit - edges
 
-    def _fill(
-        self, columns: dict[str, Any], strategy: str, limit: int | None, multiple: int | None, side: str | None
-    ) -> dict[str, Any]:
-        lengths = [len(row) for row in columns["input_ids"]]
-        length = padded_length(lengths, strategy, limit, multiple)
-        return pad_columns(columns, length, self.pad_token_id, side or self.padding_side)
-
 
 def _tensor_type(column: Any) -> str | None:
-    """Whether a column, or its first row, is an array ("np"), a tensor ("pt") or a list (None)."""
+    """Return "np" if a column or its first row is an array, "pt" for a tensor, None for a list."""
     while isinstance(column, list | tuple) and len(column):
         column = column[0]
     return "pt" if is_torch(column) else "np" if isinstance(column, np.ndarray) else None

@@ -1,7 +1,7 @@
-"""Rows of ids: how two sequences are cut, put together and padded.
+"""Functions on rows of token ids: how two sequences are truncated, laid out with special tokens, and padded.
 
-Everything here is a function of lists. No tokenizer's state is set for a call, as the original does, so many threads
-may share one tokenizer.
+They take and return lists. transformers sets truncation and padding on its tokenizer for each call; here no call
+changes the tokenizer, so that threads can share one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,11 +9,20 @@ from typing import Any
 
 from tokenizers import Encoding
 
-# What a padding token has in each column; input_ids take the tokenizer's pad_token_id.
+# The columns of a row, and the attribute of an Encoding that holds each.
+ATTRIBUTES = {
+    "input_ids": "ids",
+    "token_type_ids": "type_ids",
+    "attention_mask": "attention_mask",
+    "special_tokens_mask": "special_tokens_mask",
+    "offset_mapping": "offsets",
+}
+
+# The value of a padding token in each column. In input_ids it is the tokenizer's pad_token_id.
 PADDING = {"token_type_ids": 0, "attention_mask": 0, "special_tokens_mask": 1, "offset_mapping": (0, 0)}
 
-# What a token of the first sequence, a token of the second, and a special token of either have in the columns that
-# follow from the layout alone.
+# The columns that depend on the layout alone: the value of a token of the first sequence, of a token of the second, and
+# of a special token of either.
 LAYOUT = {
     "token_type_ids": (0, 1, 0, 1),
     "attention_mask": (1, 1, 1, 1),
@@ -27,15 +36,8 @@ def truncation_strategy(truncation: bool | str | None) -> str:
     >>> truncation_strategy(True)
     'longest_first'
     """
-    if truncation is None or isinstance(truncation, bool):
-        return "longest_first" if truncation else "do_not_truncate"
-    for name in ("longest_first", "only_first", "only_second", "do_not_truncate"):
-        if truncation == name:
-            return name
-    raise ValueError(
-        f"truncation is {truncation!r}, but must be True, False, "
-        '"longest_first", "only_first", "only_second" or "do_not_truncate"'
-    )
+    names = ("longest_first", "only_first", "only_second", "do_not_truncate")
+    return _strategy("truncation", bool(truncation) if truncation is None else truncation, names)
 
 
 def padding_strategy(padding: bool | str) -> str:
@@ -44,28 +46,34 @@ def padding_strategy(padding: bool | str) -> str:
     >>> padding_strategy(True)
     'longest'
     """
-    if isinstance(padding, bool):
-        return "longest" if padding else "do_not_pad"
-    for name in ("longest", "max_length", "do_not_pad"):
-        if padding == name:
+    return _strategy("padding", padding, ("longest", "max_length", "do_not_pad"))
+
+
+def _strategy(argument: str, value: bool | str, names: Sequence[str]) -> str:
+    """Return the name that `value` is; True means the first of `names`, False the last."""
+    if isinstance(value, bool):
+        return names[0] if value else names[-1]
+    for name in names:
+        if value == name:
             return name
-    raise ValueError(f'padding is {padding!r}, but must be True, False, "longest", "max_length" or "do_not_pad"')
+    quoted = ", ".join(f'"{name}"' for name in names[:-1])
+    raise ValueError(f'{argument} is {value!r}, but must be True, False, {quoted} or "{names[-1]}"')
 
 
-def kept_lengths(strategy: str, first: int, second: int | None, room: int) -> tuple[int, int]:
-    """Return how many tokens the first and the second sequence keep so that together they fit into `room`.
+def truncated_lengths(strategy: str, first: int, second: int | None, room: int) -> tuple[int, int]:
+    """Return how many tokens of two sequences are kept so that they fit into `room` together.
 
-    "longest_first" takes from the longer one until both are equal, then from both; an odd token goes to the longer,
-    and to the second where they are equal. "only_first" and "only_second" must leave a token of what they cut,
-    except that room for nothing empties both, whatever the strategy.
+    "longest_first" truncates the longer one until both are equal, then both. An odd token stays with the longer one,
+    and with the second where both are equal. "only_first" and "only_second" must leave one token of the sequence that
+    they truncate; with no room at all both become empty, whatever the strategy.
 
-    >>> kept_lengths("longest_first", 10, 3, room=8)
+    >>> truncated_lengths("longest_first", 10, 3, room=8)
     (5, 3)
-    >>> kept_lengths("longest_first", 10, 10, room=7)
+    >>> truncated_lengths("longest_first", 10, 10, room=7)
     (3, 4)
 
     Raises:
-        ValueError: the one sequence that may be cut is missing, or is too short for what must go.
+        ValueError: the sequence that the strategy truncates is missing or too short.
     """
     other = second or 0
     excess = first + other - room
@@ -78,22 +86,23 @@ def kept_lengths(strategy: str, first: int, second: int | None, room: int) -> tu
         return (room - shorter, shorter) if first > other else (shorter, room - shorter)
     if strategy == "only_second" and second is None:
         raise ValueError('truncation is "only_second", but a row that is too long has no second sequence')
-    cut = first if strategy == "only_first" else other
-    if cut <= excess:
+    length = first if strategy == "only_first" else other
+    if length <= excess:
         raise ValueError(
-            f'truncation is "{strategy}", but a row has {excess} tokens more than fit and that sequence has only {cut}'
+            f'truncation is "{strategy}", but a row has {excess} tokens more than fit and that sequence has only '
+            f"{length}"
         )
     return (first - excess, other) if strategy == "only_first" else (first, other - excess)
 
 
 def padded_length(lengths: Sequence[int], strategy: str, limit: int | None, multiple: int | None) -> int:
-    """Return the length that rows of these lengths are padded to; 0 where nothing is to be padded.
+    """Return the length to pad rows to; 0 for no padding.
 
     Args:
-        lengths: tokens in each row.
+        lengths: the number of tokens of each row.
         strategy: "longest", "max_length" or "do_not_pad".
-        limit: the length for "max_length"; None pads nothing.
-        multiple: the result is rounded up to a multiple of it.
+        limit: the length for "max_length"; None: no padding.
+        multiple: round the result up to a multiple of this.
 
     >>> padded_length([3, 5], "longest", None, multiple=4)
     8
@@ -105,9 +114,9 @@ def padded_length(lengths: Sequence[int], strategy: str, limit: int | None, mult
 
 
 def pad_columns(columns: Mapping[str, Sequence[Any]], length: int, pad_token_id: int, side: str) -> dict[str, Any]:
-    """Return the columns with rows filled up to `length` on the "right" or "left".
+    """Pad the rows of each column up to `length`, on the "right" or "left".
 
-    A longer row stays as it is, and so does a column for which nobody says what padding has in it.
+    Longer rows and columns of other names stay as they are.
 
     >>> pad_columns({"input_ids": [[7], [8, 9]], "attention_mask": [[1], [1, 1]]}, 2, 0, "right")
     {'input_ids': [[7, 0], [8, 9]], 'attention_mask': [[1, 0], [1, 1]]}
@@ -115,49 +124,42 @@ def pad_columns(columns: Mapping[str, Sequence[Any]], length: int, pad_token_id:
     if side not in ("right", "left"):
         raise ValueError(f'padding_side is {side!r}, but must be "right" or "left"')
     values: dict[str, Any] = {**PADDING, "input_ids": pad_token_id}
-    padded = {}
-    for name, rows in columns.items():
-        if name not in values:
-            padded[name] = list(rows)
-            continue
-        fill = [[values[name]] * (length - len(row)) for row in rows]
-        pairs = zip(rows, fill, strict=True)
-        padded[name] = [row + extra if side == "right" else extra + row for row, extra in pairs]
+    padded = {name: list(rows) for name, rows in columns.items()}
+    for name in padded.keys() & values.keys():
+        value = [values[name]]
+        for number, row in enumerate(padded[name]):
+            padding = value * (length - len(row))
+            padded[name][number] = row + padding if side == "right" else padding + row
     return padded
 
 
 def build_row(
-    column: str,
-    sequences: Sequence[Encoding],
-    kept: Sequence[int],
-    edges: Sequence[int],
-    side: str = "right",
+    column: str, pieces: Sequence[Encoding], lengths: Sequence[int], special_ids: Sequence[int], side: str
 ) -> list[Any]:
-    """Return one column of `[CLS] first [SEP]`, or of `[CLS] first [SEP] second [SEP]`.
+    """Build one column of `[CLS] first [SEP]`, or of `[CLS] first [SEP] second [SEP]`.
 
     Args:
-        column: input_ids, offset_mapping, or one that follows from the layout.
-        sequences: the word pieces of one or two texts.
-        kept: how many tokens of each stay.
-        edges: the ids of the special tokens, in their order; empty for a row without them.
-        side: which end of a sequence is cut, "right" or "left".
+        column: one of `ATTRIBUTES`.
+        pieces: the word pieces of one or two texts.
+        lengths: how many tokens of each are kept.
+        special_ids: the ids of the special tokens in their order; empty for a row without them.
+        side: the end at which a text is truncated, "right" or "left".
     """
-    row: list[Any] = []
-    if edges:
-        row += [_special(column, 0, edges[0])]
-    for number, (sequence, count) in enumerate(zip(sequences, kept, strict=False)):
-        start = len(sequence) - count if side == "left" else 0
+
+    def special(number: int, place: int) -> list[Any]:
+        """Return the value of a special token of sequence `number`, in a list; an empty list without special tokens."""
+        if not special_ids:
+            return []
         if column in LAYOUT:
-            row += [LAYOUT[column][number]] * count
+            return [LAYOUT[column][2 + number]]
+        return [special_ids[place] if column == "input_ids" else (0, 0)]
+
+    row = special(0, 0)
+    for number, (encoding, length) in enumerate(zip(pieces, lengths, strict=False)):
+        if column in LAYOUT:
+            row += [LAYOUT[column][number]] * length
         else:
-            row += (sequence.ids if column == "input_ids" else sequence.offsets)[start : start + count]
-        if edges:
-            row += [_special(column, number, edges[number + 1])]
+            start = len(encoding) - length if side == "left" else 0
+            row += getattr(encoding, ATTRIBUTES[column])[start : start + length]
+        row += special(number, number + 1)
     return row
-
-
-def _special(column: str, number: int, token_id: int) -> Any:
-    """What the special token at the end of sequence `number` has in a column."""
-    if column in LAYOUT:
-        return LAYOUT[column][2 + number]
-    return token_id if column == "input_ids" else (0, 0)

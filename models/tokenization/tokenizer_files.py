@@ -1,11 +1,11 @@
-"""A checkpoint's tokenizer files, and the `tokenizers.Tokenizer` they describe.
+"""Read a checkpoint's tokenizer files into a `tokenizers.Tokenizer`, and write them.
 
-The vocabulary stands in tokenizer.json, or in vocab.txt where that is all there is. tokenizer_config.json has the
-last word on lower case, accents and Chinese characters, whatever tokenizer.json says, and where it is silent the
-defaults of BERT hold: so it is in transformers 4, and with BertTokenizerFast in 5. special_tokens_map.json and
-added_tokens.json are read where tokenizer_config.json has no `added_tokens_decoder`, as older checkpoints need.
+The vocabulary is read from tokenizer.json, or else from vocab.txt. For lower-casing, accents and Chinese characters,
+tokenizer_config.json overrides tokenizer.json, and BERT's defaults apply to what it does not set, as in transformers 4
+and in BertTokenizerFast of 5. special_tokens_map.json and added_tokens.json are read if tokenizer_config.json has no
+`added_tokens_decoder`, which is so in older checkpoints.
 
-Left out: names on the hub (vocabulary.py finds the folder), chat templates, training.
+Not supported: chat templates and training.
 """
 
 import json
@@ -19,7 +19,7 @@ from tokenizers.models import WordPiece
 
 from dpr_export.models.export_command import export_command
 
-UNBOUNDED = int(1e30)  # model_max_length where no file names one
+UNBOUNDED = int(1e30)  # model_max_length if no file names one: transformers' value for "no limit"
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -32,16 +32,16 @@ SPECIAL_TOKENS = ("unk_token", "sep_token", "pad_token", "cls_token", "mask_toke
 
 @dataclass(frozen=True, slots=True)
 class TokenizerOptions:
-    """What tokenizer_config.json may say that changes ids, rows or text.
+    """The options of tokenizer_config.json that change ids, rows or text.
 
     Attributes:
         do_lower_case: lower-case every text.
-        strip_accents: drop combining marks; None does so where text is lower-cased.
+        strip_accents: remove combining marks; None follows do_lower_case.
         tokenize_chinese_chars: put spaces around CJK ideographs.
-        model_max_length: the longest row the model reads; `UNBOUNDED` where nobody says.
+        model_max_length: the largest number of tokens of a row; `UNBOUNDED` for no limit.
         clean_up_tokenization_spaces: whether `decode` joins "don ' t" to "don't".
         padding_side, truncation_side: "right" or "left".
-        additional_special_tokens: more tokens that are never split, and left out by skip_special_tokens.
+        additional_special_tokens: more tokens that are never split, and that skip_special_tokens omits.
     """
 
     do_lower_case: bool = True
@@ -69,11 +69,11 @@ class TokenizerOptions:
 
 
 def from_vocab(path: str | Path, options: TokenizerOptions | None = None) -> Tokenizer:
-    """Return BERT's tokenizer over a vocab.txt, one token a line, its id the line's number from 0.
+    """Build BERT's tokenizer from a vocab.txt: one token a line, whose id is the line's number from 0.
 
     Args:
         path: the vocab.txt.
-        options: BERT's defaults where None is given.
+        options: None: BERT's defaults.
 
     Raises:
         OSError: the file cannot be read.
@@ -86,19 +86,19 @@ def from_vocab(path: str | Path, options: TokenizerOptions | None = None) -> Tok
     ['[CLS]', 'love', '[UNK]', '[SEP]']
     """
     options = options or TokenizerOptions()
-    return _finish(_read_vocab(Path(path), options), options, _special(options, {}), Path(path))
+    return _configure(_read_vocab(Path(path), options), options, _special_tokens(options, {}), Path(path))
 
 
 def load(folder: str | Path, overrides: dict[str, Any]) -> tuple[Tokenizer, TokenizerOptions]:
-    """Return the tokenizer in a folder, and its options.
+    """Read the tokenizer of a folder, and its options.
 
     Args:
-        folder: holds tokenizer.json or vocab.txt, and usually tokenizer_config.json.
-        overrides: fields of `TokenizerOptions` that win over the files.
+        folder: a folder with tokenizer.json or vocab.txt, and usually tokenizer_config.json.
+        overrides: fields of `TokenizerOptions` that override the files.
 
     Raises:
-        OSError: the folder holds neither file.
-        ValueError: a file cannot be understood, or is no WordPiece tokenizer.
+        OSError: the folder has neither file.
+        ValueError: a file cannot be read, or describes no WordPiece tokenizer.
         TypeError: an override is no field of `TokenizerOptions`.
     """
     folder = Path(folder)
@@ -111,19 +111,19 @@ def load(folder: str | Path, overrides: dict[str, Any]) -> tuple[Tokenizer, Toke
     if "added_tokens_decoder" not in config:
         config |= _read_json(folder / "special_tokens_map.json")
     options = replace(_options(config), **overrides)
-    as_written = {name: value for name, value in config.items() if name not in overrides}
-    added = _listed(folder, config, options) + _special(options, as_written)
+    unchanged = {name: value for name, value in config.items() if name not in overrides}
+    added = _added_tokens(folder, config, options) + _special_tokens(options, unchanged)
     if not path.is_file():
-        return _finish(_read_vocab(folder / "vocab.txt", options), options, added, folder / "vocab.txt"), options
+        return _configure(_read_vocab(folder / "vocab.txt", options), options, added, folder / "vocab.txt"), options
     try:
         backend = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises nothing more specific
         raise ValueError(f"{path} cannot be read as a tokenizer: {error}") from error
-    return _finish(backend, options, added, path), options
+    return _configure(backend, options, added, path), options
 
 
 def save(folder: str | Path, backend: Tokenizer, options: TokenizerOptions, class_name: str) -> tuple[str, ...]:
-    """Write tokenizer.json and tokenizer_config.json, which transformers reads too; return their paths."""
+    """Write tokenizer.json and tokenizer_config.json, which transformers reads too, and return their paths."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = folder / "tokenizer_config.json", folder / "tokenizer.json"
@@ -134,7 +134,7 @@ def save(folder: str | Path, backend: Tokenizer, options: TokenizerOptions, clas
 
 
 def bert_template(backend: Tokenizer, cls: str, sep: str) -> processors.TemplateProcessing:
-    """The layout of BERT's rows, around one sequence or two, with tokens that the vocabulary has."""
+    """Return the layout of BERT's rows of one or two sequences; the vocabulary must have both tokens."""
     return processors.TemplateProcessing(
         single=f"{cls}:0 $A:0 {sep}:0",
         pair=f"{cls}:0 $A:0 {sep}:0 $B:1 {sep}:1",
@@ -151,8 +151,8 @@ def _read_vocab(path: Path, options: TokenizerOptions) -> Tokenizer:
     return backend
 
 
-def _finish(backend: Tokenizer, options: TokenizerOptions, added: Iterable[AddedToken], path: Path) -> Tokenizer:
-    """Make the tokenizer do what the options say, and nothing to a row's length."""
+def _configure(backend: Tokenizer, options: TokenizerOptions, added: Iterable[AddedToken], path: Path) -> Tokenizer:
+    """Apply the options and added tokens to a tokenizer, and turn off its truncation and padding."""
     if not isinstance(backend.model, WordPiece):
         raise ValueError(f"{path} holds a {type(backend.model).__name__} model, but DPR's tokenizers are WordPiece")
     if options.unk_token not in backend.get_vocab(with_added_tokens=False):
@@ -189,12 +189,12 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _options(config: dict[str, Any]) -> TokenizerOptions:
-    """Read the options from a merged configuration, whose tokens may be strings or objects."""
+    """Read the options from the merged configuration files, whose tokens are strings or objects."""
     names = {field.name for field in fields(TokenizerOptions)} - {"additional_special_tokens", "model_max_length"}
     known = {name: value for name, value in config.items() if name in names}
     for name in SPECIAL_TOKENS:
         if known.get(name) is None:
-            known.pop(name, None)  # null means the default, here alone
+            known.pop(name, None)  # null means the default
         else:
             known[name] = _added_token(known[name]).content
     longest = config.get("model_max_length", config.get("max_len"))
@@ -216,8 +216,8 @@ def _extra(config: dict[str, Any]) -> list[Any]:
     return list(extra.values()) if isinstance(extra, dict) else list(extra)
 
 
-def _listed(folder: Path, config: dict[str, Any], options: TokenizerOptions) -> list[AddedToken]:
-    """The tokens that were added to the vocabulary, in the order of their ids."""
+def _added_tokens(folder: Path, config: dict[str, Any], options: TokenizerOptions) -> list[AddedToken]:
+    """Return the tokens that were added to the vocabulary, in the order of their ids."""
     special = {getattr(options, name) for name in SPECIAL_TOKENS} | set(options.additional_special_tokens)
     listed = config.get("added_tokens_decoder")
     if listed is None:
@@ -231,21 +231,21 @@ def _listed(folder: Path, config: dict[str, Any], options: TokenizerOptions) -> 
     return [_added_token(token, isinstance(token, dict) and token.get("content") in special) for token in tokens]
 
 
-def _special(options: TokenizerOptions, as_written: dict[str, Any]) -> list[AddedToken]:
-    """The special tokens, with the flags that the files give them."""
-    named = [as_written.get(name) or getattr(options, name) for name in SPECIAL_TOKENS]
-    return [_added_token(token) for token in [*named, *(_extra(as_written) or options.additional_special_tokens)]]
+def _special_tokens(options: TokenizerOptions, config: dict[str, Any]) -> list[AddedToken]:
+    """Return the special tokens with the flags that the configuration files give them."""
+    named = [config.get(name) or getattr(options, name) for name in SPECIAL_TOKENS]
+    return [_added_token(token) for token in [*named, *(_extra(config) or options.additional_special_tokens)]]
 
 
 def _added_token(token: Any, special: bool = True) -> AddedToken:
-    """Read a token that is a string, or an object such as {"content": "[CLS]", "lstrip": false}."""
-    written = {"content": token} if isinstance(token, str) else token
-    if not isinstance(written, dict) or not isinstance(written.get("content"), str) or not written["content"]:
+    """Build a token from a string, or from an object such as {"content": "[CLS]", "lstrip": false}."""
+    values = {"content": token} if isinstance(token, str) else token
+    if not isinstance(values, dict) or not isinstance(values.get("content"), str) or not values["content"]:
         raise ValueError(f"the tokenizer's files name the token {token!r}, but a token is a string or has a content")
-    flags = {name: written[name] for name in ("single_word", "lstrip", "rstrip", "normalized") if name in written}
+    flags = {name: values[name] for name in ("single_word", "lstrip", "rstrip", "normalized") if name in values}
     for name, value in flags.items():
         if not isinstance(value, bool):
-            raise ValueError(f"{name} of the token {written['content']!r} is {value!r}, but must be true or false")
-    if token is written["content"]:
+            raise ValueError(f"{name} of the token {values['content']!r} is {value!r}, but must be true or false")
+    if isinstance(token, str):
         flags["normalized"] = not special
-    return AddedToken(written["content"], **flags, special=bool(written.get("special", special)) or special)
+    return AddedToken(values["content"], **flags, special=bool(values.get("special", special)) or special)

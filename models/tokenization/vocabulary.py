@@ -1,7 +1,7 @@
-"""Tokens and their ids, and the way back from ids to text.
+"""The vocabulary of a tokenizer: tokens, their ids, and decoding ids to text.
 
-The base of the tokenizers: it holds a `tokenizers.Tokenizer` and the checkpoint's options, is read from a folder and
-written to one, and can be pickled. How text becomes rows of ids stands in tokenizers.py.
+This base of the tokenizers holds a `tokenizers.Tokenizer` and the options of the checkpoint. It is read from a folder,
+saved to one, and can be pickled.
 """
 
 from collections.abc import Sequence
@@ -17,9 +17,9 @@ from dpr_export.models.tokenization.special_tokens import SpecialTokens
 from dpr_export.models.tokenization.tokenizer_files import TOKENIZER_FILES, TokenizerOptions, load, save
 from dpr_export.models.torch_interop import to_lists
 
-FEW = 16  # rows: decoding so many one by one costs less than waking the library's threads
+FEW = 16  # rows: up to here a loop is faster than the threads of the library's decode_batch
 
-# What clean_up_tokenization_spaces joins, in this order.
+# The replacements of clean_up_tokenization_spaces, in their order.
 JOINED = (
     *((" .", "."), (" ?", "?"), (" !", "!"), (" ,", ","), (" ' ", "'")),
     *((" n't", "n't"), (" 'm", "'m"), (" 's", "'s"), (" 've", "'ve"), (" 're", "'re")),
@@ -30,9 +30,9 @@ class Vocabulary(SpecialTokens):
     """A checkpoint's tokens, their ids, and the special ones among them.
 
     Attributes:
-        model_max_length: the longest row the model reads, 10**30 where no file says.
+        model_max_length: the largest number of tokens of a row; 10**30 if no file names one.
         padding_side, truncation_side: "right" or "left".
-        clean_up_tokenization_spaces: what `decode` does where it is not told.
+        clean_up_tokenization_spaces: the default of `decode`.
         cls_token, sep_token, pad_token, unk_token, mask_token: the special tokens, each with an id (`cls_token_id`).
 
     >>> import pathlib, tempfile
@@ -69,20 +69,20 @@ class Vocabulary(SpecialTokens):
         local_files_only: bool = False,
         **overrides: Any,
     ) -> Self:
-        """Read the tokenizer in a checkpoint's or an exported folder.
+        """Read the tokenizer of a checkpoint or an exported folder.
 
         Args:
-            folder: a folder with tokenizer.json, or with vocab.txt; or a name on the hub, which the next four are for.
-            revision: the hub's branch, tag or commit; None: the main branch.
-            token: the hub's access token; None: the one that is logged in with.
-            cache_dir: the folder of the hub's cache; None: the library's own.
-            local_files_only: take files from the cache alone.
-            overrides: what should win over tokenizer_config.json, such as do_lower_case or model_max_length:
-                any field of `wordpiece.TokenizerOptions`.
+            folder: a folder with tokenizer.json or vocab.txt; or a name on the hub, for which the next four are.
+            revision: a branch, tag or commit of the hub; None: the main branch.
+            token: the access token of the hub; None: the one of the login.
+            cache_dir: the folder of the hub's cache; None: the default of huggingface_hub.
+            local_files_only: read files from the cache alone.
+            overrides: fields of `TokenizerOptions`, such as do_lower_case or model_max_length, that override
+                tokenizer_config.json.
 
         Raises:
-            OSError: the folder holds no tokenizer, or it cannot be had from the hub.
-            ValueError: a file cannot be understood.
+            OSError: the folder has no tokenizer, or it cannot be downloaded.
+            ValueError: a file cannot be read.
             TypeError: an override has an unknown name.
         """
         path = resolve_files(TOKENIZER_FILES, folder, revision, token, cache_dir, local_files_only)
@@ -96,7 +96,7 @@ class Vocabulary(SpecialTokens):
         return cls(*load(folder, overrides), name_or_path=str(folder))
 
     def save_pretrained(self, folder: str | Path) -> tuple[str, ...]:
-        """Write tokenizer.json and tokenizer_config.json, and return their paths; transformers reads them too."""
+        """Write tokenizer.json and tokenizer_config.json, which transformers reads too, and return their paths."""
         named: dict[str, Any] = dict(self.special_tokens_map)
         options = replace(
             self._options,
@@ -114,7 +114,7 @@ class Vocabulary(SpecialTokens):
 
         Args:
             save_directory: the folder.
-            filename_prefix: what to put before the file's name, with a hyphen.
+            filename_prefix: a prefix of the file's name, joined by a hyphen.
 
         Raises:
             OSError: there is no such folder.
@@ -124,10 +124,12 @@ class Vocabulary(SpecialTokens):
         return tuple(self.backend_tokenizer.model.save(str(save_directory), filename_prefix))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_splitting"}  # it forgets that it does
+        return {
+            name: value for name, value in self.__dict__.items() if name != "_splitting"
+        }  # the copy's setting is not pickled
 
     def __len__(self) -> int:
-        """How many tokens there are, the added ones included."""
+        """Return the number of tokens, with the added ones."""
         return self.backend_tokenizer.get_vocab_size(with_added_tokens=True)
 
     def __bool__(self) -> bool:
@@ -140,28 +142,28 @@ class Vocabulary(SpecialTokens):
 
     @property
     def vocab_size(self) -> int:
-        """How many tokens the model of word pieces knows, without the added ones."""
+        """The number of tokens, without the added ones."""
         return self.backend_tokenizer.get_vocab_size(with_added_tokens=False)
 
     def get_vocab(self) -> dict[str, int]:
-        """Every token and its id."""
+        """Return every token and its id."""
         return self.backend_tokenizer.get_vocab(with_added_tokens=True)
 
     @property
     def vocab(self) -> dict[str, int]:
-        """What `get_vocab` returns."""
+        """Every token and its id, as from `get_vocab`."""
         return self.get_vocab()
 
     def convert_tokens_to_ids(self, tokens: str | Sequence[str]) -> int | list[int]:
-        """Return the id of a token, or the ids of many; an unknown token has `unk_token_id`."""
+        """Return the id of a token, or the ids of a list; the id of an unknown token is `unk_token_id`."""
         return self._id(tokens) if isinstance(tokens, str) else [self._id(token) for token in tokens]
 
     def convert_ids_to_tokens(self, ids: Any, skip_special_tokens: bool = False) -> Any:
-        """Return the token of an id, or the tokens of many; None where there is none.
+        """Return the token of an id, or the tokens of a list; None for an unknown id.
 
         Args:
             ids: an integer, or a list, array or tensor (tokens,).
-            skip_special_tokens: leave out `all_special_tokens`; not for a single id.
+            skip_special_tokens: omit `all_special_tokens`; has no effect on a single id.
         """
         ids = to_lists(ids)
         if isinstance(ids, int):
@@ -170,7 +172,7 @@ class Vocabulary(SpecialTokens):
         return [self.backend_tokenizer.id_to_token(number) for number in ids if number not in skipped]
 
     def convert_tokens_to_string(self, tokens: Sequence[str]) -> str:
-        """Return the text that tokens stand for: "##" joins a token to the one before it."""
+        """Join tokens to a text: "##" attaches a token to the one before it."""
         decoder = self.backend_tokenizer.decoder
         return " ".join(tokens) if decoder is None else str(decoder.decode(list(tokens)))
 
@@ -181,12 +183,12 @@ class Vocabulary(SpecialTokens):
 
         Args:
             token_ids: an integer, a list, array or tensor (tokens,), or rows of them (rows, tokens).
-            skip_special_tokens: leave out [CLS], [SEP], [PAD] and the other special tokens.
-            clean_up_tokenization_spaces: join "don ' t" to "don't"; None follows tokenizer_config.json, and is False
-                where that is silent.
+            skip_special_tokens: omit [CLS], [SEP], [PAD] and the other special tokens.
+            clean_up_tokenization_spaces: join "don ' t" to "don't"; None follows tokenizer_config.json, with False as
+                its default.
 
         Returns:
-            A string; a list of strings for rows.
+            A string; for rows, a list of strings.
         """
         ids = to_lists(token_ids)
         if isinstance(ids, int):
@@ -204,9 +206,9 @@ class Vocabulary(SpecialTokens):
 
     @cached_property
     def _splitting(self) -> Tokenizer:
-        """A copy of the backend that takes a special token in a text for text: "[SEP]" is "[", "sep" and "]".
+        """A copy of the backend that encodes special tokens in a text as ordinary text: "[SEP]" is "[", "sep" and "]".
 
-        The original switches its one object for the call, which would change what other threads get.
+        transformers switches its one object during the call, which would change the results of other threads.
         """
         backend = Tokenizer.from_str(self.backend_tokenizer.to_str())
         backend.encode_special_tokens = True

@@ -99,7 +99,7 @@ def test_a_weight_of_another_shape_is_refused(checkpoint) -> None:
     [
         ({"position_embedding_type": "relative_key"}, "position_embedding_type is 'relative_key'"),
         ({"is_decoder": True}, "is_decoder"),
-        ({"architectures": ["BertModel"]}, "names not exactly one of"),
+        ({"architectures": ["BertModel"]}, "must name exactly one of"),
         ({"architectures": None}, "architectures in config.json is None"),
         ({"model_type": "bert"}, "model_type is 'bert'"),
         ({"hidden_act": "no_such"}, "cannot be loaded"),

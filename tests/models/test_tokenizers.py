@@ -24,7 +24,7 @@ from dpr_export.models.tokenization.encoder_tokenizers import (
     DPRContextEncoderTokenizerFast,
     DPRQuestionEncoderTokenizer,
 )
-from dpr_export.models.tokenization.rows import kept_lengths
+from dpr_export.models.tokenization.rows import truncated_lengths
 from dpr_export.models.tokenization.tokenizer_files import TokenizerOptions, from_vocab
 
 NAMES = ["uncased", "cased", "vocab", "cased-vocab", "no-chinese", "tiny"]
@@ -165,7 +165,7 @@ def test_any_text_is_encoded_as_the_original_does(ours: Any, theirs: Any, text: 
 
 @given(st.integers(0, 50), st.integers(0, 50), st.integers(0, 60))
 def test_longest_first_fills_the_room_and_never_cuts_the_shorter_one_more(first: int, second: int, room: int) -> None:
-    kept = kept_lengths("longest_first", first, second, room)
+    kept = truncated_lengths("longest_first", first, second, room)
     assert sum(kept) == min(room, first + second)
     assert kept[0] <= first
     assert kept[1] <= second

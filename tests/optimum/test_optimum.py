@@ -173,7 +173,7 @@ def test_the_random_weights_that_automodel_makes_are_refused(exports: Exports, c
 
 def test_another_model_is_refused(exports: Exports) -> None:
     assert exports.said["onnx_configs BertModel"] == (
-        "ValueError: architectures in config.json is ['BertModel'], which names not exactly one of "
+        "ValueError: architectures in config.json is ['BertModel'], and must name exactly one of "
         "DPRQuestionEncoder, DPRContextEncoder, DPRReader"
     )
 

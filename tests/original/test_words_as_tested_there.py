@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dpr_export.models.tokenization.batch_encoding import BatchEncoding
-from dpr_export.models.tokenization.rows import kept_lengths
+from dpr_export.models.tokenization.rows import truncated_lengths
 from tests.original.conftest import Both, load_both
 from tests.original.test_tokenizers_as_tested_there import PAIR, TEXT, TEXTS, same
 
@@ -147,7 +147,7 @@ def test_any_row_is_cut_into_the_parts_it_is_cut_into_there(
     options = {"max_length": max_length, "stride": stride, "add_special_tokens": special, "truncation": True}
     options["return_overflowing_tokens"] = True
     edges = context.ours.num_special_tokens_to_add(lengths[1] is not None) if special else 0
-    kept = kept_lengths("longest_first", *lengths, room=max_length - edges)
+    kept = truncated_lengths("longest_first", *lengths, room=max_length - edges)
     if any(count < (length or 0) and count <= stride for count, length in zip(kept, lengths, strict=True)):
         with pytest.raises(ValueError, match=f"must be more than stride, {stride}: raise max_length"):
             context.ours(*texts, **options)
