@@ -5,7 +5,7 @@ is None exists as an attribute alone: it has no key and no index, and `to_tuple(
 as in a dictionary. Fields are NumPy arrays, or torch tensors if the inputs were.
 """
 
-from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
@@ -15,8 +15,11 @@ from numpy.typing import NDArray
 Array = NDArray[np.floating[Any]]
 
 
-class ModelOutput:
+class ModelOutput(Mapping[str, Any]):
     """A dataclass that can be read as a dictionary or as a tuple of the fields that are not None."""
+
+    __eq__ = object.__eq__  # a Mapping would compare its arrays
+    __hash__ = object.__hash__
 
     def _present(self) -> dict[str, Any]:
         values = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
@@ -42,21 +45,6 @@ class ModelOutput:
 
     def __len__(self) -> int:
         return len(self._present())
-
-    def keys(self) -> KeysView[str]:
-        return self._present().keys()
-
-    def values(self) -> ValuesView[Any]:
-        return self._present().values()
-
-    def items(self) -> ItemsView[str, Any]:
-        return self._present().items()
-
-    def get(self, key: str, default: Any = None) -> Any:
-        return self._present().get(key, default)
-
-
-Mapping.register(ModelOutput)
 
 
 @dataclass(eq=False)

@@ -71,7 +71,8 @@ class TruncatedRows:
                     f"{self.stride}: raise max_length"
                 )
             text.truncate(length, stride=self.stride if cut else 0, direction=self.side)
-        row = self.backend.post_process(*copies, add_special_tokens=bool(self.special_ids))
+        pair = copies[1] if len(copies) > 1 else None
+        row = self.backend.post_process(copies[0], pair, add_special_tokens=bool(self.special_ids))
         return [row, *row.overflowing]
 
 
