@@ -10,6 +10,7 @@ The results file is a list of runs, each with its commit and machine; --save add
 
 import subprocess
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -27,6 +28,7 @@ from benchmarks.harness.texts import random_feeds
 from benchmarks.harness.worker_group import WorkerGroup, load_group
 from benchmarks.harness.workers import ROOT
 from dpr_export.models.config import DPRConfig
+from dpr_export.models.kinds import KINDS
 from dpr_export.runtime.engines.devices import parse_device
 from dpr_export.runtime.engines.nvidia.driver import gpu_problem
 
@@ -38,14 +40,22 @@ _QUICK_ROWS = 4
 _MATRIX = 8192
 
 
-def measure(run: Run, contenders: tuple[Contender, ...]) -> None:
-    """Measure the percentiles of each contender's calls, by kind and shape; or keep why a contender has none."""
+def measure(run: Run, contenders: tuple[Contender, ...], kinds: Sequence[str]) -> None:
+    """Measure the percentiles of each contender's calls, by kind and shape; or keep why a contender has none.
+
+    Once the time of the run is over, no further shape begins.
+    """
     rows = {contender.name: contender for contender in contenders}
     for kind, shapes in {**LATENCY, **THROUGHPUT}.items():
+        if kind not in kinds or run.is_over:
+            continue
         with load_group(run, kind, rows, 1) as group:
             run.keep(group.engines, "kinds", kind, "engines")
             for shape in sorted({(min(r, _QUICK_ROWS), length) for r, length in shapes}) if run.quick else shapes:
                 name = shape_name(shape)
+                if run.is_over:
+                    run.say(f"{kind} {name} is left out: the budget is spent")
+                    continue
                 run.say(f"{kind} {name}")
                 job = {"feeds": random_feeds(kind, shape)}
                 answers = group.prepare(dict.fromkeys(rows, job), COMPILE_SECONDS)
@@ -102,7 +112,7 @@ def show(results: Results, console: Console) -> None:
         rate = one.get("operations_per_second")
         if rate:
             console.print(f"fp16 matrix products measured here: {rate / 1e12:,.0f} Tflop/s", highlight=False)
-        for kind, found in one["kinds"].items():
+        for kind, found in one.get("kinds", {}).items():
             for shape, records in found["shapes"].items():
                 _show_shape(console, kind, shape, records, rate)
         for section in ("mixed_lengths", "checks", "first_calls", "capture_races", "ceilings"):
@@ -152,6 +162,8 @@ def add_run(held: Results, results: Results) -> Results:
 def main() -> None:
     parser = make_parser("gpu", __doc__, "tiny models and few calls")
     parser.add_argument("--device", default="cuda", help="the GPU: cuda, cuda:1; cpu with --quick")
+    parser.add_argument("--kind", action="append", choices=[*KINDS], help="a kind of model (all); repeatable")
+    parser.add_argument("--budget", type=float, default=10.0, metavar="MINUTES", help="for all but making models (10)")
     given = parser.parse_args()
     try:
         kind, index = parse_device(given.device)
@@ -161,14 +173,22 @@ def main() -> None:
         parser.error("--device cpu shows that the benchmark works, and needs --quick")
     if kind == "cuda" and not given.show and (problem := gpu_problem(index)):
         parser.exit(1, f"benchmarks.gpu: {given.device} cannot be used: {problem}\n")
-    run = start(parser, given, "10 to 15 minutes", show, combine=add_run)
+    run = start(
+        parser,
+        given,
+        f"{given.budget:.0f} minutes at most, and 3 to 6 to make models",
+        show,
+        combine=add_run,
+        seconds=given.budget * 60,
+    )
     run.results["about"] |= {"gpu": "no GPU", "commit": _commit()}
     if kind == "cuda":
         import torch
 
         run.results["about"] |= {"gpu": torch.cuda.get_device_name(index), "cudnn": torch.backends.cudnn.version()}
         run.keep(products_per_second(given.device), "operations_per_second")
-    measure(run, tuple(replace(c, options={**c.options, "device": given.device}) for c in GPU_CONTENDERS))
+    contenders = tuple(replace(c, options={**c.options, "device": given.device}) for c in GPU_CONTENDERS)
+    measure(run, contenders, given.kind or [*KINDS])
     show(run.results, run.console)
 
 

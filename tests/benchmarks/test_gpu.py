@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from benchmarks import gpu
+from benchmarks.harness.command import make_parser, start
 from benchmarks.harness.contenders import GPU_EAGER, GPU_OURS
 from benchmarks.harness.worker_group import WorkerGroup
 from dpr_export.runtime.engines.nvidia.driver import gpu_problem
@@ -51,6 +52,14 @@ def test_percentiles_are_of_all_calls_of_all_rounds(monkeypatch: pytest.MonkeyPa
     found = gpu.time_percentiles(WorkerGroup(reasons={"gone": "it ended"}), ["one", "gone"], 3, 2)
     assert found["gone"] == {"reason": "it ended"}
     assert found["one"] == {"p50_ms": pytest.approx(51.0), "p99_ms": pytest.approx(100.0)}
+
+
+def test_no_model_is_loaded_once_the_time_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "load_group", None)
+    parser = make_parser("gpu", "Measure.", "tiny models")
+    run = start(parser, parser.parse_args(["--work", str(tmp_path)]), "a minute", seconds=1e-9)
+    gpu.measure(run, GPU_OURS, ["question", "reader"])
+    assert "kinds" not in run.results
 
 
 @pytest.mark.skipif(gpu_problem(0) is None, reason="there is a GPU here")
