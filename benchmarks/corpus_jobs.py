@@ -43,7 +43,7 @@ def encode_ours(demo: Path, precision: str, passages: str, output: str, *ray: st
         ray="local" if ray else None,
         workers=workers,
     )
-    busy = {stage: seconds / done.seconds for stage, seconds in done.busy.items()}
+    busy = {stage: seconds / done.seconds for stage, seconds in done.stage_seconds.items()}
     return {"passages": done.passages, "seconds": done.seconds, "busy": busy}
 
 

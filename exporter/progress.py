@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.markup import escape
 
-from dpr_export.runtime.cli.run_command import end_if_asked
+from dpr_export.runtime.cli.run_command import exit_if_signaled
 from dpr_export.runtime.inference.progress import Step
 
 
@@ -28,7 +28,7 @@ def steps(console: Console) -> Step:
         else:
             console.print(f"{shown} ...", highlight=False, soft_wrap=True)
             yield
-        end_if_asked()
+        exit_if_signaled()
         mark = "[green]✓[/]" if console.is_terminal else "done:"
         console.print(f"{mark} {shown} [dim]{time.perf_counter() - start:.1f} s[/]", highlight=False, soft_wrap=True)
 

@@ -138,7 +138,6 @@ MORE_PACKAGES = {
     "runtime/cli/show_answers.py": {"rich"},
     "runtime/cli/show_build.py": {"rich"},
     "runtime/cli/show_manifest.py": {"rich"},
-    "runtime/cli/show_passages.py": {"rich"},
     "exporter/cli.py": {"typer", "rich"},
     "exporter/optimum.py": {"optimum"},
     "exporter/progress.py": {"rich"},

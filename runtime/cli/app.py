@@ -1,10 +1,5 @@
-"""The command `dpr-runtime`: what exported folders are run, looked at, checked, packed and built with.
+"""The command `dpr-runtime`: answer, inspect, verify, pack, build. Other files have the commands for corpora."""
 
-The commands for corpora stand in corpus/cli.py.
-"""
-
-import json as jsonlib
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,13 +9,13 @@ from rich.markup import escape
 
 from dpr_export.models.artifact.resolve import open_exported_folder
 from dpr_export.runtime.checks.pack import pack as pack_variant
-from dpr_export.runtime.checks.verify import verify as checks_of
+from dpr_export.runtime.checks.verify import verify as run_checks
 from dpr_export.runtime.cli.corpus import ask, index, search
 from dpr_export.runtime.cli.encode import encode
 from dpr_export.runtime.cli.evaluate import evaluate
-from dpr_export.runtime.cli.options import Backend, Device, Folder, LocalFolder, Precision, Threads
-from dpr_export.runtime.cli.run_command import run_command, signals_deferred
-from dpr_export.runtime.cli.show_answers import human_size, show_answers
+from dpr_export.runtime.cli.options import Backend, Device, Folder, LocalFolder, Precision, Threads, Version
+from dpr_export.runtime.cli.run_command import defer_signals, run_command
+from dpr_export.runtime.cli.show_answers import answers_to_json, human_size, print_json, show_answers
 from dpr_export.runtime.cli.show_build import BuildBars, show_engine
 from dpr_export.runtime.cli.show_manifest import show_manifest
 from dpr_export.runtime.corpus.passages import Passage, format_of, read_corpus
@@ -32,25 +27,29 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Run exported DPR models, without PyTorch.",
 )
 _MARKS = {True: "[green]ok[/]     ", None: "[yellow]skipped[/]", False: "[red]FAILED[/] "}
+
+
+@app.callback()
+def show_version(version: Version = False) -> None:
+    """Run exported DPR models, without PyTorch."""
 
 
 @app.command()
 def answer(
     folder: Folder,
-    question: Annotated[str, typer.Option(help="The question.", show_default=False)],
+    question: Annotated[str, typer.Option(help="The question to answer.", show_default=False)],
     passages: Annotated[
         str | None,
         typer.Option(
-            help="The passages: .jsonl, .tsv or .parquet; - is standard input.",
+            help="A file of passages: .jsonl, .tsv, .parquet; - is standard input (JSON lines).",
             show_default=False,
         ),
     ] = None,
-    title: Annotated[list[str] | None, typer.Option(help="A passage's title; may be repeated.")] = None,
-    text: Annotated[list[str] | None, typer.Option(help="A passage's text; may be repeated.")] = None,
-    top_k: Annotated[int, typer.Option(min=1, help="How many answers to give at most.")] = 5,
+    title: Annotated[list[str] | None, typer.Option(help="The title of a passage; may be repeated.")] = None,
+    text: Annotated[list[str] | None, typer.Option(help="The text of a passage; may be repeated.")] = None,
+    top_k: Annotated[int, typer.Option(min=1, help="The largest number of answers.")] = 5,
     max_answer_length: Annotated[int, typer.Option(min=1, help="The longest answer, in tokens.")] = 10,
     backend: Backend = "auto",
     precision: Precision = "auto",
@@ -58,24 +57,24 @@ def answer(
     threads: Threads = None,
     json: Annotated[bool, typer.Option("--json", help="Print the answers as JSON.")] = False,
 ) -> None:
-    """Answer a question from passages, with a reader."""
-    read = _passages(passages, title or [], text or [])
+    """Answer a question from given passages with a reader."""
+    given = _load_passages(passages, title or [], text or [])
     how: Any = {"backend": backend, "precision": precision, "device": device, "threads": threads}
     with DPRReader.from_pretrained(folder, **how) as reader:
         answers = reader.answer(
             question,
-            [passage.title or "" for passage in read],
-            [passage.text for passage in read],
+            [passage.title or "" for passage in given],
+            [passage.text for passage in given],
             top_k=top_k,
             max_answer_length=max_answer_length,
         )
     if json:
-        print(jsonlib.dumps([{**asdict(a), "span": a.span._asdict()} for a in answers], ensure_ascii=False, indent=2))
+        print_json(answers_to_json(answers))
     else:
-        show_answers(Console(highlight=False), question, answers, read)
+        show_answers(Console(highlight=False), question, answers, given)
 
 
-def _passages(file: str | None, titles: list[str], texts: list[str]) -> list[Passage]:
+def _load_passages(file: str | None, titles: list[str], texts: list[str]) -> list[Passage]:
     if file is not None and (texts or titles):
         raise typer.BadParameter("give --passages, or --title and --text, not both")
     if file is not None:
@@ -91,12 +90,12 @@ def _passages(file: str | None, titles: list[str], texts: list[str]) -> list[Pas
 
 @app.command()
 def inspect(
-    folder: Folder, json: Annotated[bool, typer.Option("--json", help="Print the manifest as it is.")] = False
+    folder: Folder, json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False
 ) -> None:
-    """Show what an exported folder holds, and how it was proved."""
-    opened = open_exported_folder(folder)
-    opened.check()
-    manifest = opened.manifest
+    """Show an exported folder: its source, its files, and how its variants were verified."""
+    exported = open_exported_folder(folder)
+    exported.check()
+    manifest = exported.manifest
     if json:
         print(manifest.to_json(), end="")
     else:
@@ -104,11 +103,16 @@ def inspect(
 
 
 @app.command()
-def verify(folder: LocalFolder, device: Annotated[str, typer.Option(help="Where: cpu, cuda, cuda:1.")] = "cpu") -> None:
-    """Check a folder on this machine: hashes, and golden outputs. Exit code 1 if anything fails."""
+def verify(
+    folder: LocalFolder, device: Annotated[str, typer.Option(help="Where to run: cpu, cuda, cuda:1.")] = "cpu"
+) -> None:
+    """Verify an exported folder on this machine: file hashes, and the parity check against reference outputs.
+
+    The exit code is 1 if a check fails.
+    """
     console = Console(highlight=False)
     failed = 0
-    for check in checks_of(folder, device):
+    for check in run_checks(folder, device):
         failed += check.passed is False
         mark = _MARKS[check.passed]
         console.print(f"{mark} {escape(check.what)}: {escape(check.found)}", soft_wrap=True)
@@ -122,13 +126,14 @@ def pack(
     folder: Folder,
     output: Annotated[Path, typer.Option("-o", "--output", help="The folder to write.", show_default=False)],
     variant: Annotated[
-        str, typer.Option(help="The variant, as onnxruntime-int8; auto: the one that this machine's CPU would run.")
+        str,
+        typer.Option(help="The variant, as onnxruntime-int8; auto takes the one that this machine's CPU would run."),
     ] = "auto",
-    force: Annotated[bool, typer.Option("--force", help="Replace an exported folder that exists.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing exported folder.")] = False,
 ) -> None:
-    """Copy one variant, and what it needs, into a folder of its own: for devices that run that alone.
+    """Copy one variant and the files that it needs into a folder of its own, for a device that runs only that.
 
-    The graph that takes embeddings in place of ids is left out.
+    The graph that takes inputs_embeds is not copied.
     """
     manifest = pack_variant(folder, output, variant, force)
     (packed,) = manifest.variants
@@ -136,8 +141,8 @@ def pack(
         sum(record.bytes for record in m.files.values()) for m in (manifest, open_exported_folder(folder).manifest)
     ]
     Console(highlight=False).print(
-        f"{packed.backend} {packed.precision} in [bold]{escape(str(output))}[/]: {human_size(sizes[0])}, of the "
-        f"{human_size(sizes[1])} of {escape(folder)}",
+        f"{packed.backend} {packed.precision} in [bold]{escape(str(output))}[/]: {human_size(sizes[0])} of "
+        f"{human_size(sizes[1])}",
         soft_wrap=True,
     )
 
@@ -151,21 +156,24 @@ def build(
         list[int] | None,
         typer.Option(
             min=1,
-            help="A length that calls are padded to; may be repeated. The model's longest is always one.",
+            help="A length that inputs are padded to; may be repeated. The model's longest length is always added.",
             show_default=", ".join(map(str, LENGTHS)),
         ),
     ] = None,
     compute_capability: Annotated[
         str | None,
-        typer.Option(help="Build for such GPUs instead, without one: 8.9. Takes tensorrt-rtx.", show_default=False),
+        typer.Option(
+            help="Build for GPUs of this compute capability, as 8.9, without a GPU here. Needs tensorrt-rtx.",
+            show_default=False,
+        ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Build again what is there already, as it should be.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Rebuild the engine even if a matching one exists.")] = False,
 ) -> None:
-    """Build a TensorRT engine, in place of the last in the user's cache folder, and compare it on the GPU."""
+    """Build a TensorRT engine file in the user's cache folder, and verify it on the GPU."""
     from dpr_export.runtime.checks.build_engine import build_engine
 
     console = Console(highlight=False, stderr=True)
-    with signals_deferred() as stopped, BuildBars(console, stopped) as bars:
+    with defer_signals() as is_signaled, BuildBars(console, is_signaled) as bars:
         engine = build_engine(
             folder,
             precision=precision,

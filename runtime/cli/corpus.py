@@ -1,8 +1,6 @@
 """The commands that work on an encoded corpus: index, search, ask."""
 
-import json as jsonlib
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,38 +9,53 @@ from rich.console import Console
 from rich.markup import escape
 
 from dpr_export.runtime.cli.options import Backend, Device, Precision, Threads
-from dpr_export.runtime.cli.show_answers import counted, human_size, show_answers
-from dpr_export.runtime.cli.show_passages import show_found
+from dpr_export.runtime.cli.show_answers import (
+    answers_to_json,
+    count_of,
+    human_size,
+    print_json,
+    show_answers,
+    show_retrieved,
+)
 from dpr_export.runtime.corpus.retrieval.ask import READ
 from dpr_export.runtime.corpus.retrieval.ask import ask as ask_index
-from dpr_export.runtime.corpus.retrieval.index import PassageIndex, build_index
+from dpr_export.runtime.corpus.retrieval.build_index import build_index
+from dpr_export.runtime.corpus.retrieval.index import PassageIndex
 from dpr_export.runtime.corpus.retrieval.questions import Question, read_questions, write_retrieved
 from dpr_export.runtime.corpus.retrieval.search import search as search_index
 from dpr_export.runtime.inference.encoders import DPRQuestionEncoder
 from dpr_export.runtime.inference.reader import DPRReader
 
-Index = Annotated[Path, typer.Option(help="The index, as dpr-runtime index writes it.", show_default=False)]
+Index = Annotated[Path, typer.Option(help="The index, which dpr-runtime index makes.", show_default=False)]
 QuestionEncoder = Annotated[str, typer.Option(help="The exported question encoder.", show_default=False)]
-AT_A_TIME = 1024  # questions that are searched for together: what is found is held until it is written
-Parameters = Annotated[str, typer.Option(help="How FAISS searches an index that is not exact: nprobe=16, efSearch=64.")]
+AT_A_TIME = 1024  # questions that are searched together: their results are held in memory until they are written
+Parameters = Annotated[
+    str, typer.Option(help="Search parameters of FAISS for an index that is not exact: nprobe=16, efSearch=64.")
+]
 
 
 def index(
-    corpus: Annotated[Path, typer.Argument(metavar="CORPUS", help="The folder of shards.", show_default=False)],
+    corpus: Annotated[
+        Path,
+        typer.Argument(
+            metavar="CORPUS", help="The folder of shards, which dpr-runtime encode makes.", show_default=False
+        ),
+    ],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="The folder to write.", show_default="CORPUS/index")
     ] = None,
-    factory: Annotated[str, typer.Option(help="FAISS's index: Flat is exact; IVF4096,Flat; HNSW32; SQfp16.")] = "Flat",
+    factory: Annotated[
+        str, typer.Option(help="FAISS's factory string: Flat is exact; IVF4096,Flat; HNSW32; SQfp16.")
+    ] = "Flat",
 ) -> None:
-    """Build a FAISS index of inner products over an encoded corpus, with its passages."""
+    """Build a FAISS index of an encoded corpus, by inner product. It holds the passages too."""
     start = time.perf_counter()
     record = build_index(corpus, output, factory=factory)
     where = output or corpus / "index"
     size = human_size(sum(path.stat().st_size for path in where.iterdir()))
     Console(highlight=False).print(
-        f"{escape(record.factory)} index of {counted(record.passages, 'passage')} in [bold]{escape(str(where))}[/]: "
-        f"{size}, "
-        f"{time.perf_counter() - start:,.1f} s",
+        f"{escape(record.factory)} index of {count_of(record.passages, 'passage')} in [bold]{escape(str(where))}[/]: "
+        f"{size}, {time.perf_counter() - start:,.1f} s",
         soft_wrap=True,
     )
 
@@ -50,17 +63,19 @@ def index(
 def search(
     index: Annotated[Path, typer.Argument(metavar="INDEX", help="The index.", show_default=False)],
     question_encoder: QuestionEncoder,
-    question: Annotated[str | None, typer.Option(help="The question.", show_default=False)] = None,
+    question: Annotated[str | None, typer.Option(help="One question.", show_default=False)] = None,
     questions: Annotated[
         str | None,
-        typer.Option(help="A file of questions: .tsv (question, answers), .json, .jsonl, or one a line; - is stdin."),
+        typer.Option(
+            help="A file of questions: .tsv (question, answers), .json, .jsonl, or one a line; - is standard input."
+        ),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="A file for what is found, as the first code's retriever writes it."),
+        typer.Option("-o", "--output", help="A file for the results, in facebookresearch/DPR's format (.json)."),
     ] = None,
     top_k: Annotated[
-        int | None, typer.Option(min=1, help="Passages a question.", show_default="10; 100 with -o")
+        int | None, typer.Option(min=1, help="Passages for each question.", show_default="10, or 100 with -o")
     ] = None,
     parameters: Parameters = "",
     backend: Backend = "auto",
@@ -68,7 +83,7 @@ def search(
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
-    """Find the passages of an index that answer questions best."""
+    """Retrieve the passages of an index that answer questions best."""
     if (question is None) == (questions is None):
         raise typer.BadParameter("give --question, or --questions FILE" + ("" if question is None else ", not both"))
     asked = (Question(question),) if question is not None else read_questions(questions or "-").questions
@@ -79,37 +94,37 @@ def search(
         DPRQuestionEncoder.from_pretrained(question_encoder, **how) as encoder,
     ):
         start = time.perf_counter()
-        few = (asked[first : first + AT_A_TIME] for first in range(0, len(asked), AT_A_TIME))
-        found = (question for each in few for question in search_index(each, encoder, opened_index, top_k))
+        groups = (asked[first : first + AT_A_TIME] for first in range(0, len(asked), AT_A_TIME))
+        results = (result for group in groups for result in search_index(group, encoder, opened_index, top_k))
         console = Console(highlight=False)
         if output is None:
-            show_found(console, found)
+            show_retrieved(console, results)
             return
-        write_retrieved(output, found)
+        write_retrieved(output, results)
         seconds, top_k = time.perf_counter() - start, min(top_k, opened_index.record.passages)
     console.print(
-        f"{counted(len(asked), 'question')}, up to {counted(top_k, 'passage')} each, in {escape(str(output))}: "
+        f"{count_of(len(asked), 'question')}, up to {count_of(top_k, 'passage')} each, in {escape(str(output))}: "
         f"{1000 * seconds / len(asked):,.1f} ms a question",
         soft_wrap=True,
     )
 
 
 def ask(
-    question: Annotated[str, typer.Argument(metavar="QUESTION", help="The question.", show_default=False)],
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help="The question to answer.", show_default=False)],
     question_encoder: QuestionEncoder,
     index: Index,
     reader: Annotated[str, typer.Option(help="The exported reader.", show_default=False)],
     passages: Annotated[int, typer.Option(min=1, help="How many passages to read.")] = READ,
-    top_k: Annotated[int, typer.Option(min=1, help="How many answers to give at most.")] = 5,
+    top_k: Annotated[int, typer.Option(min=1, help="The largest number of answers.")] = 5,
     max_answer_length: Annotated[int, typer.Option(min=1, help="The longest answer, in tokens.")] = 10,
     parameters: Parameters = "",
     backend: Backend = "auto",
     precision: Precision = "auto",
     device: Device = "auto",
     threads: Threads = None,
-    json: Annotated[bool, typer.Option("--json", help="Print answers, passages and times as JSON.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the answers, passages and times as JSON.")] = False,
 ) -> None:
-    """Answer a question from an index: encode it, search, read the best passages, answer."""
+    """Answer a question from an index: encode the question, search, read the best passages."""
     how: dict[str, Any] = {"backend": backend, "precision": precision, "device": device, "threads": threads}
     start = time.perf_counter()
     with (
@@ -118,7 +133,7 @@ def ask(
         DPRReader.from_pretrained(reader, **how) as opened_reader,
     ):
         loading = time.perf_counter() - start
-        reply = ask_index(
+        result = ask_index(
             question,
             encoder,
             opened_index,
@@ -127,15 +142,14 @@ def ask(
             top_k=top_k,
             max_answer_length=max_answer_length,
         )
-    seconds = {"load": loading, **reply.seconds}
+    seconds = {"load": loading, **result.seconds}
     if json:
-        answers = [{**asdict(each), "span": each.span._asdict()} for each in reply.answers]
-        found = [each._asdict() for each in reply.retrieved]
-        value = {"question": question, "answers": answers, "passages": found, "seconds": seconds}
-        print(jsonlib.dumps(value, ensure_ascii=False, indent=2))
+        retrieved = [each._asdict() for each in result.retrieved]
+        answers = answers_to_json(result.answers)
+        print_json({"question": question, "answers": answers, "passages": retrieved, "seconds": seconds})
         return
     console = Console(highlight=False)
-    show_answers(console, question, reply.answers, reply.retrieved)
+    show_answers(console, question, result.answers, result.retrieved)
     times = ", ".join(f"{stage} {1000 * each:,.0f} ms" for stage, each in seconds.items())
-    of = counted(opened_index.record.passages, "passage")
-    console.print(f"\n{len(reply.retrieved)} of {of} read: {times}", style="dim")
+    of = count_of(opened_index.record.passages, "passage")
+    console.print(f"\n{len(result.retrieved)} of {of} read: {times}", style="dim")

@@ -1,4 +1,4 @@
-"""Draw how far a corpus is: passages, passages a second and the time left; on a terminal alone."""
+"""Draw a progress bar for a corpus on a terminal: passages, passages per second, time left."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from rich.text import Text
 
 
 class _Passages(ProgressColumn):
-    """Passages, and how many a second."""
+    """The number of passages, and passages per second."""
 
     def render(self, task: Task) -> Text:
         """The text of the column."""
@@ -20,19 +20,16 @@ class _Passages(ProgressColumn):
 
 @contextmanager
 def passages_bar(console: Console) -> Iterator[Callable[[int, int | None], None]]:
-    """Yield what `encode_corpus` calls to tell how far it is.
-
-    The number of passages is estimated from the part of the file that was read.
-    """
+    """Yield the function `watch` for `encode_corpus`. Elsewhere than on a terminal it draws nothing."""
     if not console.is_terminal:
-        yield lambda _done, _expected: None
+        yield lambda _done, _total: None
         return
     columns = (TextColumn("encode"), BarColumn(), _Passages(), TimeRemainingColumn())
     with Progress(*columns, console=console, speed_estimate_period=60) as bar:
         task = bar.add_task("encode", total=None, start=False)
 
-        def watch(done: int, expected: int | None) -> None:
-            bar.start_task(task)  # what came before was not encoding
-            bar.update(task, advance=done, total=expected)
+        def watch(done: int, total: int | None) -> None:
+            bar.start_task(task)  # at the first batch: loading the model does not count
+            bar.update(task, advance=done, total=total)
 
         yield watch

@@ -1,6 +1,5 @@
-"""The command `dpr-runtime evaluate`, and what it shows: a table, JSON, a picture."""
+"""The command `dpr-runtime evaluate`, and its results as a table, JSON or a picture."""
 
-import json as jsonlib
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -14,11 +13,11 @@ from rich.table import Table
 
 from dpr_export.models.artifact.atomic_writing import atomic_file
 from dpr_export.runtime.cli.options import Threads
-from dpr_export.runtime.cli.show_answers import counted
+from dpr_export.runtime.cli.show_answers import count_of, print_json
 from dpr_export.runtime.corpus.evaluation.evaluate import Models
-from dpr_export.runtime.corpus.evaluation.evaluate import evaluate as scores_of
+from dpr_export.runtime.corpus.evaluation.evaluate import evaluate as evaluate_variants
 from dpr_export.runtime.corpus.evaluation.scores import Score
-from dpr_export.runtime.corpus.optional_libraries import needed
+from dpr_export.runtime.corpus.optional_libraries import import_library
 from dpr_export.runtime.corpus.retrieval.ask import READ
 
 
@@ -26,7 +25,9 @@ def evaluate(
     data: Annotated[
         str,
         typer.Argument(
-            metavar="DATA", help="Questions with answers: SQuAD's .json, a retriever's .json, .tsv.", show_default=False
+            metavar="DATA",
+            help="Questions with answers: .json (SQuAD's format, or retrieval results), .jsonl, .tsv.",
+            show_default=False,
         ),
     ],
     reader: Annotated[str | None, typer.Option(help="The exported reader.", show_default=False)] = None,
@@ -34,27 +35,29 @@ def evaluate(
     context_encoder: Annotated[str | None, typer.Option(help="The exported context encoder.")] = None,
     passages: Annotated[
         str | None,
-        typer.Option(help="The passages to search, held in memory: .tsv, .jsonl, .parquet.", show_default="DATA's own"),
+        typer.Option(
+            help="A file of passages to search, held in memory: .tsv, .jsonl, .parquet.", show_default="DATA's own"
+        ),
     ] = None,
-    index: Annotated[Path | None, typer.Option(help="An index to search instead.")] = None,
+    index: Annotated[Path | None, typer.Option(help="An index to search instead of passages.")] = None,
     variant: Annotated[
         list[str] | None,
-        typer.Option(help="A variant, as openvino-int8; may be repeated.", show_default="all that the folders hold"),
+        typer.Option(help="A variant, as openvino-int8; may be repeated.", show_default="all that every folder holds"),
     ] = None,
-    read: Annotated[int, typer.Option(min=1, help="How many of the found passages the reader reads.")] = READ,
+    read: Annotated[int, typer.Option(min=1, help="How many of the retrieved passages to read.")] = READ,
     max_answer_length: Annotated[int, typer.Option(min=1, help="The longest answer, in tokens.")] = 10,
     threads: Threads = None,
-    picture: Annotated[Path | None, typer.Option(help="A picture to draw: .png, .svg, .pdf.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="A file to draw the scores in: .png, .svg, .pdf.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the scores and answers as JSON.")] = False,
 ) -> None:
-    """Judge models on your own questions: top-k accuracy, exact match and F1, of each variant beside the others."""
+    """Evaluate models on your own questions: top-k accuracy, exact match and F1 of each variant."""
     console = Console(stderr=True, highlight=False)
     if picture is not None:
         check_picture(picture)
     scores: list[Score] = []
     start = time.perf_counter()
     with console.status("reading the questions") as status:
-        for score in scores_of(
+        for score in evaluate_variants(
             data,
             Models(question_encoder, context_encoder, reader),
             passages=passages,
@@ -64,15 +67,15 @@ def evaluate(
             max_answer_length=max_answer_length,
             threads=threads,
             tell=lambda line: console.print(escape(line), style="yellow", soft_wrap=True),
-            watch=lambda name: status.update(f"judging {escape(name)}"),
+            watch=lambda name: status.update(f"evaluating {escape(name)}"),
         ):
             scores.append(score)
-            console.print(f"{escape(score.variant)}: judged in {time.perf_counter() - start:,.1f} s", style="dim")
+            console.print(f"{escape(score.variant)}: evaluated in {time.perf_counter() - start:,.1f} s", style="dim")
             start = time.perf_counter()
     if not scores:
-        raise ValueError("no variant could be run here")
+        raise ValueError("no variant can run here")
     if json:
-        print(jsonlib.dumps([asdict(score) for score in scores], ensure_ascii=False, indent=2))
+        print_json([asdict(score) for score in scores])
     else:
         show_scores(Console(highlight=False), scores)
     if picture is not None:
@@ -81,22 +84,22 @@ def evaluate(
 
 PICTURES = (".png", ".svg", ".pdf")
 _MEANINGS = {
-    "top-k": "of the questions that have an answer, those with it in one of the first k passages",
-    "exact match": "the reader's best answer is a right one, by SQuAD's rules; F1 counts the words that are right",
+    "top-k": "the share of the questions with an answer that have it in one of the first k passages",
+    "exact match": "the share of questions that the reader answers exactly right, by SQuAD's rules; F1 counts words",
 }
 
 
 def metrics(score: Score) -> dict[str, float]:
-    """The shares that are right, by what they are called."""
+    """The metrics of a variant, from 0 to 1, by name."""
     metrics = {f"top-{k}": share for k, share in score.top_k.items()}
-    judged = {"exact match": score.exact_match, "F1": score.f1}
-    return {**metrics, **{name: share for name, share in judged.items() if share is not None}}
+    answers = {"exact match": score.exact_match, "F1": score.f1}
+    return {**metrics, **{name: share for name, share in answers.items() if share is not None}}
 
 
 def show_scores(console: Console, scores: Sequence[Score]) -> None:
-    """Print a column for each variant: percents, and what they differ from the first column's by; milliseconds."""
+    """Print a column for each variant: percentages with their difference from the first column, and milliseconds."""
     first = metrics(scores[0])
-    table = Table("", title=_asked(scores[0]), title_justify="left", title_style="bold")
+    table = Table("", title=_describe(scores[0]), title_justify="left", title_style="bold")
     for score in scores:
         table.add_column(score.variant, justify="right", overflow="fold")
     for name, share in first.items():
@@ -104,32 +107,32 @@ def show_scores(console: Console, scores: Sequence[Score]) -> None:
         changes = [f"{each:.1f} ({each - 100 * share:+.1f})" for each in others]
         table.add_row(f"{name}, %", f"{100 * share:.1f}", *changes)
     for stage in scores[0].milliseconds:
-        table.add_row(f"{stage}, ms a question", *(f"{score.milliseconds[stage]:,.1f}" for score in scores))
+        table.add_row(f"{stage}, ms per question", *(f"{score.milliseconds[stage]:,.1f}" for score in scores))
     console.print(table)
     for what, meaning in _MEANINGS.items():
         if any(name.startswith(what.removesuffix("k")) for name in first):
             console.print(f"{what}: {meaning}", style="dim", soft_wrap=True)
     if len(scores) > 1:
-        console.print(f"in brackets: what that differs by from {scores[0].variant}", style="dim", soft_wrap=True)
+        console.print(f"in brackets: the difference from {scores[0].variant}", style="dim", soft_wrap=True)
 
 
-def _asked(score: Score) -> str:
-    """How much was asked, searched and read."""
-    searched = "" if score.searched is None else f", {counted(score.searched, 'passage')} searched"
+def _describe(score: Score) -> str:
+    """How many questions and passages the scores are of."""
+    searched = "" if score.searched is None else f", {count_of(score.searched, 'passage')} searched"
     own = score.searched is None and not score.top_k
-    read = "" if score.read is None else ", the own paragraph of each read" if own else f", {score.read} read for each"
-    return counted(score.questions, "question") + searched + read
+    read = "" if score.read is None else ", the paragraph of each read" if own else f", {score.read} read for each"
+    return count_of(score.questions, "question") + searched + read
 
 
 def check_picture(path: Path) -> None:
-    """Refuse a picture that could not be drawn, before anything is computed.
+    """Check before anything is computed that a picture can be drawn.
 
     Raises:
-        ValueError: its name has no ending that is drawn.
+        ValueError: the ending of its name is not one of PICTURES.
         OSError: it is a folder, or its folder does not exist.
         ImportError: matplotlib is not installed.
     """
-    needed("matplotlib")
+    import_library("matplotlib")
     if path.suffix.lower() not in PICTURES:
         raise ValueError(f"picture {path} cannot be drawn: its name must end with one of {', '.join(PICTURES)}")
     if path.is_dir():
@@ -139,8 +142,8 @@ def check_picture(path: Path) -> None:
 
 
 def draw_scores(path: Path, scores: Sequence[Score]) -> None:
-    """Draw the percents that are right, variant beside variant, and below them the time that a question takes."""
-    figure_class = needed("matplotlib.figure").Figure
+    """Draw the metrics of the variants side by side, and below them the time that a question takes."""
+    figure_class = import_library("matplotlib.figure").Figure
     names, width = list(metrics(scores[0])), 0.8 / len(scores)
     heights = (3.2, 0.9 + 0.35 * len(scores))
     picture = figure_class(figsize=(max(9.0, 0.5 * len(names) * (1 + len(scores))), sum(heights)), layout="constrained")
@@ -158,9 +161,9 @@ def draw_scores(path: Path, scores: Sequence[Score]) -> None:
             f" {before:,.1f}" if before < 10 else f" {before:,.0f}", (before, score.variant), va="center", fontsize=8
         )
     right.set_xticks(range(len(names)), names)
-    right.set(ylabel="percent that is right", ylim=(0, 110), title=_asked(scores[0]))
+    right.set(ylabel="percent", ylim=(0, 110), title=_describe(scores[0]))
     right.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)
-    times.set(xlabel="milliseconds a question")
+    times.set(xlabel="milliseconds per question")
     times.margins(x=0.1)
     times.invert_yaxis()
     times.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)

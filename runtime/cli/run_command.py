@@ -1,7 +1,7 @@
-"""Run a command so that it ends as a good citizen of the shell: one line for an error, and an exit code that means it.
+"""Run a Typer app with one-line errors and standard exit codes.
 
-0 is success, 1 an error in what was given, 2 wrong usage, 130 Ctrl-C, 143 a request to end, 129 a terminal that was
-closed. The last three run every clean-up first, so that nothing half-written stays behind.
+0 is success, 1 an error, 2 wrong usage, 130 Ctrl-C (SIGINT), 143 SIGTERM, 129 a closed terminal (SIGHUP). After a
+signal every clean-up runs first, so that nothing half-written is left behind.
 """
 
 import errno
@@ -14,21 +14,21 @@ from typing import NoReturn
 
 import typer
 
-# typer carries its own copy of click in some releases, so its class of usage errors is found by descent.
+# Some releases of typer bundle click, so its class of usage errors is looked up as a base class.
 _USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
 _INTERRUPTED = 130
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
-_REQUESTS: list[int] = []  # signals that asked the running command to end
+_RECEIVED: list[int] = []  # the signals that the running command got
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _EXPECTED = (OSError, ValueError, IndexError, TypeError, ImportError, RuntimeError, MemoryError)
 
 
 @contextmanager
-def _signals_answered() -> Iterator[None]:
-    """Answer every request to end by ending; those that are ignored, as nohup has it, stay so."""
-    _REQUESTS.clear()
+def _exit_on_signals() -> Iterator[None]:
+    """Exit on each of _SIGNALS; those that are ignored, as under nohup, stay ignored."""
+    _RECEIVED.clear()
     numbers = [number for name in _SIGNALS if (number := getattr(signal, name, None))]
-    before = {n: signal.signal(n, _note_and_end) for n in numbers if signal.getsignal(n) is not signal.SIG_IGN}
+    before = {n: signal.signal(n, _receive) for n in numbers if signal.getsignal(n) is not signal.SIG_IGN}
     try:
         yield
     finally:
@@ -36,9 +36,9 @@ def _signals_answered() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-@_signals_answered()
+@_exit_on_signals()
 def run_command(app: typer.Typer, name: str) -> NoReturn:
-    """Run `app` on the process's arguments, and exit."""
+    """Run `app` with the process's arguments, and exit; `name` begins every error message."""
     try:
         code = app(standalone_mode=False)
         if sys.stdout is not None:  # it may be closed
@@ -55,25 +55,24 @@ def run_command(app: typer.Typer, name: str) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except _EXPECTED as error:
-        if any(isinstance(cause, KeyboardInterrupt) for cause in _causes(error)):  # libraries turn it into others
+        if any(isinstance(cause, KeyboardInterrupt) for cause in _causes(error)):  # a library wrapped it
             _fail(name, "interrupted", _INTERRUPTED)
         if isinstance(error, MemoryError):
-            _fail(name, "there is not enough memory for this", 1)
-        _fail(name, _full_disk(error) or str(error) or type(error).__name__, 1)
+            _fail(name, "not enough memory", 1)
+        _fail(name, _explain_full_disk(error) or str(error) or type(error).__name__, 1)
     sys.exit(code if isinstance(code, int) else 0)
 
 
 @contextmanager
-def signals_deferred() -> Iterator[Callable[[], bool]]:
-    """Note a request to end instead of raising it, and raise it at the end of the context.
+def defer_signals() -> Iterator[Callable[[], bool]]:
+    """Hold back signals until the end of the context, for libraries whose callbacks from C++ must not raise.
 
-    For libraries that call back from C++, where nothing may be raised. Yields a function that says whether the work
-    should end.
+    Yields a function that says whether a signal came, so that the work can stop early.
     """
     seen: list[int] = []
     every = [number for name in _SIGNALS if (number := getattr(signal, name, None))]
     numbers = [number for number in every if signal.getsignal(number) not in (None, signal.SIG_IGN)]
-    before = {number: signal.signal(number, lambda found, _: seen.append(found)) for number in numbers}
+    before = {number: signal.signal(number, lambda signaled, _: seen.append(signaled)) for number in numbers}
     try:
         yield lambda: bool(seen)
     finally:
@@ -83,32 +82,31 @@ def signals_deferred() -> Iterator[Callable[[], bool]]:
             signal.raise_signal(seen[0])
 
 
-def end_if_asked() -> None:
-    """End the command if a signal asked for that, and what it raised was lost.
+def exit_if_signaled() -> None:
+    """Exit if a signal came whose exception was lost; long work calls this between its steps.
 
-    Python drops what is raised within a finalizer or a callback of the garbage collector, and libraries run many.
-    Called between the steps of long work.
+    Python drops exceptions that are raised in finalizers and callbacks of the garbage collector.
     """
-    if _REQUESTS:
-        _end(_REQUESTS[0])
+    if _RECEIVED:
+        _exit(_RECEIVED[0])
 
 
-def _note_and_end(number: int, _: object) -> None:
-    """Answer a signal, once: a second one must not interrupt the clean-up, but that of Ctrl-C is meant to."""
-    if number == signal.SIGINT or not _REQUESTS:
-        _REQUESTS.append(number)
-        _end(number)
+def _receive(number: int, _: object) -> None:
+    """Exit on the first signal. Later ones must not interrupt the clean-up, except Ctrl-C, which is meant to."""
+    if number == signal.SIGINT or not _RECEIVED:
+        _RECEIVED.append(number)
+        _exit(number)
 
 
-def _end(number: int) -> NoReturn:
-    """Exit as a shell reports a signal."""
+def _exit(number: int) -> NoReturn:
+    """Exit with the code by which shells report a signal."""
     if number == signal.SIGINT:
         raise KeyboardInterrupt
     sys.exit(128 + number)
 
 
-def _full_disk(error: BaseException) -> str | None:
-    """Plain words for a disk that is full, or a quota that is used up, whatever error of a library that became."""
+def _explain_full_disk(error: BaseException) -> str | None:
+    """A message for a full disk or an exhausted quota, if that is behind an error; else None."""
     for cause in _causes(error):
         if isinstance(cause, OSError) and cause.errno in _FULL:
             where = f" with {cause.filename}" if cause.filename else ""
@@ -117,7 +115,7 @@ def _full_disk(error: BaseException) -> str | None:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error, and what led to it."""
+    """Yield an error and its causes."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__

@@ -1,4 +1,4 @@
-"""Corpora: encode millions of passages, index them, search, answer, and see how good the models are on them.
+"""Work with corpora: encode millions of passages, index them, search, answer questions, and evaluate models.
 
     encode_corpus("context-onnx", "psgs_w100.tsv", "corpus")
     build_index("corpus")
@@ -12,28 +12,29 @@
     for score in evaluate("dev.json", Models("question-onnx", "context-onnx", "reader-onnx")):
         print(score.variant, score.top_k, score.exact_match)
 
-Each function says what it needs beyond the runtime: `pip install "dpr-export[bulk]"` brings all of it.
+Some functions need more libraries than the runtime: `pip install "dpr-export[bulk]"` installs all of them.
 """
 
 from dpr_export.runtime.corpus.encoding.encode import encode_corpus
-from dpr_export.runtime.corpus.encoding.plan import Encoded
+from dpr_export.runtime.corpus.encoding.job_part import EncodingSummary
 from dpr_export.runtime.corpus.evaluation.evaluate import Models, evaluate
-from dpr_export.runtime.corpus.evaluation.scores import Judged, Score
+from dpr_export.runtime.corpus.evaluation.scores import QuestionScore, Score
 from dpr_export.runtime.corpus.passages import Passage, read_corpus
 from dpr_export.runtime.corpus.retrieval.ask import AskResult, ask
-from dpr_export.runtime.corpus.retrieval.index import IndexRecord, PassageIndex, build_index
+from dpr_export.runtime.corpus.retrieval.build_index import build_index
+from dpr_export.runtime.corpus.retrieval.index import IndexRecord, PassageIndex
 from dpr_export.runtime.corpus.retrieval.questions import Question, QuestionSet, RetrievedPassage, read_questions
 from dpr_export.runtime.corpus.retrieval.search import search
 
 __all__ = [
     "AskResult",
-    "Encoded",
+    "EncodingSummary",
     "IndexRecord",
-    "Judged",
     "Models",
     "Passage",
     "PassageIndex",
     "Question",
+    "QuestionScore",
     "QuestionSet",
     "RetrievedPassage",
     "Score",

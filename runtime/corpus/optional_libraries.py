@@ -1,11 +1,11 @@
-"""Libraries that only work on corpora needs, imported when they are used."""
+"""Import the libraries of the extra `bulk` when they are used: the rest of the runtime works without them."""
 
 from importlib import import_module
 from typing import Any
 
 
-def needed(name: str) -> Any:
-    """Import a library of the extra `bulk`.
+def import_library(name: str) -> Any:
+    """Import a library.
 
     Raises:
         ImportError: it is not installed; the message says what to install.

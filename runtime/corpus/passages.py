@@ -13,7 +13,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dpr_export.runtime.corpus.optional_libraries import needed
+from dpr_export.runtime.corpus.optional_libraries import import_library
 from dpr_export.runtime.corpus.text_files import (
     open_binary,
     open_text,
@@ -174,7 +174,7 @@ def _read_header(cells: list[str], file: str) -> tuple[str, ...] | None:
 
 
 def _read_parquet(file: str, progress: Progress) -> Rows:
-    pyarrow, parquet = needed("pyarrow"), needed("pyarrow.parquet")
+    pyarrow, parquet = import_library("pyarrow"), import_library("pyarrow.parquet")
     if file == "-":
         raise ValueError("Parquet cannot be read from standard input: give a file")
     with open_binary(file):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dpr_export.runtime.corpus.encoding.encode import encode_corpus
-from dpr_export.runtime.corpus.encoding.job import identity, read_job
+from dpr_export.runtime.corpus.encoding.job import identify_job, read_job
 from dpr_export.runtime.corpus.encoding.shards import Shard, read_shard
 from dpr_export.runtime.corpus.passages import Passage
 from tests.conftest import WORDS
@@ -60,7 +60,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def shard_of(folder: Path, number: int) -> Shard | None:
-    return read_shard(folder, number, identity(read_job(folder)))
+    return read_shard(folder, number, identify_job(read_job(folder)))
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from dpr_export.runtime import DPRContextEncoder
 from dpr_export.runtime.corpus.encoding import blocks
 from dpr_export.runtime.corpus.encoding.encode import encode_corpus
 from dpr_export.runtime.corpus.encoding.job import read_job
-from dpr_export.runtime.corpus.encoding.shards import shard_numbers, shard_rows, shard_vectors
+from dpr_export.runtime.corpus.encoding.shards import shard_numbers, shard_passages, shard_vectors
 from dpr_export.runtime.corpus.passages import Passage, read_corpus
 from tests.corpus.conftest import SMALL, contents, passages, refused, shard_of, write_jsonl, write_tsv
 from tests.corpus.kills import DPR_RUNTIME, OFFLINE, command, kill_and_resume
@@ -31,7 +31,7 @@ def vectors_of(folder: Path) -> np.ndarray:
 
 
 def rows_of(folder: Path) -> list[Passage]:
-    return [row for number in shard_numbers(folder) for row in shard_rows(folder, number, read_job(folder).stored)]
+    return [row for number in shard_numbers(folder) for row in shard_passages(folder, number, read_job(folder).stored)]
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
@@ -41,7 +41,7 @@ def test_vectors_are_those_of_transformers(
 ) -> None:
     monkeypatch.setattr(blocks, "WINDOW", window)
     done = encode_corpus(tiny["context"], str(corpus), tmp_path / "out", backend=backend, shard_size=40)
-    assert (done.passages, done.shards, done.there, done.skipped) == (100, 3, 0, 0)
+    assert (done.passages, done.shards, done.existing, done.skipped) == (100, 3, 0, 0)
     rows = list(read_corpus(str(corpus)))
     assert rows_of(tmp_path / "out") == rows
     checkpoint = tiny["context"].with_name("context-checkpoint")
@@ -72,7 +72,7 @@ def test_parts_of_a_corpus_together_are_the_whole(
 ) -> None:
     for index, shards in ((2, 2), (3, 2), (1, 3)):
         done = encode_corpus(tiny["context"], str(corpus), tmp_path / "parts", part=(index, 3), **SMALL)
-        assert (done.shards, done.there) == (shards, 0)
+        assert (done.shards, done.existing) == (shards, 0)
     assert contents(tmp_path / "parts") == contents(whole)
 
 
@@ -106,7 +106,7 @@ def test_the_caller_is_told_of_every_batch(tiny: dict[str, Path], corpus: Path, 
 def test_a_finished_job_that_is_gone_on_with_does_nothing(tiny: dict[str, Path], corpus: Path, whole: Path) -> None:
     before = contents(whole)
     done = encode_corpus(tiny["context"], str(corpus), whole, resume=True, **SMALL)
-    assert (done.passages, done.shards, done.there) == (0, 0, 7)
+    assert (done.passages, done.shards, done.existing) == (0, 0, 7)
     assert contents(whole) == before
 
 
@@ -117,7 +117,7 @@ def test_a_shard_that_was_damaged_or_lost_is_made_again(tiny: dict[str, Path], c
     (whole / "000004.json").unlink()
     (whole / ".000004.npy.abcd").write_bytes(b"left by a run that was killed")
     done = encode_corpus(tiny["context"], str(corpus), whole, resume=True, **SMALL)
-    assert (done.shards, done.there) == (3, 4)
+    assert (done.shards, done.existing) == (3, 4)
     assert contents(whole) == before
 
 
@@ -150,7 +150,7 @@ def test_ctrl_c_ends_a_job_in_one_line_and_keeps_what_is_whole(tiny: dict[str, P
     assert process.returncode == 130, said
     assert said.splitlines()[-1] == "dpr-runtime: interrupted"
     assert "Traceback" not in said
-    assert re.search(r"^[0-9]+ shards in .*: the same command with --resume goes on$", said, re.MULTILINE)
+    assert re.search(r"^kept [0-9]+ shards in .*: repeat the command with --resume to go on$", said, re.MULTILINE)
     assert not list((tmp_path / "out").glob(".0*"))
     assert all(shard_of(tmp_path / "out", number) for number in shard_numbers(tmp_path / "out"))
 
@@ -166,7 +166,7 @@ def test_bad_arguments_are_named(tiny: dict[str, Path], corpus: Path, tmp_path: 
     refused(r"workers is 2, and .* give ray too", ValueError, model, file, out, workers=2)
     refused("batch_tokens is 0, and must be at least 1", ValueError, model, file, out, batch_tokens=0)
     for options in ({"resume": True}, {"part": (1, 2)}, {"ray": "local"}):
-        refused("standard input can be read once, by one", ValueError, model, "-", out, format="tsv", **options)
+        refused("standard input can be read only once", ValueError, model, "-", out, format="tsv", **options)
     os.mkfifo(tmp_path / "pipe.tsv")
     refused("is a pipe or a device, which cannot be read twice", OSError, model, tmp_path / "pipe.tsv", out)
     refused("holds a reader model", ValueError, tiny["reader"], file, out)
@@ -175,7 +175,7 @@ def test_bad_arguments_are_named(tiny: dict[str, Path], corpus: Path, tmp_path: 
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "a.txt").write_text("dear")
     refused("is not empty", OSError, model, file, tmp_path / "letters")
-    refused("is not empty, and is no encoded corpus", OSError, model, file, tmp_path / "letters", resume=True)
+    refused("is not empty, and is not an encoded corpus", OSError, model, file, tmp_path / "letters", resume=True)
     assert not out.exists()
 
 
@@ -195,11 +195,11 @@ def test_a_bad_row_stops_a_job_or_is_left_out(tiny: dict[str, Path], tmp_path: P
     for out, resume, there in ((tmp_path / "skip", False, 0), (tmp_path / "stop", True, len(stopped))):
         how = {**SMALL, "on_error": "skip", "resume": resume, "tell": said.append}
         done = encode_corpus(tiny["context"], str(file), out, **how)
-        assert (done.skipped, done.there) == (1, there)
+        assert (done.skipped, done.existing) == (1, there)
         assert rows_of(out) == rows
         assert [shard_of(out, number).skipped for number in (0, 10, 11, 12)] == [0, 0, 1, 1]
     assert [line for line in said if "line 181" not in line] == [
-        f"{tiny['context']}: onnxruntime fp32, 32 numbers a vector"
+        f"{tiny['context']}: onnxruntime fp32, vectors of dimension 32"
     ] * 2
     assert len(said) == 4
     assert contents(tmp_path / "stop") == contents(tmp_path / "skip")
@@ -211,7 +211,7 @@ def test_an_error_while_writing_ends_the_job(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("dpr_export.runtime.corpus.encoding.plan.write_shard", full)
+    monkeypatch.setattr("dpr_export.runtime.corpus.encoding.job_part.write_shard", full)
     refused("No space left", OSError, tiny["context"], str(corpus), tmp_path / "out")
     monkeypatch.undo()
     encode_corpus(tiny["context"], str(corpus), tmp_path / "out", resume=True, **SMALL)
@@ -238,7 +238,7 @@ def test_windows_hold_few_passages_and_few_characters(sizes: list[int]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blocks, "WINDOW", 4)
         patch.setattr(blocks, "CHARACTERS", 50)
-        windows = list(blocks._windows(rows))
+        windows = list(blocks.cut_into_windows(rows))
     assert [row for window in windows for row in window] == rows
     for window in windows:
         assert 1 <= len(window) <= 4
@@ -257,10 +257,10 @@ def test_the_command_says_what_it_did(tiny: dict[str, Path], corpus: Path, tmp_p
     run = [DPR_RUNTIME, "encode", tiny["context"], corpus, tmp_path / "out", *options]
     done = subprocess.run(run, env=OFFLINE, capture_output=True, check=True)
     model, first, second = done.stderr.decode().splitlines()
-    assert model == f"{tiny['context']}: openvino fp32, 32 numbers a vector"
+    assert model == f"{tiny['context']}: openvino fp32, vectors of dimension 32"
     assert first.startswith(f"60 passages to 2 shards in {tmp_path / 'out'}: ")
     assert second.startswith("busy, of ")
     assert all(f"{stage} " in second for stage in ("reading", "tokenizing", "computing", "writing"))
     assert json.loads((tmp_path / "out" / "corpus.json").read_text())["passages"] == 100
     done = subprocess.run([*run, "--resume"], env=OFFLINE, capture_output=True, check=True)
-    assert done.stderr.decode().splitlines()[1] == f"nothing was left to do: 2 shards in {tmp_path / 'out'}"
+    assert done.stderr.decode().splitlines()[1] == f"nothing left to do: 2 shards in {tmp_path / 'out'}"

@@ -17,7 +17,8 @@ from dpr_export.exporter import export
 from dpr_export.runtime.corpus import Models, Score, encode_corpus
 from dpr_export.runtime.corpus.evaluation import evaluate
 from dpr_export.runtime.corpus.retrieval import search
-from dpr_export.runtime.corpus.retrieval.index import PassageIndex, build_index
+from dpr_export.runtime.corpus.retrieval.build_index import build_index
+from dpr_export.runtime.corpus.retrieval.index import PassageIndex
 from dpr_export.runtime.corpus.retrieval.questions import Question, read_questions, write_retrieved
 from dpr_export.runtime.inference.encoders import DPRQuestionEncoder
 from dpr_export.runtime.inference.reader import DPRReader
@@ -75,7 +76,7 @@ def official(answer: str, right: list[str]) -> tuple[float, float]:
 
 
 def answers_of(score: Score) -> list[str | None]:
-    return [each.answer for each in score.judged]
+    return [each.answer for each in score.scores]
 
 
 def transformers_answer(model: Any, tokenizer: Any, question: str, title: str, text: str) -> str:
@@ -170,7 +171,7 @@ def test_an_index_and_a_retrievers_file_give_the_same_as_the_passages(
     assert (searched.searched, encoded.searched, given.searched) == (60, 60, None)
     for score in (encoded, given):
         assert (score.top_k, score.exact_match, score.f1) == (searched.top_k, searched.exact_match, searched.f1)
-        assert score.judged == searched.judged
+        assert score.scores == searched.scores
     with DPRReader.from_pretrained(reader, backend="onnxruntime") as model:
         for q, answer in zip(read_questions(str(tmp_path / "found.json")).questions, answers_of(given), strict=True):
             three = (q.retrieved or ())[:3]
@@ -190,23 +191,23 @@ def test_what_cannot_be_judged_is_one_clear_line(tiny: dict[str, Path], squad: P
     asked = [{"question": "a", "answers": ["x"], "ctxs": [{"text": "x"}]}, {"question": "b", "answers": ["y"]}]
     (tmp_path / "mixed.json").write_text(json.dumps(asked))
     cases: list[tuple[str, str, Models, dict[str, Any]]] = [
-        ("there is nothing to judge", dev, Models(), {}),
-        ("has questions without answers", str(tmp_path / "none.tsv"), Models(reader=reader), {}),
+        ("there is nothing to evaluate", dev, Models(), {}),
+        ("question 1: no answers, so nothing can be evaluated", str(tmp_path / "none.tsv"), Models(reader=reader), {}),
         ("has no passages to read", table, Models(reader=reader), {}),
         ("has no passages to search", table, Models(question, context), {}),
-        ("give --context-encoder, or --index", dev, Models(question), {}),
+        ("give --context-encoder; or give --index", dev, Models(question), {}),
         ("give --question-encoder", dev, Models(reader=reader), {"passages": "a.tsv"}),
         ("give --passages or --index, not both", dev, Models(question), {"passages": "a.tsv", "index": "i"}),
         (
-            "variant is 'onnxruntime-int8', and the folders hold: onnxruntime-",
+            "variant is 'onnxruntime-int8', and all folders hold: onnxruntime-",
             dev,
             Models(reader=reader),
             {"variants": ["onnxruntime-int8"]},
         ),
         ("empty.jsonl holds no passages", table, Models(question, context), empty),
-        ("question 2, and question 1: one has passages", str(tmp_path / "mixed.json"), Models(reader=reader), {}),
-        ("holds a question model, and a reader model is needed there", dev, Models(reader=question), {}),
-        ("holds a context model, and a question model is", dev, Models(context, question), {}),
+        ("question 1 or question 2 has passages", str(tmp_path / "mixed.json"), Models(reader=reader), {}),
+        ("holds a question model, and must hold a reader model", dev, Models(reader=question), {}),
+        ("holds a context model, and must hold a question model", dev, Models(context, question), {}),
         ("give --context-encoder or --index, not both", dev, Models(question, context), {"index": "i"}),
         ("read is 0, and must be at least 1", dev, Models(reader=reader), {"read": 0}),
         ("max_answer_length is 0, and must be", dev, Models(reader=reader), {"max_answer_length": 0}),
@@ -227,7 +228,7 @@ def test_the_command_shows_a_table_json_and_a_picture(tiny: dict[str, Path], squ
         "top-1, %",
         "exact match, %",
         "F1, %",
-        "read, ms a question",
+        "read, ms per question",
         "(+0.0)",
     ):
         assert words in said
@@ -235,9 +236,9 @@ def test_the_command_shows_a_table_json_and_a_picture(tiny: dict[str, Path], squ
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     scores = json.loads(run(*command, "--json").stdout)
     assert {score["variant"] for score in scores} == {"openvino-fp32", "onnxruntime-fp32"}
-    assert len(scores[0]["judged"]) == 120
-    judged = scores[0]["judged"]
-    assert judged[0].keys() == {"question", "right", "rank", "answer", "exact_match", "f1"}
+    assert len(scores[0]["scores"]) == 120
+    judged = scores[0]["scores"]
+    assert judged[0].keys() == {"question", "right_answers", "rank", "answer", "exact_match", "f1"}
     assert np.mean([each["exact_match"] for each in judged]) == scores[0]["exact_match"]
     assert np.mean([each["rank"] == 1 for each in judged]) == scores[0]["top_k"]["1"]
     done = run(*command, "--picture", tmp_path / "a.doc", code=1)
@@ -277,7 +278,7 @@ def test_a_context_encoder_of_another_width_is_refused(
 ) -> None:
     export(str(checkpoint("context", projection_dim=24)), tmp_path / "other")
     models = Models(str(tiny["question"]), str(tmp_path / "other"))
-    with pytest.raises(ValueError, match="vectors of 32 numbers, and the context encoder of 24"):
+    with pytest.raises(ValueError, match="dimension 32, and the context encoder 24"):
         list(evaluate(str(squad), models, variants=["onnxruntime-fp32"]))
 
 

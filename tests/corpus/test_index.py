@@ -22,7 +22,7 @@ from dpr_export.runtime import DPRQuestionEncoder, DPRReader
 from dpr_export.runtime.corpus import PassageIndex, Question, build_index, encode_corpus, read_corpus
 from dpr_export.runtime.corpus.encoding.job import read_job
 from dpr_export.runtime.corpus.retrieval import ask, search
-from dpr_export.runtime.corpus.retrieval import index as index_file
+from dpr_export.runtime.corpus.retrieval import build_index as build_index_file
 from dpr_export.runtime.corpus.retrieval.questions import read_questions
 from tests.commands import run_command
 from tests.corpus.conftest import passages, write_tsv
@@ -111,11 +111,11 @@ def test_many_threads_may_use_an_index(encoded: Path, corpus: Path) -> None:
 
 
 def test_what_an_index_learns_from_is_every_nth_vector(encoded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shards = index_file._shards(encoded, read_job(encoded))
+    shards = build_index_file._read_shards(encoded, read_job(encoded))
     vectors = np.concatenate([np.load(encoded / f"{number:06}.npy") for number in range(7)])
     for most, step in ((100, 1), (99, 2), (10, 10), (3, 34), (1, 100)):
-        monkeypatch.setattr(index_file, "_TRAINING", most)
-        np.testing.assert_array_equal(index_file._sample(encoded, "npy", shards), vectors[::step])
+        monkeypatch.setattr(build_index_file, "_TRAINING", most)
+        np.testing.assert_array_equal(build_index_file._sample_vectors(encoded, "npy", shards), vectors[::step])
 
 
 def test_too_few_are_found_where_an_index_looks_at_some_only(encoded: Path, tmp_path: Path) -> None:
@@ -141,12 +141,12 @@ def test_what_cannot_be_indexed_or_opened_is_one_clear_line(
     for factory, number in (("IVF0,Flat", "0"), ("PQ0", "0"), ("HNSW1", "HNSW1"), ("PCA00,Flat", "00")):
         words = f"factory is '{factory}', and FAISS makes no index of '{number}'"
         refused(words, ValueError, build_index, encoded, out, factory=factory)
-    refused("is no encoded corpus: it has no corpus.json", OSError, build_index, tmp_path)
+    refused("is not an encoded corpus: it has no corpus.json", OSError, build_index, tmp_path)
     part = tmp_path / "part"
     encode_corpus(tiny["context"], str(corpus), part, shard_size=16, backend="onnxruntime", part=(2, 2))
     refused(r"lacks 4 of its 7 shards \(0, 2, 4, 6\)", ValueError, build_index, part)
     opened, index_folder = PassageIndex.open, encoded / "index"
-    refused("is no index: it has no index.json", OSError, opened, tmp_path)
+    refused("is not an index: it has no index.json", OSError, opened, tmp_path)
     refused("is an encoded corpus; its index is", OSError, opened, encoded)
     refused("parameters are 'bogus=1', and FAISS refused them", ValueError, opened, index_folder, "bogus=1")
     for bad in ("efSearch=-3", "efSearch=0", "efSearch=99999999999", "nprobe=x", "nprobe", ",,,", "nprobe=4,=5"):
@@ -238,7 +238,7 @@ def test_a_corpus_whose_shards_are_not_what_they_were_is_not_indexed(
     for path in other.glob("000005.*"):
         shutil.copy(path, folder)
     refused(
-        r"lacks 1 of its 7 shards \(5\), or they are of another model", ValueError, build_index, folder, tmp_path / "i"
+        r"lacks 1 of its 7 shards \(5\), or they belong to another job", ValueError, build_index, folder, tmp_path / "i"
     )
 
 
@@ -246,7 +246,7 @@ def test_a_question_encoder_of_another_width_is_refused(encoded: Path, checkpoin
     export(str(checkpoint("question", projection_dim=24)), tmp_path / "other")
     with PassageIndex.open(encoded / "index") as index, DPRQuestionEncoder.from_pretrained(tmp_path / "other") as other:
         refused(
-            "gives vectors of 24 numbers, and the index, of .* has 32",
+            "has dimension 24, and the index of .* has 32",
             ValueError,
             search,
             [Question("a")],
@@ -325,7 +325,7 @@ def test_standard_streams_may_be_pipes_or_closed(tiny: dict[str, Path], encoded:
     assert code == 0
     (found,) = json.loads(said[: said.rindex("]") + 1])
     assert found["question"] == "who is it ?"
-    assert ran(f"{asked} <&-") == (1, "", "dpr-runtime: - cannot be read: it is closed\n")
+    assert ran(f"{asked} <&-") == (1, "", "dpr-runtime: standard input is closed\n")
     assert ran(asked, b"who \xff\n")[::2] == (
         1,
         "dpr-runtime: - is not UTF-8 text: 'utf-8' codec can't decode byte 0xff in position 4: invalid start byte\n",

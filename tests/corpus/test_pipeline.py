@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from dpr_export.runtime.corpus.encoding.pipeline import Ahead, Behind, Clock
+from dpr_export.runtime.corpus.encoding.pipeline import BackgroundWorker, Prefetch
+from dpr_export.runtime.corpus.timing import timed, timed_items
 
 
 def alive() -> int:
@@ -21,7 +22,7 @@ def test_items_come_in_order_and_no_more_are_drawn_than_was_said() -> None:
             drawn.append(number)
             yield number
 
-    stage = Ahead(items(), depth=3)
+    stage = Prefetch(items(), depth=3)
     for _ in range(100):
         if len(drawn) == 4:
             break
@@ -38,7 +39,7 @@ def test_an_error_comes_where_its_item_would_have() -> None:
         yield 1
         raise ValueError("lost")
 
-    stage = Ahead(items(), depth=5)
+    stage = Prefetch(items(), depth=5)
     assert next(stage) == 1
     with pytest.raises(ValueError, match="lost"):
         next(stage)
@@ -55,8 +56,8 @@ def test_stages_that_wait_for_each_other_end_when_they_are_closed() -> None:
         yield 1
         stuck.wait()
 
-    first = Ahead(items(), depth=1)
-    second = Ahead((each for each in first), depth=1)
+    first = Prefetch(items(), depth=1)
+    second = Prefetch((each for each in first), depth=1)
     assert next(second) == 1
     start = time.monotonic()
     second.close()
@@ -72,31 +73,33 @@ def test_stages_that_wait_for_each_other_end_when_they_are_closed() -> None:
 
 def test_work_behind_is_done_one_after_another_and_its_error_is_told() -> None:
     done: list[int] = []
-    behind = Behind()
+    behind = BackgroundWorker()
     for number in range(5):
-        behind.do(lambda number=number: done.append(number))
+        behind.run(lambda number=number: done.append(number))
     behind.wait()
     assert done == [0, 1, 2, 3, 4]
 
     def fails() -> None:
         raise OSError("full")
 
-    behind.do(fails)
+    behind.run(fails)
     with pytest.raises(OSError, match="full"):
-        behind.do(lambda: done.append(5))
+        behind.run(lambda: done.append(5))
     assert done == [0, 1, 2, 3, 4]
     behind.close()
     assert alive() == 0
 
 
-def test_a_clock_counts_the_time_of_each_stage() -> None:
+def test_the_time_of_each_stage_is_added_up() -> None:
     def slow() -> Iterator[int]:
         for number in range(3):
             time.sleep(0.02)
             yield number
 
-    clock = Clock()
-    assert list(clock.timed("reading", slow())) == [0, 1, 2]
-    clock.call("writing", lambda: time.sleep(0.03))
-    assert clock.seconds["reading"] >= 0.06
-    assert clock.seconds["writing"] >= 0.03
+    seconds: dict[str, float] = {}
+    assert list(timed_items(seconds, "reading", slow())) == [0, 1, 2]
+    for _ in range(2):
+        with timed(seconds, "writing"):
+            time.sleep(0.03)
+    assert seconds["reading"] >= 0.06
+    assert seconds["writing"] >= 0.06

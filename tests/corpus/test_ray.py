@@ -14,7 +14,7 @@ import pytest
 
 from dpr_export.runtime.corpus.encoding import on_ray
 from dpr_export.runtime.corpus.encoding.encode import encode_corpus
-from dpr_export.runtime.corpus.encoding.job import job_of
+from dpr_export.runtime.corpus.encoding.job import describe_job
 from dpr_export.runtime.corpus.encoding.shards import shard_numbers
 from dpr_export.runtime.inference.encoders import DPRContextEncoder
 from tests.corpus.conftest import contents, passages, write_jsonl, write_tsv
@@ -52,7 +52,7 @@ def test_a_job_on_ray_gives_the_same_bytes(tiny: dict[str, Path], corpus: Path, 
     )
     assert contents(tmp_path / "ray") == contents(tmp_path / "alone")
     assert (done.passages, done.shards, sum(there)) == (alone.passages, alone.shards, 100)
-    assert done.busy["computing"] > 0
+    assert done.stage_seconds["computing"] > 0
     assert ray.is_initialized()
 
 
@@ -62,7 +62,7 @@ def test_a_job_of_one_process_is_gone_on_with_on_ray(tiny: dict[str, Path], corp
     for number in (0, 3, 6):
         (tmp_path / "out" / f"{number:06}.json").unlink()
     done = encode_corpus(tiny["context"], str(corpus), tmp_path / "out", resume=True, ray="auto", **SMALL)
-    assert (done.shards, done.there) == (3, 4)
+    assert (done.shards, done.existing) == (3, 4)
     assert contents(tmp_path / "out") == before
 
 
@@ -120,11 +120,11 @@ def test_a_worker_with_another_tokenizer_or_graph_is_refused(tiny: dict[str, Pat
     how = {"folder": tiny["context"], "backend": "onnxruntime", "threads": 1}
     cut = {"segments": "hf", "shard_size": 16, "stored": "npy", "dtype": "fp32", "on_error": "stop"}
     with DPRContextEncoder.from_pretrained(**how) as model:
-        job = job_of(model, str(corpus), "tsv", 100, **cut)
+        job = describe_job(model, str(corpus), "tsv", 100, **cut)
     on_ray.Worker(job, how)
     for changed in ({"tokenizer_sha256": "0" * 64}, {"graph_sha256": "0" * 64}, {"precision": "int8"}, {"dim": 7}):
         other = replace(job, encoder=replace(job.encoder, **changed))
-        with pytest.raises(ValueError, match=r"a worker has another .*context \(onnxruntime fp32\) than this machine"):
+        with pytest.raises(ValueError, match=r"context \(onnxruntime fp32\) differs between a worker and this machine"):
             on_ray.Worker(other, how)
 
 
@@ -133,13 +133,13 @@ def test_more_threads_than_a_machine_has_are_refused(
 ) -> None:
     node = {"Alive": True, "Resources": {"CPU": 2.0}}
     monkeypatch.setattr(ray, "nodes", lambda: [node, {"Alive": False, "Resources": {"CPU": 64.0}}])
-    assert on_ray.room(ray, 1) == 2
+    assert on_ray.count_worker_slots(ray, 1) == 2
     with pytest.raises(ValueError, match="threads is 3, and no machine of the cluster has as many processors"):
-        on_ray.room(ray, 3)
+        on_ray.count_worker_slots(ray, 3)
 
 
 def test_standard_input_is_not_read_on_ray(tiny: dict[str, Path], tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="standard input can be read once, by one: give a file"):
+    with pytest.raises(ValueError, match="standard input can be read only once: give a file"):
         encode_corpus(tiny["context"], "-", tmp_path / "out", format="tsv", ray="local", **SMALL)
 
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -186,15 +187,19 @@ def test_every_error_is_one_line(tiny: dict[str, Path], tmp_path: Path) -> None:
     )
     assert "--top-k" in error_of(*ask, "--text", "a", "--top-k", "0", code=2)
     assert "No such option" in error_of(*ask, "--no-such", code=2)
-    assert "which gives no vectors" in error_of("encode", reader, "-", tmp_path / "v.npy", stdin="x")
+    assert "which computes no vectors" in error_of("encode", reader, "-", tmp_path / "v.npy", stdin="x")
     assert "there is no folder" in error_of("encode", question, "-", tmp_path / "none" / "v.npy", stdin="x")
-    assert "take a context encoder" in error_of("encode", question, "-", tmp_path, stdin="x")
+    assert "only a context encoder writes one" in error_of("encode", question, "-", tmp_path, stdin="x")
     (tmp_path / "latin1.txt").write_bytes("caf\xe9".encode("latin-1"))
     assert "latin1.txt is not UTF-8 text" in error_of("encode", question, tmp_path / "latin1.txt", tmp_path / "v.npy")
     (tmp_path / "latin1.txt").unlink()
     assert "is not an exported folder" in error_of("inspect", tmp_path)
     assert "is not an exported folder" in error_of("verify", tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.jsonl", "broken.jsonl"]
+
+
+def test_the_version_is_that_of_the_installed_package() -> None:
+    assert run("--version").stdout == f"dpr-runtime {version('dpr-export')}\n"
 
 
 def test_help_says_what_each_command_does() -> None:

@@ -1,11 +1,12 @@
-"""A corpus cut into blocks, one for each shard, and each block into windows, which are sorted by length.
+"""Cut a corpus into blocks, one for each shard, and each block into windows whose passages are sorted by length.
 
-Both are functions of the input alone: whoever computes a block, whenever, runs the same batches.
+Both depend on the input alone: a block gives the same batches whoever computes it, and whenever.
 """
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count, islice
 
 import numpy as np
 
@@ -13,8 +14,8 @@ from dpr_export.runtime.corpus.passages import Passage, Progress
 from dpr_export.runtime.inference.batching import Rows
 from dpr_export.runtime.inference.encoders import DPRContextEncoder, Vectors
 
-WINDOW = 2048  # passages that are sorted together: more hardly save padding, and all of them are held
-CHARACTERS = 1 << 22  # of a window: three times what so many passages of 100 words have
+WINDOW = 2048  # passages that are sorted together: more hardly save padding, and all of them are held in memory
+CHARACTERS = 1 << 22  # of a window: three times as many as 2048 passages of 100 words have
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,105 +23,91 @@ class Block:
     """The passages of one shard.
 
     Attributes:
-        number: the shard's.
-        rows: the passages, of which there is one at least.
-        skipped: how many rows of the input that were no passages were met by then.
+        number: the shard's number.
+        passages: the passages, at least one.
+        skipped: how many malformed rows of the input were skipped up to here.
     """
 
     number: int
-    rows: Sequence[Passage]
+    passages: Sequence[Passage]
     skipped: int
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Some passages of a block, tokenized."""
+    """The tokenized rows of some passages of a block; `is_last` for the last window of the block."""
 
     block: Block
     rows: Rows
-    last: bool
+    is_last: bool
 
 
-@dataclass(slots=True)
-class Wanted:
-    """Which blocks are to be computed: those of a slice, but for those that are there.
-
-    Attributes:
-        index, count: every `count`-th block from the `index`-th, counted from 1.
-        done: the numbers of those that are there.
-    """
-
-    index: int
-    count: int
-    done: frozenset[int]
-
-    def __contains__(self, number: int) -> bool:
-        return number % self.count == self.index - 1 and number not in self.done
-
-
-def blocks_of(rows: Iterable[Passage], size: int, wanted: Wanted, read: Progress) -> Iterator[Block]:
-    """Cut a corpus into blocks of `size` passages, the last may have fewer, and yield those that are wanted.
+def cut_into_blocks(
+    passages: Iterable[Passage], size: int, is_wanted: Callable[[int], bool], progress: Progress
+) -> Iterator[Block]:
+    """Yield the wanted blocks of a corpus.
 
     Args:
-        rows: the passages.
-        size: how many a block has.
-        wanted: which blocks.
-        read: how far `rows` was read.
+        passages: the passages.
+        size: how many passages a block has; the last one may have fewer.
+        is_wanted: tells from a block's number whether to yield it.
+        progress: how far `passages` has been read.
     """
-    number, block = 0, []
-    for row in rows:
-        block.append(row)
-        if len(block) == size:
-            if number in wanted:
-                yield Block(number, block, read.skipped)
-            number, block = number + 1, []
-    if block and number in wanted:
-        yield Block(number, block, read.skipped)
+    iterator = iter(passages)
+    for number in count():
+        block = list(islice(iterator, size))
+        if not block:
+            return
+        if is_wanted(number):
+            yield Block(number, block, progress.skipped)
 
 
-def windows_of(model: DPRContextEncoder, blocks: Iterable[Block], segments: str) -> Iterator[Window]:
-    """Tokenize blocks, a window at a time."""
+def tokenize_blocks(model: DPRContextEncoder, blocks: Iterable[Block], segments: str) -> Iterator[Window]:
+    """Tokenize blocks, one window at a time."""
     done = 0
     for block in blocks:
-        left = len(block.rows)
-        for few in _windows(block.rows):
-            left -= len(few)
-            texts = [(row.text,) if row.title is None else (row.title, row.text) for row in few]
+        left = len(block.passages)
+        for passages in cut_into_windows(block.passages):
+            left -= len(passages)
+            texts = [(each.text,) if each.title is None else (each.title, each.text) for each in passages]
             yield Window(block, model.tokenized(done, texts, segments), not left)
-            done += len(few)
+            done += len(passages)
 
 
-def _windows(rows: Sequence[Passage]) -> Iterator[list[Passage]]:
-    """Cut rows so that none has more than WINDOW, and only one of a single row more than CHARACTERS."""
-    few, characters = list[Passage](), 0
-    for row in rows:
-        size = len(row.text) + len(row.title or "")
-        if few and (len(few) == WINDOW or characters + size > CHARACTERS):
-            yield few
-            few, characters = [], 0
-        few.append(row)
+def cut_into_windows(passages: Sequence[Passage]) -> Iterator[list[Passage]]:
+    """Cut passages into windows of at most WINDOW passages and CHARACTERS characters, or of one longer passage."""
+    window, characters = list[Passage](), 0
+    for passage in passages:
+        size = len(passage.text) + len(passage.title or "")
+        if window and (len(window) == WINDOW or characters + size > CHARACTERS):
+            yield window
+            window, characters = [], 0
+        window.append(passage)
         characters += size
-    yield few
+    yield window
 
 
-def encoded(
+def encode_windows(
     model: DPRContextEncoder,
     windows: Iterable[Window],
     batch_tokens: int,
     watch: Callable[[int], None] = lambda _: None,
 ) -> Iterator[tuple[Block, Vectors]]:
-    """Yield each block with its vectors, float32 (rows, dim), in order; `watch` is told how many more are computed."""
+    """Yield each block with its vectors, float32 (passages, dim), in order.
+
+    `watch` is called after each batch with the number of passages that it held.
+    """
     waiting: deque[Window] = deque()
 
-    def tokens() -> Iterator[Rows]:
+    def rows() -> Iterator[Rows]:
         for window in windows:
             waiting.append(window)
             yield window.rows
 
     parts: list[Vectors] = []
-    for vectors in model.vectors_of(tokens(), batch_tokens, watch):
+    for vectors in model.vectors_of(rows(), batch_tokens, watch):
         window = waiting.popleft()
         parts.append(vectors)
-        if window.last:
+        if window.is_last:
             yield window.block, np.concatenate(parts)
             parts.clear()

@@ -1,8 +1,8 @@
-"""Encode a corpus: passages from a file of any size into a folder of shards, which a killed job goes on with.
+"""Encode a corpus: passages from a file of any size into a folder of shards, in a job that can be killed and resumed.
 
 Reading, tokenizing, computing and writing overlap, each on a thread of its own, with a block or two between them: the
-memory it takes does not grow with the corpus. Each shard is written whole or not at all, and its bytes are a function
-of the input, the model, the engine and its threads: a job that was killed and resumed, or was spread over machines,
+memory that a job takes does not grow with the corpus. Each shard is written whole or not at all, and its bytes depend
+only on the input, the model, the engine and its threads: a job that was killed and resumed, or spread over machines,
 gives the same folder as one that ran through.
 """
 
@@ -14,16 +14,17 @@ from typing import Any
 
 from dpr_export.models.artifact.resolve import open_exported_folder
 from dpr_export.models.kinds import CONTEXT
-from dpr_export.runtime.corpus.encoding.blocks import encoded, windows_of
-from dpr_export.runtime.corpus.encoding.job import job_of
+from dpr_export.runtime.corpus.encoding.blocks import Block, encode_windows, tokenize_blocks
+from dpr_export.runtime.corpus.encoding.job import describe_job
+from dpr_export.runtime.corpus.encoding.job_part import STAGES, EncodingSummary, JobPart, Tell, Watch, open_job_part
 from dpr_export.runtime.corpus.encoding.on_ray import encode_on_ray
-from dpr_export.runtime.corpus.encoding.pipeline import Ahead, Behind, Clock
-from dpr_export.runtime.corpus.encoding.plan import STAGES, Encoded, Plan, Tell, Watch, planned
+from dpr_export.runtime.corpus.encoding.pipeline import BackgroundWorker, Prefetch
 from dpr_export.runtime.corpus.encoding.shards import DTYPES, STORED
-from dpr_export.runtime.corpus.optional_libraries import needed
+from dpr_export.runtime.corpus.optional_libraries import import_library
 from dpr_export.runtime.corpus.passages import ON_ERROR, Progress
+from dpr_export.runtime.corpus.timing import timed, timed_items
 from dpr_export.runtime.engines.processors import usable_processors
-from dpr_export.runtime.inference.encoders import SEGMENTS, DPRContextEncoder
+from dpr_export.runtime.inference.encoders import SEGMENTS, DPRContextEncoder, Vectors
 
 SHARD_SIZE = 8192
 _RAY_THREADS = 4
@@ -51,91 +52,99 @@ def encode_corpus(
     ray: str | None = None,
     workers: int | None = None,
     tell: Tell = lambda _: None,
-    watch: Watch = lambda _done, _expected: None,
-) -> Encoded:
+    watch: Watch = lambda _done, _total: None,
+) -> EncodingSummary:
     """Encode the passages of a file into a folder of shards.
 
     Args:
         folder: the exported context encoder, or its name on the hub.
-        file: the passages, as .tsv (id, text, title), .jsonl or .parquet, the first two as .gz too; - is standard
-            input, which can neither be gone on with nor be shared out.
-        output: the folder to write: see shards.py for what is in it.
-        format: what the file is, where its name does not say.
-        segments: as `DPRContextEncoder.encode` has it; "dpr" for indexes like the published ones.
-        shard_size: how many passages a shard has: what a job that is killed loses at most.
+        file: the passages, as `read_corpus` reads them; "-" is standard input, which can be neither resumed nor shared.
+        output: the folder to write: shards.py describes what is in it.
+        format: the format of `file`, if its name does not say it.
+        segments: as in `DPRContextEncoder.encode`; "dpr" for indexes like the published ones.
+        shard_size: how many passages a shard has: a job that is killed loses at most these.
         part: (i, n) computes every n-th shard from the i-th, counted from 1, as one of n machines.
-        stored: "npy" or "parquet".
-        dtype: "fp32" or "fp16", the numbers that are stored.
-        on_error: what a row that is no passage does: "stop", or "skip", also of a job that is gone on with.
+        stored: the format of the shards, "npy" or "parquet".
+        dtype: the type of the stored numbers, "fp32" or "fp16".
+        on_error: how to handle malformed rows: "stop", or "skip" (a resumed job may change it).
         resume: go on with a job that was interrupted.
-        batch_tokens: how many tokens, padding included, one batch may have; None: as many as suit the engine.
-        backend, precision, device, threads: as `from_pretrained` has them.
-        ray: None computes here; else the address of a Ray cluster that does, "local" for one that is started here.
-            `threads` is then what each worker computes with; None: 4, or all processors where there are fewer.
-        workers: how many workers of the cluster hold the model, at most; None: as many as there are processors for.
-        tell: is given a line that says what encodes, and one for each row that is left out.
-        watch: is given how many more passages are done, and how many there will have been, if that can be told.
+        batch_tokens: how many tokens, padding included, a batch may have; None: as many as suit the engine.
+        backend, precision, device, threads: as in `from_pretrained`.
+        ray: the address of a Ray cluster to compute on, or "local" to start one on this machine; None computes in this
+            process. With Ray, `threads` is for each worker; None: 4, or all processors if there are fewer.
+        workers: the largest number of Ray workers; None: as many as there are processors for.
+        tell: is called with a line of text about the model, and one for each row that is skipped.
+        watch: is called with the number of passages that were encoded since the last call, and an estimate of the
+            total (None if it is not known).
 
     Raises:
         OSError: a file cannot be read or written, or `output` is in use.
-        ValueError: an argument; a row that is no passage; `output` holds another job; the file was changed meanwhile.
+        ValueError: an argument is wrong, a row is malformed, `output` holds another job, or `file` changed meanwhile.
         ImportError: a library that this needs is not installed.
     """
     file = str(file)
     check_choices(stored=stored, dtype=dtype, segments=segments, on_error=on_error)
     _check_numbers(part, shard_size=shard_size, batch_tokens=batch_tokens, workers=workers)
     if workers is not None and ray is None:
-        raise ValueError(f"workers is {workers}, and there are workers on Ray alone: give ray too (--ray local)")
+        raise ValueError(f"workers is {workers}, but only Ray has workers: give ray too (--ray local)")
     if file == "-" and (resume or part != (1, 1) or ray is not None):
-        raise ValueError("standard input can be read once, by one: give a file to go on, to share out, or for Ray")
+        raise ValueError("standard input can be read only once: to resume or share a job, or for Ray, give a file")
     for library, used in (("ray", ray is not None), ("pyarrow", stored == "parquet")):
         if used:
-            needed(library)
+            import_library(library)
     if (kind := open_exported_folder(folder).manifest.kind) != CONTEXT.name:
-        raise ValueError(f"{folder} holds a {kind} model, and shards in a folder take a context encoder: {output}")
+        raise ValueError(f"{folder} holds a {kind} model, and {output} is a folder: only a context encoder writes one")
     cut = {"segments": segments, "shard_size": shard_size, "stored": stored, "dtype": dtype, "on_error": on_error}
     if ray is not None:
         threads = threads or min(_RAY_THREADS, usable_processors())
     how: dict[str, Any] = {"backend": backend, "precision": precision, "device": device, "threads": threads}
     with DPRContextEncoder.from_pretrained(folder, **how) as model:
-        job = job_of(model, file, format, batch_tokens, **cut)
-        made = job.encoder
-        tell(f"{made.name}: {made.backend} {made.precision}, {made.dim} numbers a vector")
+        job = describe_job(model, file, format, batch_tokens, **cut)
+        encoder = job.encoder
+        tell(f"{encoder.name}: {encoder.backend} {encoder.precision}, vectors of dimension {encoder.dim}")
         if ray is None:
-            with planned(job, Path(output), part, resume, tell) as plan:
-                return _encode(model, plan, watch)
-    with planned(job, Path(output), part, resume, tell) as plan:
-        return encode_on_ray(plan, ray, workers, {"folder": folder, **how}, watch)
+            with open_job_part(job, Path(output), part, resume, tell) as job_part:
+                return _encode(model, job_part, watch)
+    with open_job_part(job, Path(output), part, resume, tell) as job_part:
+        return encode_on_ray(job_part, ray, workers, {"folder": folder, **how}, watch)
 
 
-def _encode(model: DPRContextEncoder, plan: Plan, watch: Watch) -> Encoded:
-    clock, read, behind = Clock(), Progress(), Behind()
-    start = time.perf_counter()
-    passages = shards = 0
+def _encode(model: DPRContextEncoder, part: JobPart, watch: Watch) -> EncodingSummary:
+    seconds, progress, writer = dict.fromkeys((*STAGES, "waiting"), 0.0), Progress(), BackgroundWorker()
+    passages, start = 0, time.perf_counter()
+
+    def write(block: Block, vectors: Vectors) -> None:
+        with timed(seconds, "writing"):
+            part.write(block, vectors)
+
     with (
-        closing(behind),
-        closing(Ahead(clock.timed("reading", plan.blocks(read)), 1)) as blocks,
-        closing(Ahead(clock.timed("tokenizing", windows_of(model, blocks, plan.job.segments)), 2)) as windows,
+        closing(writer),
+        closing(Prefetch(timed_items(seconds, "reading", part.read_blocks(progress)), 1)) as blocks,
+        closing(
+            Prefetch(timed_items(seconds, "tokenizing", tokenize_blocks(model, blocks, part.job.segments)), 2)
+        ) as windows,
     ):
-        waited = clock.timed("waiting", windows)
-        for block, vectors in encoded(
-            model, waited, plan.job.batch_tokens, lambda n: watch(n, plan.estimated_total(read))
-        ):
-            write = partial(clock.call, "writing", partial(plan.write, block, vectors))
-            clock.call("waiting", partial(behind.do, write))
-            passages, shards = passages + len(block.rows), shards + 1
-        clock.call("waiting", behind.wait)
-    clock.call("waiting", partial(plan.finish, read))
-    seconds = time.perf_counter() - start
-    busy = {**dict.fromkeys(STAGES, 0.0), **clock.seconds, "computing": seconds - clock.seconds.pop("waiting", 0.0)}
-    return Encoded(passages, read.skipped, shards, len(plan.wanted.done), seconds, {s: busy[s] for s in STAGES})
+        waited = timed_items(seconds, "waiting", windows)
+        batches = encode_windows(
+            model, waited, part.job.batch_tokens, lambda done: watch(done, part.estimate_total(progress))
+        )
+        for block, vectors in batches:
+            with timed(seconds, "waiting"):
+                writer.run(partial(write, block, vectors))
+            passages += len(block.passages)
+        with timed(seconds, "waiting"):
+            writer.wait()
+            part.finish(progress)
+    total = time.perf_counter() - start
+    seconds["computing"] = total - seconds.pop("waiting")
+    return EncodingSummary(passages, progress.skipped, len(part.written), len(part.existing), total, seconds)
 
 
 def check_choices(**given: str) -> None:
-    """Refuse an option of `encode_corpus` that is none of what it may be.
+    """Check that options of `encode_corpus` have allowed values.
 
     Raises:
-        ValueError: it names the option, its value and what it may be.
+        ValueError: one has not; the message names the option, its value and the allowed ones.
     """
     for name, value in given.items():
         if value not in _CHOICES[name]:

@@ -1,81 +1,49 @@
-"""Stages that work at the same time, each on a thread of its own, and what share of the time each was at work.
+"""Run the stages of a job at the same time, each on a thread of its own.
 
-A stage is an iterator. `Ahead` draws from it on a thread, a few items before they are asked for, so that reading,
-tokenizing, computing and writing overlap and none of them holds more than a few items.
+Reading, tokenizing, computing and writing overlap, and no stage holds more than a few items.
 """
 
-import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from functools import partial
 from queue import Empty, Full, Queue
 from threading import Event, Thread
-from typing import NoReturn, TypeVar
+from typing import Any, TypeVar
 
 _Item = TypeVar("_Item")
-_WAIT = 0.1  # seconds between looks at whether to stop
+_POLL = 0.1  # seconds between looks at whether to stop
 _PATIENCE = 2.0  # seconds that a thread is given to end
 
 
-@dataclass(slots=True)
-class Clock:
-    """How many seconds each stage was at work; stages overlap, so that their sum may exceed the time that passed."""
+class Prefetch(Iterator[_Item]):
+    """Draw items on a thread, in order, at most `depth` before they are asked for.
 
-    seconds: dict[str, float] = field(default_factory=dict)
+    An error of the items is raised in the place of the item.
 
-    def add(self, stage: str, since: float) -> None:
-        """Count the time since `since`, of time.perf_counter()."""
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - since
-
-    def call(self, stage: str, work: Callable[[], None]) -> None:
-        """Do some work of a stage."""
-        start = time.perf_counter()
-        work()
-        self.add(stage, start)
-
-    def timed(self, stage: str, items: Iterable[_Item]) -> Iterator[_Item]:
-        """Yield items, and count the time that each takes to come."""
-        iterator = iter(items)
-        while True:
-            start = time.perf_counter()
-            try:
-                item = next(iterator)
-            except StopIteration:
-                return
-            finally:
-                self.add(stage, start)
-            yield item
-
-
-class Ahead(Iterator[_Item]):
-    """Items in order, drawn on a thread at most `depth` before they are asked for.
-
-    An error of the items is raised where they are asked for.
-
-    >>> list(Ahead(range(3), depth=1))
+    >>> list(Prefetch(range(3), depth=1))
     [0, 1, 2]
     """
 
     def __init__(self, items: Iterable[_Item], depth: int) -> None:
-        self._queue: Queue[Callable[[], _Item]] = Queue(depth)
+        self._queue: Queue[tuple[Any, BaseException | None]] = Queue(depth)
         self._stopped = Event()
-        self._thread = Thread(target=self._draw, args=(items,), name="dpr-export-ahead", daemon=True)
+        self._thread = Thread(target=self._draw, args=(items,), name="dpr-export-prefetch", daemon=True)
         self._thread.start()
 
     def __next__(self) -> _Item:
         while not self._stopped.is_set():
             try:
-                return self._queue.get(timeout=_WAIT)()
+                item, error = self._queue.get(timeout=_POLL)
             except Empty:
                 continue
-            except BaseException:
+            if error is not None:
                 self._stopped.set()
-                raise
+                raise error
+            result: _Item = item
+            return result
         raise StopIteration
 
     def close(self) -> None:
-        """End the thread; one that waits for its items for long is left to end with the program."""
+        """Stop the thread. One that waits long for an item is left to end with the program."""
         self._stopped.set()
         self._thread.join(_PATIENCE)
 
@@ -83,52 +51,45 @@ class Ahead(Iterator[_Item]):
         error: BaseException = StopIteration()
         try:
             for item in items:
-                if not self._put(partial(_given, item)):
+                if not self._put(item, None):
                     return
         except BaseException as raised:
             error = raised
-        self._put(partial(_raised, error))
+        self._put(None, error)
 
-    def _put(self, result: Callable[[], _Item]) -> bool:
+    def _put(self, item: _Item | None, error: BaseException | None) -> bool:
+        """Put an item, or the error in its place, in the queue; returns False if the thread is to stop."""
         while not self._stopped.is_set():
             try:
-                self._queue.put(result, timeout=_WAIT)
+                self._queue.put((item, error), timeout=_POLL)
             except Full:
                 continue
             return True
         return False
 
 
-def _given(item: _Item) -> _Item:
-    return item
-
-
-def _raised(error: BaseException) -> NoReturn:
-    raise error
-
-
-class Behind:
-    """Work that is done on a thread, one after another, at most one piece waiting; its error is raised by the next."""
+class BackgroundWorker:
+    """Run calls on a thread, one after another. At most one is waiting; its error is raised by the next `run`."""
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="dpr-export-behind")
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="dpr-export-background")
         self._last: Future[None] | None = None
 
-    def do(self, work: Callable[[], None]) -> None:
-        """Start a piece of work once the last is done."""
+    def run(self, call: Callable[[], None]) -> None:
+        """Wait for the last call, and start this one."""
         self.wait()
-        self._last = self._pool.submit(work)
+        self._last = self._pool.submit(call)
 
     def wait(self) -> None:
-        """Wait for the last piece of work.
+        """Wait for the last call.
 
         Raises:
-            Exception: what it raised.
+            Exception: what the call raised.
         """
         last, self._last = self._last, None
         if last is not None:
             last.result()
 
     def close(self) -> None:
-        """End the thread, after what it has begun."""
+        """End the thread, after the call that is running."""
         self._pool.shutdown(wait=True)

@@ -1,13 +1,11 @@
-"""How good exported models are on one's own data, each variant beside the others.
+"""Evaluate exported models on one's own questions, one variant beside another.
 
-What is read depends on what there is: with encoders, the passages that they find; without, those that a retriever found
-before, if the file has them; else each question's own paragraph. The answer is the best span of the passage that the
-reader finds most relevant.
+The reader reads the passages that the encoders retrieve; without encoders, the retrieval results in the file; without
+those, the paragraph of each question. Its answer is the best span of the passage that it finds most relevant.
 """
 
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,19 +15,20 @@ from numpy.typing import NDArray
 
 from dpr_export.models.artifact.resolve import open_exported_folder
 from dpr_export.models.kinds import KINDS
-from dpr_export.runtime.corpus.evaluation.scores import TOP, Score, judge
+from dpr_export.runtime.corpus.evaluation.scores import TOP_K, Score, score_variant
 from dpr_export.runtime.corpus.passages import Passage, read_corpus
 from dpr_export.runtime.corpus.retrieval.ask import READ
 from dpr_export.runtime.corpus.retrieval.index import PassageIndex
 from dpr_export.runtime.corpus.retrieval.questions import Question, QuestionSet, RetrievedPassage, read_questions
 from dpr_export.runtime.corpus.retrieval.search import check_dimension, retrieve
+from dpr_export.runtime.corpus.timing import timed
 from dpr_export.runtime.inference.encoders import DPRContextEncoder, DPRQuestionEncoder
 from dpr_export.runtime.inference.reader import DPRReader
 
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """The folders of the models that are judged, or None for those that are not."""
+    """The exported folders of the models to evaluate; None for those that are not."""
 
     question_encoder: str | None = None
     context_encoder: str | None = None
@@ -37,7 +36,7 @@ class Models:
 
     @property
     def folders(self) -> list[str]:
-        """Those that there are."""
+        """The folders that are given."""
         return [folder for folder in (self.question_encoder, self.context_encoder, self.reader) if folder]
 
 
@@ -57,183 +56,174 @@ def evaluate(
     """Yield the score of each variant.
 
     Args:
-        data: questions with their answers: SQuAD's .json, a retriever's .json, or the first code's .tsv.
-        models: what is judged.
-        passages: the passages to search, as `read_corpus` reads them, held in memory with their vectors; None: the
-            file's own paragraphs.
-        index: an index to search in place of passages; its vectors stay the same for every variant.
-        variants: which, as "openvino-int8"; empty: every one that all folders hold and this machine can run.
-        read: how many of the passages that were found the reader reads.
+        data: questions with their answers, as `read_questions` reads them.
+        models: the models to evaluate.
+        passages: a file of passages to search, which are held in memory with their vectors; None: the paragraphs of
+            `data`.
+        index: an index to search instead of passages; it has the same vectors for every variant.
+        variants: the variants, as "openvino-int8"; empty: all that every folder holds and this machine can run.
+        read: how many of the retrieved passages the reader reads.
         max_answer_length: the longest answer, in tokens.
-        threads: how many threads of the CPU to use.
-        tell: is given a line for each variant that cannot be run here.
-        watch: is given the name of each variant before it is judged.
+        threads: how many CPU threads to use.
+        tell: is called with a line of text for each variant that cannot run here.
+        watch: is called with the name of each variant before it is evaluated.
 
     Raises:
         OSError: a file or folder cannot be read.
-        ValueError: the file has no answers; what is needed for it is not given; or a number below 1.
+        ValueError: a question has no answer, an argument is missing or contradicts another, or a number is below 1.
         ImportError: a library that this needs is not installed.
     """
     for name, number in (("read", read), ("max_answer_length", max_answer_length)):
         if number < 1:
             raise ValueError(f"{name} is {number}, and must be at least 1")
-    asked = read_questions(data)
-    _check(str(data), asked, models, passages, index)
-    named = _named(variants, _shared_variants(models.folders))
-    rows = list(read_corpus(passages)) if passages else list(asked.passages)
-    if passages and not rows:
+    questions = read_questions(data)
+    _check_arguments(str(data), questions, models, passages, index)
+    selected = _select_variants(variants, _shared_variants(models.folders))
+    corpus = list(read_corpus(passages)) if passages else list(questions.passages)
+    if passages and not corpus:
         raise ValueError(f"{passages} holds no passages")
     with PassageIndex.open(index) if index else nullcontext() as opened:
-        for variant in named:
+        run = _Evaluation(questions, models, corpus, opened, read, max_answer_length, threads)
+        for variant in selected:
             watch(variant)
             try:
-                yield _score(variant, asked, models, rows, opened, read, max_answer_length, threads)
+                yield run.score(variant)
             except (ImportError, RuntimeError, ValueError) as error:
                 if variants:
                     raise
-                tell(f"{variant} is left out: {error}")
+                tell(f"{variant} is skipped: {error}")
 
 
-def _score(
-    variant: str,
-    asked: QuestionSet,
-    models: Models,
-    rows: Sequence[Passage],
-    index: PassageIndex | None,
-    read: int,
-    max_answer_length: int,
-    threads: int | None,
-) -> Score:
-    backend, _, precision = variant.partition("-")
-    how: dict[str, Any] = {"backend": backend, "precision": precision, "threads": threads}
-    questions, seconds = list(asked.questions), dict[str, float]()
-    searched: int | None = None
-    if models.question_encoder:
-        searched = index.record.passages if index else len(rows)
-        questions = _retrieved(questions, models, rows, index, how, seconds)
-    answers: list[str] = []
-    if models.reader:
-        with DPRReader.from_pretrained(models.reader, **how) as reader:
-            _answer(reader, asked, 0, questions[0], read, max_answer_length)  # engines compile at the first call
-            with _timed("read", seconds):
-                answers = [_answer(reader, asked, n, q, read, max_answer_length) for n, q in enumerate(questions)]
-    most = max(1 if question.retrieved is None else len(question.retrieved[:read]) for question in questions)
-    return judge(variant, questions, answers, searched, most if models.reader else None, seconds)
+@dataclass(frozen=True, slots=True)
+class _Evaluation:
+    """Everything that is the same for each variant."""
 
+    data: QuestionSet
+    models: Models
+    corpus: Sequence[Passage]
+    index: PassageIndex | None
+    read: int
+    max_answer_length: int
+    threads: int | None
 
-def _retrieved(
-    questions: list[Question],
-    models: Models,
-    rows: Sequence[Passage],
-    index: PassageIndex | None,
-    how: dict[str, Any],
-    seconds: dict[str, float],
-) -> list[Question]:
-    """The questions with the passages that the encoders find."""
-    asked = [question.text for question in questions]
-    with DPRQuestionEncoder.from_pretrained(str(models.question_encoder), **how) as encoder:
-        if index is not None:
-            check_dimension(encoder, index)
-        encoder.encode(asked[:1])
-        with _timed("encode", seconds):
-            vectors = encoder.encode(asked)
-    if index is not None:
-        with _timed("search", seconds):
-            return list(retrieve(questions, vectors, index, TOP[-1]))
-    with DPRContextEncoder.from_pretrained(str(models.context_encoder), **how) as context:
-        if context.config.dim != vectors.shape[1]:
-            raise ValueError(
-                f"the question encoder gives vectors of {vectors.shape[1]} numbers, and the context encoder of "
-                f"{context.config.dim}: use two that were trained together"
-            )
-        corpus = context.encode([row.text for row in rows], [row.title for row in rows])
-    with _timed("search", seconds):
-        return [_nearest(question, vector, corpus, rows) for question, vector in zip(questions, vectors, strict=True)]
+    def score(self, variant: str) -> Score:
+        """Retrieve, read and score with one variant."""
+        backend, _, precision = variant.partition("-")
+        how: dict[str, Any] = {"backend": backend, "precision": precision, "threads": self.threads}
+        questions, seconds = list(self.data.questions), dict[str, float]()
+        searched: int | None = None
+        if self.models.question_encoder:
+            searched = self.index.record.passages if self.index else len(self.corpus)
+            questions = self._retrieve(questions, how, seconds)
+        passages = [self._passages_to_read(number, question) for number, question in enumerate(questions)]
+        answers: list[str] = []
+        if self.models.reader:
+            with DPRReader.from_pretrained(self.models.reader, **how) as reader:
+                self._answer(reader, questions[0], passages[0])  # engines compile at the first call
+                with timed(seconds, "read"):
+                    answers = [self._answer(reader, *each) for each in zip(questions, passages, strict=True)]
+        most = max(1, *map(len, passages))
+        return score_variant(variant, questions, answers, searched, most if self.models.reader else None, seconds)
 
+    def _retrieve(self, questions: list[Question], how: dict[str, Any], seconds: dict[str, float]) -> list[Question]:
+        texts = [question.text for question in questions]
+        with DPRQuestionEncoder.from_pretrained(str(self.models.question_encoder), **how) as encoder:
+            if self.index is not None:
+                check_dimension(encoder, self.index)
+            encoder.encode(texts[:1])  # engines compile at the first call
+            with timed(seconds, "encode"):
+                vectors = encoder.encode(texts)
+        if self.index is not None:
+            with timed(seconds, "search"):
+                return list(retrieve(questions, vectors, self.index, TOP_K[-1]))
+        with DPRContextEncoder.from_pretrained(str(self.models.context_encoder), **how) as context:
+            if context.config.dim != vectors.shape[1]:
+                raise ValueError(
+                    f"the question encoder has dimension {vectors.shape[1]}, and the context encoder "
+                    f"{context.config.dim}: use two that were trained together"
+                )
+            passage_vectors = context.encode([each.text for each in self.corpus], [each.title for each in self.corpus])
+        with timed(seconds, "search"):
+            return [self._nearest(*each, passage_vectors) for each in zip(questions, vectors, strict=True)]
 
-def _nearest(
-    question: Question, vector: NDArray[np.float32], corpus: NDArray[np.float32], rows: Sequence[Passage]
-) -> Question:
-    scores = corpus @ vector
-    places = np.argsort(-scores, kind="stable")[: TOP[-1]].tolist()
-    nearest = tuple(RetrievedPassage(*rows[place], float(scores[place])) for place in places)
-    return replace(question, retrieved=nearest)
+    def _nearest(
+        self, question: Question, vector: NDArray[np.float32], passage_vectors: NDArray[np.float32]
+    ) -> Question:
+        scores = passage_vectors @ vector
+        positions = np.argsort(-scores, kind="stable")[: TOP_K[-1]].tolist()
+        nearest = tuple(RetrievedPassage(*self.corpus[position], float(scores[position])) for position in positions)
+        return replace(question, retrieved=nearest)
 
+    def _passages_to_read(self, number: int, question: Question) -> Sequence[Passage | RetrievedPassage]:
+        if question.retrieved is not None:
+            return question.retrieved[: self.read]
+        return [self.data.passages[self.data.gold[number]]]
 
-def _answer(
-    reader: DPRReader, asked: QuestionSet, place: int, question: Question, read: int, max_answer_length: int
-) -> str:
-    """What the reader answers, "" where there is nothing to read."""
-    found: Sequence[Passage | RetrievedPassage] = question.retrieved[:read] if question.retrieved is not None else ()
-    if question.retrieved is None:
-        found = [asked.passages[asked.gold[place]]]
-    if not found:
-        return ""
-    titles, texts = [each.title or "" for each in found], [each.text for each in found]
-    answers = reader.answer(question.text, titles, texts, top_k=1, max_answer_length=max_answer_length)
-    return answers[0].text if answers else ""
+    def _answer(self, reader: DPRReader, question: Question, passages: Sequence[Passage | RetrievedPassage]) -> str:
+        """The reader's best answer; "" if there is none."""
+        if not passages:
+            return ""
+        titles, texts = [each.title or "" for each in passages], [each.text for each in passages]
+        answers = reader.answer(question.text, titles, texts, top_k=1, max_answer_length=self.max_answer_length)
+        return answers[0].text if answers else ""
 
 
 def _shared_variants(folders: Sequence[str]) -> tuple[str, ...]:
-    """The variants that all folders hold, the first folder's order; fp32 first, which others are compared with."""
-    held = [[f"{v.backend}-{v.precision}" for v in open_exported_folder(f).manifest.variants] for f in folders]
-    shared = [name for name in dict.fromkeys(held[0]) if all(name in names for names in held)]
+    """The variants that all folders hold, in the order of the first; fp32, which others are compared with, first."""
+    names_of = [[f"{v.backend}-{v.precision}" for v in open_exported_folder(f).manifest.variants] for f in folders]
+    shared = [name for name in dict.fromkeys(names_of[0]) if all(name in names for names in names_of)]
     if not shared:
-        each = "; ".join(f"{folder}: {', '.join(names)}" for folder, names in zip(folders, held, strict=True))
-        raise ValueError(f"the folders have no variant that all of them hold ({each})")
+        each = "; ".join(f"{folder}: {', '.join(names)}" for folder, names in zip(folders, names_of, strict=True))
+        raise ValueError(f"no variant is in all folders ({each})")
     return tuple(sorted(shared, key=lambda name: not name.endswith("-fp32")))
 
 
-def _named(variants: Sequence[str], shared: tuple[str, ...]) -> tuple[str, ...]:
-    """The variants that are asked for; all that are shared where none is.
+def _select_variants(variants: Sequence[str], shared: tuple[str, ...]) -> tuple[str, ...]:
+    """The variants that are named; all shared ones if none is.
 
     Raises:
         TypeError: `variants` is one string.
-        ValueError: not all folders hold one.
+        ValueError: a variant is not in all folders.
     """
     if isinstance(variants, str):
         raise TypeError("variants is one string: give a list of strings")
     for name in variants:
         if name not in shared and name.replace("openvino-bf16", "openvino-fp32") not in shared:
-            raise ValueError(f"variant is {name!r}, and the folders hold: {', '.join(shared)}")
+            raise ValueError(f"variant is {name!r}, and all folders hold: {', '.join(shared)}")
     return tuple(dict.fromkeys(variants)) or shared
 
 
-def _check(data: str, asked: QuestionSet, models: Models, passages: str | None, index: str | Path | None) -> None:
-    """Refuse what cannot be judged, before anything is computed.
+def _check_arguments(
+    data: str, questions: QuestionSet, models: Models, passages: str | None, index: str | Path | None
+) -> None:
+    """Check before anything is computed that models, questions and passages belong together.
 
     Raises:
-        ValueError: with what to give.
+        ValueError: they do not; the message says what to give.
     """
     for folder, kind in zip((models.question_encoder, models.context_encoder, models.reader), KINDS, strict=True):
-        if folder and (found := open_exported_folder(folder).manifest.kind) != kind:
-            raise ValueError(f"{folder} holds a {found} model, and a {kind} model is needed there")
-    given = asked.questions[0].retrieved is not None
-    if lost := [place for place, each in enumerate(asked.questions, start=1) if (each.retrieved is not None) != given]:
-        raise ValueError(f"{data}, question {lost[0]}, and question 1: one has passages (ctxs), and the other has none")
+        if folder and (actual := open_exported_folder(folder).manifest.kind) != kind:
+            raise ValueError(f"{folder} holds a {actual} model, and must hold a {kind} model")
+    has_results = questions.questions[0].retrieved is not None
+    for number, question in enumerate(questions.questions, start=1):
+        if (question.retrieved is not None) != has_results:
+            raise ValueError(f"{data}: question 1 or question {number} has passages (ctxs), and the other has none")
+        if not question.answers:
+            raise ValueError(f"{data}, question {number}: no answers, so nothing can be evaluated")
     if not models.folders:
-        raise ValueError("there is nothing to judge: give --reader, --question-encoder, or both")
-    if not all(question.answers for question in asked.questions):
-        raise ValueError(f"{data} has questions without answers, so nothing can be judged")
+        raise ValueError("there is nothing to evaluate: give --reader, --question-encoder, or both")
     if not models.question_encoder:
         if models.context_encoder or passages or index:
-            raise ValueError("passages are searched with a question encoder: give --question-encoder")
-        if not given and not asked.gold:
+            raise ValueError("to search passages, give --question-encoder")
+        if not has_results and not questions.gold:
             raise ValueError(f"{data} has no passages to read: give --question-encoder, and --passages or --index")
         return
     if models.context_encoder and index:
-        raise ValueError("the index has the passages' vectors: give --context-encoder or --index, not both")
+        raise ValueError("the index holds the passages' vectors: give --context-encoder or --index, not both")
     if passages and index:
         raise ValueError("give --passages or --index, not both")
     if index is None:
         if not models.context_encoder:
-            raise ValueError("passages are encoded with a context encoder: give --context-encoder, or --index")
-        if not passages and not asked.passages:
+            raise ValueError("to encode passages, give --context-encoder; or give --index")
+        if not passages and not questions.passages:
             raise ValueError(f"{data} has no passages to search: give --passages or --index")
-
-
-@contextmanager
-def _timed(stage: str, seconds: dict[str, float]) -> Iterator[None]:
-    start = time.perf_counter()
-    yield
-    seconds[stage] = time.perf_counter() - start

@@ -1,8 +1,7 @@
-"""What is right of what was found and answered: question by question, and for a whole variant.
+"""Score retrieval results and answers: for each question, and for a whole variant.
 
-A retriever is judged by top-k accuracy: of the questions that have an answer, the share that have a passage with it
-among the first k, by the first DPR code's matching. A reader is judged by exact match and F1, by SQuAD's official
-rules.
+A retriever is scored by top-k accuracy: the share of the questions with an answer that have a passage containing it
+among the first k, by facebookresearch/DPR's rule. A reader is scored by exact match and F1, by SQuAD's official rules.
 """
 
 from collections.abc import Sequence
@@ -15,23 +14,23 @@ from dpr_export.runtime.corpus.evaluation.squad_metrics import best_score, exact
 from dpr_export.runtime.corpus.retrieval.answer_matching import matching_tokens
 from dpr_export.runtime.corpus.retrieval.questions import Question
 
-TOP = (1, 5, 20, 100)
+TOP_K = (1, 5, 20, 100)
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """One question.
+class QuestionScore:
+    """The score of one question.
 
     Attributes:
         question: the question.
-        right: the right answers.
-        rank: the place of the first passage that holds one, from 1; None where none was found that does.
+        right_answers: the right answers.
+        rank: the rank of the first passage that contains one, from 1; None if no retrieved passage does.
         answer: the reader's answer; None without a reader.
-        exact_match, f1: how right that is; None without a reader.
+        exact_match, f1: how right the answer is; None without a reader.
     """
 
     question: str
-    right: tuple[str, ...]
+    right_answers: tuple[str, ...]
     rank: int | None
     answer: str | None
     exact_match: float | None
@@ -40,19 +39,18 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """How good one variant is.
+    """The score of one variant.
 
     Attributes:
         variant: the variant, as "openvino-int8".
-        questions: how many questions it was asked.
-        searched: how many passages there were to search; None without a retriever, or where one has searched before.
-        read: how many passages the reader read for each, at the most; None without a reader.
-        top_k: of those that have an answer, the share with one among the first k passages, by k; empty without a
-            retriever.
-        exact_match: the share that the reader answers exactly right; None without a reader.
+        questions: how many questions there were.
+        searched: how many passages were searched; None without a retriever, or if its results came with the questions.
+        read: how many passages the reader read for each question, at most; None without a reader.
+        top_k: top-k accuracy by k; empty without a retriever.
+        exact_match: the share of questions that the reader answers exactly right; None without a reader.
         f1: the mean F1 of its answers; None without a reader.
-        milliseconds: how long each stage took for a question: "encode", "search", "read".
-        judged: each question, in order.
+        milliseconds: how long each stage took for one question: "encode", "search", "read".
+        scores: the score of each question, in order.
     """
 
     variant: str
@@ -63,10 +61,10 @@ class Score:
     exact_match: float | None
     f1: float | None
     milliseconds: dict[str, float]
-    judged: tuple[Judged, ...]
+    scores: tuple[QuestionScore, ...]
 
 
-def judge(
+def score_variant(
     variant: str,
     questions: Sequence[Question],
     answers: Sequence[str],
@@ -74,59 +72,59 @@ def judge(
     read: int | None,
     seconds: dict[str, float],
 ) -> Score:
-    """Judge what a variant found and answered.
+    """Score the retrieval results and answers of a variant.
 
     Args:
         variant: its name.
-        questions: the questions, with what was found for them, if a retriever has looked.
+        questions: the questions, with their retrieval results if there are any.
         answers: the reader's answer to each; empty without a reader.
-        searched, read: as `Score` has them.
-        seconds: how long each stage took for all of them.
+        searched, read: as in `Score`.
+        seconds: how long each stage took for all questions.
     """
-    judged = tuple(_judged(q, answers[place] if answers else None) for place, q in enumerate(questions))
+    scores = tuple(_score_question(q, answers[number] if answers else None) for number, q in enumerate(questions))
     return Score(
         variant,
         len(questions),
         searched,
         read,
-        _top_k(questions, judged, searched),
-        float(np.mean([each.exact_match for each in judged])) if answers else None,
-        float(np.mean([each.f1 for each in judged])) if answers else None,
+        _top_k(questions, scores, searched),
+        float(np.mean([each.exact_match for each in scores])) if answers else None,
+        float(np.mean([each.f1 for each in scores])) if answers else None,
         {stage: 1000 * each / len(questions) for stage, each in seconds.items()},
-        judged,
+        scores,
     )
 
 
-def _judged(question: Question, answer: str | None) -> Judged:
-    right = [matching_tokens(each) for each in _real(question)]
-    held = (any(each in _tokens(found.text) for each in right) for found in question.retrieved or ())
-    return Judged(
+def _score_question(question: Question, answer: str | None) -> QuestionScore:
+    right = [matching_tokens(each) for each in _without_empty(question.answers)]
+    contains = (any(each in _cached_tokens(passage.text) for each in right) for passage in question.retrieved or ())
+    return QuestionScore(
         question.text,
         question.answers,
-        next((rank for rank, holds in enumerate(held, start=1) if holds), None),
+        next((rank for rank, is_hit in enumerate(contains, start=1) if is_hit), None),
         answer,
         None if answer is None else best_score(exact_match, answer, question.answers),
         None if answer is None else best_score(f1, answer, question.answers),
     )
 
 
-def _top_k(questions: Sequence[Question], judged: Sequence[Judged], searched: int | None) -> dict[int, float]:
-    """The share with a right answer among the first k passages, for each k that there are passages for.
+def _top_k(questions: Sequence[Question], scores: Sequence[QuestionScore], searched: int | None) -> dict[int, float]:
+    """Top-k accuracy, for each k of TOP_K up to the number of passages.
 
-    A question without an answer (SQuAD 2 has such) does not count: every passage would be right.
+    A question without an answer (SQuAD 2 has such) does not count: every passage would be a hit.
     """
-    ranks = [each.rank for each, question in zip(judged, questions, strict=True) if _real(question)]
+    ranks = [score.rank for score in scores if _without_empty(score.right_answers)]
     if questions[0].retrieved is None or not ranks:
         return {}
     most = max(len(question.retrieved or ()) for question in questions) if searched is None else searched
-    return {k: float(np.mean([rank is not None and rank <= k for rank in ranks])) for k in TOP if k <= max(most, 1)}
+    return {k: float(np.mean([rank is not None and rank <= k for rank in ranks])) for k in TOP_K if k <= max(most, 1)}
 
 
-def _real(question: Question) -> list[str]:
-    return [answer for answer in question.answers if answer.strip()]
+def _without_empty(answers: Sequence[str]) -> list[str]:
+    return [answer for answer in answers if answer.strip()]
 
 
 @lru_cache(maxsize=100_000)
-def _tokens(text: str) -> str:
-    """As `matching_tokens`, once for a passage that many questions find."""
+def _cached_tokens(text: str) -> str:
+    """`matching_tokens`, computed once for a passage that is retrieved for many questions."""
     return matching_tokens(text)

@@ -1,7 +1,8 @@
-"""Whether a passage holds an answer, by the first DPR code's rule (itself from DrQA).
+"""Decide whether a passage contains an answer, by facebookresearch/DPR's rule (which is DrQA's).
 
-Both are decomposed (NFD), split into runs of letters, digits and marks, and single other characters that are neither
-spaces nor control characters, and lower-cased; the answer's tokens must follow each other in the passage's.
+Both texts are decomposed (NFD), split into tokens, and lower-cased. A token is a run of letters, digits and marks, or
+one other character that is neither a space nor a control character. The passage contains the answer if the answer's
+tokens occur in it, one after another.
 """
 
 import unicodedata
@@ -9,28 +10,28 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from dpr_export.runtime.corpus.optional_libraries import needed
+from dpr_export.runtime.corpus.optional_libraries import import_library
 
-_END = "\n"  # a control character, which no token holds
+_SEPARATOR = "\n"  # a control character, which is in no token
 
 
 @cache
 def _pattern() -> Any:
-    return needed("regex").compile(r"[\p{L}\p{N}\p{M}]+|[^\p{Z}\p{C}]")
+    return import_library("regex").compile(r"[\p{L}\p{N}\p{M}]+|[^\p{Z}\p{C}]")
 
 
 def matching_tokens(text: str) -> str:
-    """A text's tokens, with the same character before, between and after them.
+    """The tokens of a text, with a separator before, between and after them.
 
     >>> matching_tokens("Zola's").split()
     ['zola', "'", 's']
     """
     tokens = [token.lower() for token in _pattern().findall(unicodedata.normalize("NFD", text))]
-    return _END + "".join(f"{token}{_END}" for token in tokens)
+    return _SEPARATOR + "".join(f"{token}{_SEPARATOR}" for token in tokens)
 
 
 def has_answer(text: str, answers: Sequence[str]) -> bool:
-    """Whether a text holds one of some answers; one without tokens is in every text, as the first code has it.
+    """Whether a text contains one of the answers. As in facebookresearch/DPR, one without tokens is in every text.
 
     >>> has_answer("It was written by Émile Zola.", ["Émile Zola"])
     True

@@ -1,0 +1,30 @@
+"""Measure how long the stages of a job are at work."""
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+_Item = TypeVar("_Item")
+
+
+@contextmanager
+def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    """Add the time that the context takes to `seconds[stage]`."""
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - start
+
+
+def timed_items(seconds: dict[str, float], stage: str, items: Iterable[_Item]) -> Iterator[_Item]:
+    """Yield items, and add the time that each takes to come to `seconds[stage]`."""
+    iterator = iter(items)
+    while True:
+        with timed(seconds, stage):
+            try:
+                item = next(iterator)
+            except StopIteration:
+                return
+        yield item
