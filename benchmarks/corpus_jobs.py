@@ -13,7 +13,7 @@ from typing import Any
 
 from dpr_export.models.kinds import KINDS
 from dpr_export.runtime.corpus import Models, encode_corpus, read_corpus, read_questions
-from dpr_export.runtime.corpus.evaluation import evaluate
+from dpr_export.runtime.corpus.evaluation.evaluate import evaluate
 from dpr_export.runtime.corpus.evaluation.squad_metrics import best_score, exact_match, f1
 from dpr_export.runtime.corpus.retrieval.answer_matching import has_answer
 

@@ -54,7 +54,7 @@ def encode(
     format: Format = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted job.")] = False,
     shard: Annotated[
-        str, typer.Option(metavar="I/N", help="Compute every N-th shard from the I-th on, as one of N machines.")
+        str, typer.Option(metavar="I/N", help="Compute every N-th shard, starting with the I-th, as one of N machines.")
     ] = "1/1",
     shard_size: Annotated[int, typer.Option(min=1, help="Passages in each shard.")] = SHARD_SIZE,
     stored: Annotated[
@@ -83,7 +83,7 @@ def encode(
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
-    """Encode questions or passages as vectors: into one file, or a corpus of any size into a folder of shards."""
+    """Encode questions or passages: into one file of vectors, or a corpus of any size into a folder of shards."""
     console = Console(stderr=True, highlight=False)
     how: dict[str, Any] = {"backend": backend, "precision": precision, "device": device, "threads": threads}
     if output.suffix == ".npy":

@@ -10,11 +10,11 @@ Folder = Annotated[
     str, typer.Argument(metavar="DIR", help="The exported folder, or its name on the hub.", show_default=False)
 ]
 LocalFolder = Annotated[Path, typer.Argument(metavar="DIR", help="The exported folder.", show_default=False)]
-Backend = Annotated[str, typer.Option(help="The engine to run on: openvino, onnxruntime, tensorrt.")]
+Backend = Annotated[str, typer.Option(help="The backend to run on: openvino, onnxruntime, tensorrt.")]
 Device = Annotated[str, typer.Option(help="Where to run: cpu, cuda, cuda:1; auto prefers a GPU.")]
-Precision = Annotated[str, typer.Option(help="The variant to run: int8, fp32, fp16; bf16 computes fp32's in bfloat16.")]
+Precision = Annotated[str, typer.Option(help="The precision to run: int8, fp32, fp16; bf16 runs fp32 in bfloat16.")]
 Threads = Annotated[
-    int | None, typer.Option(min=1, help="Threads of the CPU to use.", show_default="as many as there are processors")
+    int | None, typer.Option(min=1, help="The number of CPU threads.", show_default="as many as there are processors")
 ]
 
 

@@ -15,11 +15,11 @@ import transformers
 
 from dpr_export.exporter import export
 from dpr_export.runtime.corpus import Models, Score, encode_corpus
-from dpr_export.runtime.corpus.evaluation import evaluate
-from dpr_export.runtime.corpus.retrieval import search
+from dpr_export.runtime.corpus.evaluation.evaluate import evaluate
 from dpr_export.runtime.corpus.retrieval.build_index import build_index
 from dpr_export.runtime.corpus.retrieval.index import PassageIndex
 from dpr_export.runtime.corpus.retrieval.questions import Question, read_questions, write_retrieved
+from dpr_export.runtime.corpus.retrieval.search import search
 from dpr_export.runtime.inference.encoders import DPRQuestionEncoder
 from dpr_export.runtime.inference.reader import DPRReader
 from tests.commands import run_command

@@ -196,4 +196,4 @@ def test_what_a_job_did_not_make_it_does_not_remove(tiny: dict[str, Path], corpu
 def test_an_index_that_was_killed_does_not_stop_a_job(tiny: dict[str, Path], corpus: Path, whole: Path) -> None:
     (whole / ".index.abcd").mkdir()
     (whole / ".index.abcd" / "vectors.faiss").write_bytes(b"half")
-    assert encode_corpus(tiny["context"], corpus, whole, resume=True, **SMALL).there == 7
+    assert encode_corpus(tiny["context"], corpus, whole, resume=True, **SMALL).existing == 7

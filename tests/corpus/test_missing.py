@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dpr_export.runtime.corpus import Models, build_index, encode_corpus, read_corpus
-from dpr_export.runtime.corpus.evaluation import evaluate
+from dpr_export.runtime.corpus.evaluation.evaluate import evaluate
 from dpr_export.runtime.corpus.retrieval.questions import Question, read_questions, write_retrieved
 
 LIBRARIES = ("faiss", "matplotlib", "pyarrow", "ray", "regex", "torch", "transformers")

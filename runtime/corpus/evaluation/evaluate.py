@@ -150,7 +150,7 @@ class _Evaluation:
         self, question: Question, vector: NDArray[np.float32], passage_vectors: NDArray[np.float32]
     ) -> Question:
         scores = passage_vectors @ vector
-        positions = np.argsort(-scores, kind="stable")[: TOP_K[-1]].tolist()
+        positions: list[int] = np.argsort(-scores, kind="stable")[: TOP_K[-1]].tolist()
         nearest = tuple(RetrievedPassage(*self.corpus[position], float(scores[position])) for position in positions)
         return replace(question, retrieved=nearest)
 
