@@ -35,7 +35,7 @@ def passages(count: int, seed: int = 0) -> list[Passage]:
 
 
 def write_tsv(path: Path, rows: Sequence[Passage]) -> Path:
-    """A table as the first code's: a header, tabs, and quotes where they are needed."""
+    """A table as facebookresearch/DPR's: a header, tabs, and quotes where they are needed."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, delimiter="\t", lineterminator="\n")
         writer.writerows([("id", "text", "title"), *((row.id, row.text, row.title or "") for row in rows)])

@@ -85,7 +85,7 @@ def test_other_formats_hold_the_same(tiny: dict[str, Path], corpus: Path, whole:
         np.testing.assert_array_equal(vectors_of(out), vectors_of(whole).astype(vectors_of(out).dtype))
 
 
-def test_the_first_codes_token_types_are_those_of_encode(tiny: dict[str, Path], corpus: Path, tmp_path: Path) -> None:
+def test_dpr_segments_are_those_of_encode(tiny: dict[str, Path], corpus: Path, tmp_path: Path) -> None:
     encode_corpus(tiny["context"], str(corpus), tmp_path / "dpr", segments="dpr", **SMALL)
     rows = list(read_corpus(str(corpus)))
     with DPRContextEncoder.from_pretrained(tiny["context"], backend="onnxruntime", threads=1) as model:
@@ -94,7 +94,7 @@ def test_the_first_codes_token_types_are_those_of_encode(tiny: dict[str, Path], 
             assert np.allclose(vectors_of(tmp_path / "dpr"), expected, atol=1e-5) is same
 
 
-def test_the_caller_is_told_of_every_batch(tiny: dict[str, Path], corpus: Path, tmp_path: Path) -> None:
+def test_watch_is_called_after_every_batch(tiny: dict[str, Path], corpus: Path, tmp_path: Path) -> None:
     """A window of a large model takes minutes: a bar that moved with each would seem to stand still."""
     told: list[int] = []
     how = {**SMALL, "shard_size": 8192, "batch_tokens": 512}
@@ -103,7 +103,7 @@ def test_the_caller_is_told_of_every_batch(tiny: dict[str, Path], corpus: Path, 
     assert len(told) > 5
 
 
-def test_a_finished_job_that_is_gone_on_with_does_nothing(tiny: dict[str, Path], corpus: Path, whole: Path) -> None:
+def test_resuming_a_finished_job_does_nothing(tiny: dict[str, Path], corpus: Path, whole: Path) -> None:
     before = contents(whole)
     done = encode_corpus(tiny["context"], str(corpus), whole, resume=True, **SMALL)
     assert (done.passages, done.shards, done.existing) == (0, 0, 7)
@@ -179,7 +179,7 @@ def test_bad_arguments_are_named(tiny: dict[str, Path], corpus: Path, tmp_path: 
     assert not out.exists()
 
 
-def test_a_bad_row_stops_a_job_or_is_left_out(tiny: dict[str, Path], tmp_path: Path) -> None:
+def test_a_malformed_row_stops_a_job_or_is_skipped(tiny: dict[str, Path], tmp_path: Path) -> None:
     rows = passages(200)
     file = write_jsonl(tmp_path / "a.jsonl", rows)
     lines = file.read_text().splitlines()

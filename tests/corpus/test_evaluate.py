@@ -128,16 +128,19 @@ def test_exact_match_and_f1_are_those_of_transformers_own_answers(tiny: dict[str
 
 
 def test_top_k_is_counted_over_what_transformers_vectors_find(tiny: dict[str, Path], squad: Path) -> None:
-    from tests.corpus.test_index import originals
-    from tests.corpus.test_questions import first_codes
+    from tests.corpus.test_index import reference_vectors
+    from tests.corpus.test_questions import reference_has_answer
 
     asked = read_questions(str(squad))
     texts = [(row.text,) if row.title is None else (row.title, row.text) for row in asked.passages]
-    scores = originals(tiny, "question", [(q.text,) for q in asked.questions]) @ originals(tiny, "context", texts).T
+    scores = (
+        reference_vectors(tiny, "question", [(q.text,) for q in asked.questions])
+        @ reference_vectors(tiny, "context", texts).T
+    )
     hits = []
     for question, its in zip(asked.questions, scores, strict=True):
         order = np.argsort(-its, kind="stable")
-        hits.append([first_codes(asked.passages[place].text, list(question.answers)) for place in order])
+        hits.append([reference_has_answer(asked.passages[place].text, list(question.answers)) for place in order])
     models = Models(str(tiny["question"]), str(tiny["context"]))
     (score,) = evaluate(str(squad), models, variants=["onnxruntime-fp32"])
     assert score.top_k == {k: np.mean([any(its[:k]) for its in hits]) for k in (1, 5, 20)}
@@ -181,7 +184,7 @@ def test_an_index_and_a_retrievers_file_give_the_same_as_the_passages(
     assert searched.milliseconds.keys() == {"encode", "search", "read"}
 
 
-def test_what_cannot_be_judged_is_one_clear_line(tiny: dict[str, Path], squad: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_evaluated_is_one_clear_line(tiny: dict[str, Path], squad: Path, tmp_path: Path) -> None:
     reader, question, context = (str(tiny[kind]) for kind in ("reader", "question", "context"))
     (tmp_path / "q.tsv").write_text("who ?\t['a']\n")
     (tmp_path / "none.tsv").write_text("who ?\t[]\n")
@@ -237,10 +240,10 @@ def test_the_command_shows_a_table_json_and_a_picture(tiny: dict[str, Path], squ
     scores = json.loads(run(*command, "--json").stdout)
     assert {score["variant"] for score in scores} == {"openvino-fp32", "onnxruntime-fp32"}
     assert len(scores[0]["scores"]) == 120
-    judged = scores[0]["scores"]
-    assert judged[0].keys() == {"question", "right_answers", "rank", "answer", "exact_match", "f1"}
-    assert np.mean([each["exact_match"] for each in judged]) == scores[0]["exact_match"]
-    assert np.mean([each["rank"] == 1 for each in judged]) == scores[0]["top_k"]["1"]
+    question_scores = scores[0]["scores"]
+    assert question_scores[0].keys() == {"question", "right_answers", "rank", "answer", "exact_match", "f1"}
+    assert np.mean([each["exact_match"] for each in question_scores]) == scores[0]["exact_match"]
+    assert np.mean([each["rank"] == 1 for each in question_scores]) == scores[0]["top_k"]["1"]
     done = run(*command, "--picture", tmp_path / "a.doc", code=1)
     assert re.search(r"a\.doc cannot be drawn: its name must end with one of .*\.png, ", done.stderr)
     assert not (tmp_path / "a.doc").exists()
@@ -282,7 +285,7 @@ def test_a_context_encoder_of_another_width_is_refused(
         list(evaluate(str(squad), models, variants=["onnxruntime-fp32"]))
 
 
-def test_an_index_that_finds_too_few_is_judged_at_the_same_places(
+def test_an_index_that_finds_too_few_is_scored_at_the_same_k(
     tiny: dict[str, Path], squad: Path, tmp_path: Path
 ) -> None:
     """Or variants that happen to find more and less would have other rows in the table."""

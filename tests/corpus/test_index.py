@@ -41,7 +41,7 @@ def encoded(tiny: dict[str, Path], corpus: Path, tmp_path_factory: pytest.TempPa
     return folder
 
 
-def originals(tiny: dict[str, Path], kind: str, texts: list[tuple[str, ...]]) -> np.ndarray:
+def reference_vectors(tiny: dict[str, Path], kind: str, texts: list[tuple[str, ...]]) -> np.ndarray:
     """The vectors of transformers' model."""
     folder = tiny[kind].with_name(f"{kind}-checkpoint")
     name = {"question": "DPRQuestionEncoder", "context": "DPRContextEncoder"}[kind]
@@ -55,7 +55,9 @@ def originals(tiny: dict[str, Path], kind: str, texts: list[tuple[str, ...]]) ->
 def test_what_is_found_is_what_transformers_vectors_find(tiny: dict[str, Path], corpus: Path, encoded: Path) -> None:
     rows = list(read_corpus(str(corpus)))
     texts = [(row.text,) if row.title is None else (row.title, row.text) for row in rows]
-    scores = originals(tiny, "question", [(q,) for q in QUESTIONS]) @ originals(tiny, "context", texts).T
+    scores = (
+        reference_vectors(tiny, "question", [(q,) for q in QUESTIONS]) @ reference_vectors(tiny, "context", texts).T
+    )
     with (
         PassageIndex.open(encoded / "index") as index,
         DPRQuestionEncoder.from_pretrained(tiny["question"]) as encoder,

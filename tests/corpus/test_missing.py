@@ -1,4 +1,4 @@
-"""Libraries for corpora are imported when they are used, and one that is missing is told of with what to install."""
+"""Libraries for corpora are imported when they are used, and the error for a missing one says what to install."""
 
 import subprocess
 import sys

@@ -71,7 +71,7 @@ def test_stages_that_wait_for_each_other_end_when_they_are_closed() -> None:
     raise AssertionError("a thread goes on")
 
 
-def test_work_behind_is_done_one_after_another_and_its_error_is_told() -> None:
+def test_background_calls_run_one_after_another_and_errors_are_raised() -> None:
     done: list[int] = []
     behind = BackgroundWorker()
     for number in range(5):

@@ -1,4 +1,4 @@
-"""Questions are read from the files that people have, and what is found is written as the first code does."""
+"""Questions are read from common formats, and retrieval results are written as facebookresearch/DPR does."""
 
 import json
 import unicodedata
@@ -111,8 +111,8 @@ def test_a_bad_file_is_one_clear_line(tmp_path: Path, name: str, text: str, word
         read_questions(written(tmp_path, name, text))
 
 
-def first_codes(text: str, answers: list[str]) -> bool:
-    """The first code's rule, token by token."""
+def reference_has_answer(text: str, answers: list[str]) -> bool:
+    """facebookresearch/DPR's rule, token by token."""
     pattern = regex.compile(r"([\p{L}\p{N}\p{M}]+)|([^\p{Z}\p{C}])", regex.IGNORECASE + regex.UNICODE + regex.MULTILINE)
 
     def words(given: str) -> list[str]:
@@ -136,8 +136,8 @@ LETTERS = st.text(st.sampled_from("aAbB éÉé,.-'ßİıⅣ²日한\u200d\u00ad\
 @example(text="ab", answers=["a"])
 @example(text="anything", answers=[""])
 @example(text="", answers=["\u200d"])
-def test_a_passage_holds_an_answer_by_the_first_codes_rule(text: str, answers: list[str]) -> None:
-    assert has_answer(text, answers) is first_codes(text, answers)
+def test_a_passage_contains_an_answer_by_the_rule_of_facebookresearch_dpr(text: str, answers: list[str]) -> None:
+    assert has_answer(text, answers) is reference_has_answer(text, answers)
 
 
 def test_case_and_composition_do_not_matter_to_the_rule() -> None:

@@ -56,7 +56,7 @@ def test_a_job_on_ray_gives_the_same_bytes(tiny: dict[str, Path], corpus: Path, 
     assert ray.is_initialized()
 
 
-def test_a_job_of_one_process_is_gone_on_with_on_ray(tiny: dict[str, Path], corpus: Path, tmp_path: Path) -> None:
+def test_a_job_of_one_process_is_resumed_on_ray(tiny: dict[str, Path], corpus: Path, tmp_path: Path) -> None:
     encode_corpus(tiny["context"], str(corpus), tmp_path / "out", **SMALL)
     before = contents(tmp_path / "out")
     for number in (0, 3, 6):
@@ -94,7 +94,7 @@ def test_a_worker_that_is_killed_in_the_middle_loses_nothing(tiny: dict[str, Pat
     assert contents(tmp_path / "out") == contents(tmp_path / "alone")
 
 
-def test_bad_rows_are_told_of_as_in_one_process(tiny: dict[str, Path], tmp_path: Path) -> None:
+def test_malformed_rows_are_reported_as_in_one_process(tiny: dict[str, Path], tmp_path: Path) -> None:
     file = write_jsonl(tmp_path / "a.jsonl", passages(40))
     lines = file.read_text().splitlines()
     file.write_text("\n".join([*lines[:20], "{}", *lines[20:], "[]"]) + "\n")

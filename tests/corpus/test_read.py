@@ -1,4 +1,4 @@
-"""Corpora are read as the first DPR code and their own libraries read them, row by row, and bad rows are told of."""
+"""Corpora are read row by row, as facebookresearch/DPR and libraries of the formats do; malformed rows are reported."""
 
 import csv
 import gzip
@@ -19,7 +19,7 @@ from tests.corpus.conftest import passages, write_jsonl, write_tsv
 TEXTS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0\r"), max_size=20)
 
 
-def test_a_table_is_read_as_the_first_code_reads_it(tmp_path: Path) -> None:
+def test_a_table_is_read_as_facebookresearch_dpr_reads_it(tmp_path: Path) -> None:
     """Its reader in four lines: csv with tabs, the header by its name, quotes around the text taken off."""
     lines = 'id\ttext\ttitle\n1\t"Aaron ( or ; """"Ahärôn"""") is"\tAaron\n2\t"""quoted"""\tA "b"\n3\tit\'s "so"\t""\n'
     file = tmp_path / "psgs.tsv"
@@ -96,7 +96,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("name", "line", "number", "words"), BAD)
-def test_a_bad_row_is_told_of_with_its_number_and_may_be_left_out(
+def test_a_malformed_row_is_reported_by_its_number_and_may_be_skipped(
     tmp_path: Path, name: str, line: bytes, number: int, words: str
 ) -> None:
     good = b'\n{"text": "good"}\n' if name == "a.jsonl" else b"\n9\tgood\ttitle\n"
@@ -114,7 +114,7 @@ def test_a_bad_row_is_told_of_with_its_number_and_may_be_left_out(
     assert words in said[0]
 
 
-def test_a_bad_row_of_a_parquet_file_is_told_of(tmp_path: Path) -> None:
+def test_a_malformed_row_of_a_parquet_file_is_reported(tmp_path: Path) -> None:
     pyarrow.parquet.write_table(pyarrow.table({"text": ["a", None, "c"]}), tmp_path / "a.parquet")
     with pytest.raises(ValueError, match=r'a\.parquet, row 2: "text" is missing'):
         list(read_corpus(str(tmp_path / "a.parquet")))

@@ -139,7 +139,7 @@ def test_verify_passes_on_what_was_exported_and_fails_on_what_was_changed(
     assert shown.splitlines()[-1].startswith("FAILED: ")
 
 
-def test_verify_compares_with_the_golden_outputs(tiny: dict[str, Path], tmp_path: Path) -> None:
+def test_verify_compares_with_the_reference_outputs(tiny: dict[str, Path], tmp_path: Path) -> None:
     """A folder whose hashes are right, but whose graph is another model's, fails."""
     shutil.copytree(tiny["question"], tmp_path / "other")
     shutil.copy(tiny["context"] / "reference_outputs.npz", tmp_path / "other" / "reference_outputs.npz")
