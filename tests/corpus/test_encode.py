@@ -163,7 +163,7 @@ def test_bad_arguments_are_named(tiny: dict[str, Path], corpus: Path, tmp_path: 
     refused("shard_size is 0, and must be at least 1", ValueError, model, file, out, shard_size=0)
     refused("part is 4/3, and must be from 1/3 to 3/3", ValueError, model, file, out, part=(4, 3))
     refused("workers is 0, and must be at least 1", ValueError, model, file, out, workers=0)
-    refused(r"workers is 2, and .* give ray too", ValueError, model, file, out, workers=2)
+    refused(r"workers is 2, but .* give ray too", ValueError, model, file, out, workers=2)
     refused("batch_tokens is 0, and must be at least 1", ValueError, model, file, out, batch_tokens=0)
     for options in ({"resume": True}, {"part": (1, 2)}, {"ray": "local"}):
         refused("standard input can be read only once", ValueError, model, "-", out, format="tsv", **options)

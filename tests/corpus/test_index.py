@@ -142,7 +142,7 @@ def test_what_cannot_be_indexed_or_opened_is_one_clear_line(
     refused(words, ValueError, build_index, encoded, out, factory=nope)
     refused("FAISS refused factory 'IVF1000,Flat'", ValueError, build_index, encoded, out, factory=many)
     for factory, number in (("IVF0,Flat", "0"), ("PQ0", "0"), ("HNSW1", "HNSW1"), ("PCA00,Flat", "00")):
-        words = f"factory is '{factory}', and FAISS makes no index of '{number}'"
+        words = f"factory is '{factory}', and FAISS cannot build '{number}'"
         refused(words, ValueError, build_index, encoded, out, factory=factory)
     refused("is not an encoded corpus: it has no corpus.json", OSError, build_index, tmp_path)
     part = tmp_path / "part"
