@@ -40,7 +40,7 @@ def _exit_on_signals() -> Iterator[None]:
 def run_command(app: typer.Typer, name: str) -> NoReturn:
     """Run `app` with the process's arguments, and exit; `name` begins every error message."""
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name=name, standalone_mode=False)
         if sys.stdout is not None:  # it may be closed
             sys.stdout.flush()
         if code == _INTERRUPTED:  # typer turns Ctrl-C into this
