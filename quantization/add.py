@@ -24,7 +24,7 @@ from dpr_export.models.kinds import IDS, KINDS, Kind
 from dpr_export.quantization.errors import QuantizationError
 from dpr_export.quantization.texts import CALIBRATION_SET_FILE, Texts, read_texts
 from dpr_export.quantization.variants import REFERENCE, Maker, opened
-from dpr_export.runtime.checks.parity import grid
+from dpr_export.runtime.checks.parity import make_grid
 from dpr_export.runtime.inference.progress import Step, silent
 
 MAKERS = ("dpr-export", "onnx", "onnxscript", "onnxruntime", "openvino", "nncf")
@@ -118,7 +118,9 @@ def _reference(folder: ExportedFolder, kind: Kind) -> tuple[list[Example], float
             "checkpoint once more without them"
         )
     with opened(REFERENCE, folder.path / MODEL_FILE) as session:
-        calls = [Example(feeds, session.run(feeds)) for feeds in grid(kind, DPRConfig.from_pretrained(folder.path))]
+        calls = [
+            Example(feeds, session.run(feeds)) for feeds in make_grid(kind, DPRConfig.from_pretrained(folder.path))
+        ]
     return calls, proofs[0].largest_error
 
 

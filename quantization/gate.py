@@ -22,7 +22,7 @@ from dpr_export.models.tokenization.by_kind import TOKENIZER_CLASSES
 from dpr_export.quantization.texts import Row
 from dpr_export.runtime.engines.session import Feeds, Session
 from dpr_export.runtime.inference.answers import Answer
-from dpr_export.runtime.inference.batching import Rows, run_rows
+from dpr_export.runtime.inference.batching import TokenizedRows, run_rows
 from dpr_export.runtime.inference.reader import DPRReader
 
 Metrics = dict[str, float]
@@ -115,7 +115,7 @@ def _vectors(session: Session, rows: Sequence[Feeds]) -> Vectors:
     """Each text's vector, from batches in which it is padded."""
     ids = [row["input_ids"][0].tolist() for row in rows]
     types = [row["token_type_ids"][0].tolist() for row in rows]
-    runs = run_rows(session.run_all, [Rows(0, ids, types)], pad_token_id=0, batch_tokens=session.batch_tokens)
+    runs = run_rows(session, [TokenizedRows(ids, types)], pad_token_id=0, longest=max(map(len, ids)))
     batches = [(batch.positions, outputs["pooler_output"]) for batch, outputs in runs]
     vectors = np.empty((len(rows), batches[0][1].shape[1]), np.float32)
     for positions, found in batches:

@@ -22,7 +22,7 @@ from dpr_export.quantization.gate import Gate, Metrics, tokenized
 from dpr_export.quantization.recipes import RECIPES, Made, Settings
 from dpr_export.quantization.speed import speedup
 from dpr_export.quantization.texts import EVALUATION_SET_FILE, Texts, read_texts
-from dpr_export.runtime.checks.parity import check_parity, errors, relative_error
+from dpr_export.runtime.checks.parity import check_parity, measure_errors, measure_relative_error
 from dpr_export.runtime.engines.nvidia.driver import gpu_problem
 from dpr_export.runtime.engines.processors import usable_processors
 from dpr_export.runtime.engines.session import Feeds, Session, open_session
@@ -110,7 +110,7 @@ class Maker:
                 engine=session.engine,
                 shapes=tuple(call.shape for call in self.grid),
                 largest_error=_finite(session, self.grid, spec.file) + self.reference_error,
-                reference_output_error=relative_error(session, self.golden),
+                reference_output_error=measure_relative_error(session, self.golden),
                 metrics={name: round(value, 5) for name, value in metrics.items()},
                 below_bound=below_bound,
                 evaluation_set_sha256=self._judging.sha256,
@@ -193,7 +193,7 @@ def opened(backend: str, graph: Path, device: str = "cpu") -> Iterator[Session]:
 
 def _finite(session: Session, calls: Sequence[Example], file: str) -> float:
     """The largest error over the calls, which must be finite: no mask and no length may give NaN."""
-    largest = max(max(errors(session, call).values()) for call in calls)
+    largest = max(max(measure_errors(session, call).values()) for call in calls)
     if largest == float("inf"):
         raise QuantizationError(f"{file} gives numbers that are not finite, on {session.engine}")
     return largest

@@ -11,7 +11,7 @@ from dpr_export.exporter.errors import ExportError
 from dpr_export.models.artifact.reference_outputs import Example
 from dpr_export.models.kinds import EMBEDS, IDS
 from dpr_export.models.optional_outputs import NO_OPTIONAL_OUTPUTS, OptionalOutputs
-from dpr_export.runtime.checks.parity import SHAPES, grid
+from dpr_export.runtime.checks.parity import SHAPES, make_grid
 
 REFERENCE_SHAPES = ((3, 7), (2, 16))
 WORD_EMBEDDINGS = "word_embeddings"
@@ -35,7 +35,7 @@ def examples(
     Raises:
         ExportError: an output of PyTorch is not finite.
     """
-    for feeds in grid(loaded.kind, loaded.config, shapes):
+    for feeds in make_grid(loaded.kind, loaded.config, shapes):
         if tokens == EMBEDS:
             feeds = {EMBEDS: _draw_embeddings(loaded, feeds.pop(IDS)), **feeds}
         with torch.no_grad():

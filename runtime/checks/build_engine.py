@@ -19,7 +19,7 @@ from dpr_export.models.artifact.variants import VARIANTS
 from dpr_export.models.config import DPRConfig
 from dpr_export.models.kinds import IDS
 from dpr_export.runtime.checks.parity import ParityError
-from dpr_export.runtime.checks.verify import compared
+from dpr_export.runtime.checks.verify import compare_outputs
 from dpr_export.runtime.engines.devices import parse_device
 from dpr_export.runtime.engines.nvidia.cuda import Gpu
 from dpr_export.runtime.engines.nvidia.engine_files import (
@@ -197,7 +197,7 @@ def _proved(
     """Compare the engine with the original on this GPU, and say what was found."""
     session = TensorRtSession.of(trt, gpu, record, engine)
     try:
-        return compared(
+        return compare_outputs(
             session, select_examples(read_reference_outputs(folder.path / REFERENCE_OUTPUTS_FILE), IDS), variant
         )
     except ParityError as error:

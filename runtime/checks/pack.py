@@ -1,8 +1,7 @@
-"""Pack one variant of an exported folder into a folder of its own: what a device needs that runs that alone.
+"""Copy one variant of an exported folder into a new exported folder, for a device that runs only that.
 
-The packed folder is an exported folder as any other: it loads, and `dpr-runtime verify` checks it against the
-original's outputs. What it lacks is `model.onnx`, of which further variants would be made, and the graph that takes
-embeddings in place of ids.
+The new folder loads like any other, and `dpr-runtime verify` checks it. It lacks `model.onnx`, from which further
+variants are made, and the graph that takes embeddings in place of ids.
 """
 
 import shutil
@@ -23,18 +22,18 @@ def pack(folder: str | Path, output: str | Path, variant: str = "auto", force: b
     Args:
         folder: the exported folder, or its name on the hub.
         output: the folder to write.
-        variant: "BACKEND-PRECISION", as "onnxruntime-int8"; "auto": what `from_pretrained` picks on this machine's CPU.
-        force: replace an exported folder that is there already.
+        variant: "BACKEND-PRECISION", as "onnxruntime-int8"; "auto": the one that `from_pretrained` chooses on this CPU.
+        force: replace an existing exported folder.
 
     Returns:
         The manifest of the new folder.
 
     Raises:
         OSError: there is no exported folder, `output` exists, or it cannot be written.
-        ValueError: the folder has no such variant, or one of the files that are packed is damaged.
+        ValueError: the folder has no such variant, or one of the files to copy is damaged.
     """
     opened = open_exported_folder(folder)
-    chosen = choose(opened, device="cpu").variant if variant == "auto" else _named(opened, variant)
+    chosen = choose(opened, device="cpu").variant if variant == "auto" else _find_variant(opened, variant)
     names = (*REQUIRED_FILES, chosen.file)
     opened.ensure_files(*names)
     for name in names:
@@ -50,8 +49,8 @@ def pack(folder: str | Path, output: str | Path, variant: str = "auto", force: b
     return manifest
 
 
-def _named(folder: ExportedFolder, name: str) -> Variant:
-    """The variant of that name, and of two the one that its backend prefers."""
+def _find_variant(folder: ExportedFolder, name: str) -> Variant:
+    """Find the variant of a name; of two, the one that its backend prefers."""
     places = {(spec.backend, spec.file): place for place, spec in enumerate(VARIANTS)}
     held = [v for v in folder.manifest.variants if (v.backend, v.file) in places]
     found = [variant for variant in held if f"{variant.backend}-{variant.precision}" == name]

@@ -1,8 +1,8 @@
-"""From a reader's logits to answers that a person can read.
+"""Turn a reader's logits into answers that a person can read.
 
-The span search is that of `decode_best_spans`; what differs is where it looks (the passage text alone) and what it
-gives (a piece of the passage as written). Widening to whole words follows the first DPR code's reader, which does it
-because a word piece is never an answer: ("##speare", "Shakespeare").
+Spans are searched as in `decode_best_spans`, but in the passage's text only, and an answer is a piece of that text as
+it was written. It is widened to whole words as in facebookresearch/DPR, since a word piece is no answer: "##speare"
+becomes "Shakespeare".
 """
 
 import unicodedata
@@ -27,14 +27,14 @@ class Answer:
 
     Attributes:
         text: the answer, as it stands in the passage.
-        start: where it begins there, in characters.
-        end: where it ends, so that `texts[passage][start:end] == text`.
+        start: its first character in the passage's text.
+        end: the character after its last one: `texts[passage][start:end] == text`.
         passage: the passage's index.
         title: the passage's title.
-        relevance_score: how likely the passage is to hold the answer.
+        relevance_score: the passage's relevance logit.
         span_score: start logit + end logit of the span.
-        truncated: the passage was longer than the model reads, and its end was not looked at.
-        span: the span as `decode_best_spans` would give it, with token positions and decoded word pieces.
+        truncated: the passage was too long for the model, and its end was not read.
+        span: the span in the form of `decode_best_spans`, with token positions and decoded word pieces.
     """
 
     text: str
@@ -59,25 +59,26 @@ def best_answers(
     max_answer_length: int,
     spans_per_passage: int,
 ) -> list[Answer]:
-    """The answers of one question's rows, the most relevant row's first.
+    """Return the answers to one question, those of the most relevant row first.
 
     Args:
-        rows: the question's passages as tokenized; several rows of one passage are windows of it.
-        logits: each row's start logits (tokens,), end logits (tokens,) and relevance.
+        rows: the question's tokenized passages; several rows of one passage are windows of it.
+        logits: each row's start logits (tokens,), end logits (tokens,) and relevance; padding may follow the tokens.
         titles: the passages' titles.
         texts: the passages' texts.
-        decode: token ids to text, for many spans at once.
-        top_k: how many answers to give at most.
+        decode: turns the token ids of many spans into texts.
+        top_k: how many answers to return at most.
         max_answer_length: the longest span, in tokens.
-        spans_per_passage: how many answers one passage may give.
+        spans_per_passage: how many answers one passage may have.
     """
     answers: list[Answer] = []
     taken: dict[int, list[tuple[int, int]]] = {}
     for index in sorted(range(len(rows)), key=lambda row: -logits[row][2]):
         row, (start_logits, end_logits, relevance) = rows[index], logits[index]
         text, places = texts[row.passage], taken.setdefault(row.passage, [])
-        starts, ends = start_logits[row.text_start :], end_logits[row.text_start :]
-        for first, last in _spans_apart(row, starts, ends, text, places, max_answer_length, spans_per_passage):
+        of_text = slice(row.text_start, len(row.input_ids))
+        starts, ends = start_logits[of_text], end_logits[of_text]
+        for first, last in _find_distinct_spans(row, starts, ends, text, places, max_answer_length, spans_per_passage):
             start, end = places[-1]
             begin, stop = row.text_start + first, row.text_start + last
             score = float(start_logits[begin] + end_logits[stop])
@@ -92,7 +93,7 @@ def best_answers(
     return answers
 
 
-def _spans_apart(
+def _find_distinct_spans(
     row: PassageRow,
     starts: Logits,
     ends: Logits,
@@ -101,48 +102,48 @@ def _spans_apart(
     max_answer_length: int,
     count: int,
 ) -> Iterator[tuple[int, int]]:
-    """Yield a row's best spans whose whole words overlap no place of the passage that is taken, until `count` are.
+    """Yield a row's best spans that overlap none of the passage's answers, until the passage has `count` answers.
 
-    Each span's place is added to `places`. Two spans apart may widen to the same word, so more are asked for than are
-    wanted, and twice as many again until there are no more.
+    The characters of each yielded span are appended to `places`. Two spans may widen to the same word, so the search is
+    repeated for twice as many spans until there are enough answers or no more spans.
     """
-    wanted, seen = count, 0
+    limit, seen = count, 0
     while len(places) < count:
-        spans = best_spans(starts, ends, max_answer_length, wanted)
+        spans = best_spans(starts, ends, max_answer_length, limit)
         for first, last in spans[seen:]:
             start, end = whole_words(text, int(row.offsets[first, 0]), int(row.offsets[last, 1]))
             if len(places) < count and all(end <= begin or stop <= start for begin, stop in places):
                 places.append((start, end))
                 yield first, last
-        if len(spans) < wanted:
+        if len(spans) < limit:
             return
-        wanted, seen = 2 * wanted, len(spans)
+        limit, seen = 2 * limit, len(spans)
 
 
 def whole_words(text: str, start: int, end: int) -> tuple[int, int]:
     """Widen a piece of text until it begins and ends at the edge of a word.
 
-    A word is a run of letters and digits. Marks belong to the character before them, and so do the characters that
-    only say how to join or break a word (soft hyphen, zero-width joiners), which tokenizers drop. Scripts written
-    without spaces have no edges to find, so their letters (CJK, kana, Thai) are left as they are.
+    A word is a run of letters and digits. Marks belong to the character before them, and so do format characters (soft
+    hyphen, zero-width joiners), which tokenizers drop. In scripts that are written without spaces (CJK, kana, Thai) a
+    piece of text is not widened.
 
     >>> "Shakespeare's plays"[slice(*whole_words("Shakespeare's plays", 0, 5))]
     'Shakespeare'
     """
-    while 0 < start < end and _joined(text[start - 1], text[start]):
+    while 0 < start < end and _is_joined(text[start - 1], text[start]):
         start -= 1
-    while start < end < len(text) and _joined(text[end - 1], text[end]):
+    while start < end < len(text) and _is_joined(text[end - 1], text[end]):
         end += 1
     return start, end
 
 
-def _joined(left: str, right: str) -> bool:
+def _is_joined(left: str, right: str) -> bool:
     if unicodedata.category(right)[0] == "M" or unicodedata.category(right) == "Cf":
         return True
-    return _in_word(left) and _in_word(right)
+    return _is_in_word(left) and _is_in_word(right)
 
 
-def _in_word(character: str) -> bool:
+def _is_in_word(character: str) -> bool:
     category = unicodedata.category(character)
     if category[0] not in "LNM" and category != "Cf":
         return False

@@ -1,8 +1,8 @@
-"""The original's call: its arguments in each form that programs give them, and what they ask for.
+"""Read the arguments of a model's call in every form that transformers accepts.
 
-Besides arguments by place and by name, the original's TensorFlow classes take all of them in the first: a dictionary,
-or a list in their order, `model([input_ids, attention_mask])`. A list of rows of ids is a batch, as ever; what tells
-them apart is that a row has no rows of its own.
+Besides arguments by position and by name, transformers' TensorFlow classes accept all of them in the first argument, as
+a dictionary or as a list in their order: `model([input_ids, attention_mask])`. A list of rows of ids is still one
+batch: the entries of a list of arguments have at least two dimensions, a row of ids has one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,19 +15,19 @@ from dpr_export.models.optional_outputs import LENGTH_AXES, group_optional_outpu
 OPTIONS = ("output_attentions", "output_hidden_states", "return_dict")
 
 
-def arguments(kind: Kind, named: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a call by name, wherever they were given.
+def collect_arguments(kind: Kind, named: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a call's arguments by name, whether they were given by name or within the first argument.
 
     Args:
-        kind: which arguments there are, and in which order.
-        named: every argument of the call by name; None is one that was not given.
+        kind: the kind of model, which has the arguments' names and order.
+        named: every argument of the call by name; None for one that was not given.
 
     Raises:
-        TypeError: the dictionary or list in the first place holds an argument that there is not, or one that was
-            given by name too.
+        TypeError: the dictionary or list in the first place holds an unknown argument, or one that was also given by
+            name.
 
     >>> from dpr_export.models.kinds import READER
-    >>> arguments(READER, {"input_ids": {"input_ids": [[101]], "attention_mask": [[1]]}, "attention_mask": None})
+    >>> collect_arguments(READER, {"input_ids": {"attention_mask": [[1]], "input_ids": [[101]]}})
     {'input_ids': [[101]], 'attention_mask': [[1]]}
     """
     first = named[IDS]
@@ -49,40 +49,39 @@ def arguments(kind: Kind, named: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _rank(value: Any) -> int:
-    """How many dimensions an array, a tensor or nested lists have."""
+    """Return how many dimensions an array, a tensor or nested lists have."""
     if isinstance(value, list | tuple):
         return 1 + (_rank(value[0]) if value else 0)
     return int(getattr(value, "ndim", 0))
 
 
-def wanted_extras(
-    config: DPRConfig, output_names: Sequence[str], asked: Mapping[str, Any]
+def select_optional_outputs(
+    config: DPRConfig, output_names: Sequence[str], call: Mapping[str, Any]
 ) -> dict[str, tuple[str, ...]]:
-    """The extra outputs that a call wants, by field, each with the graph's names of them.
+    """Return the hidden states and attentions that a call requests: each field, with the graph's names of its outputs.
 
     Args:
-        config: what is wanted where the call does not say.
-        output_names: what the graph gives.
-        asked: the call's `output_hidden_states` and `output_attentions`; None: as the configuration has it.
+        config: the configuration, which decides where the call does not.
+        output_names: the graph's outputs.
+        call: the call's arguments by name.
 
     Raises:
-        ValueError: the graph does not give one that is wanted.
+        ValueError: one is requested that the graph does not have.
     """
-    there, wanted = group_optional_outputs(output_names), {}
-    for field in LENGTH_AXES:
-        option = f"output_{field}"
-        if not option_of(config, option, asked):
-            continue
-        if field not in there:
+    requested = [field for field in LENGTH_AXES if get_option(config, f"output_{field}", call)]
+    if not requested:
+        return {}
+    available = group_optional_outputs(output_names)
+    for field in requested:
+        if field not in available:
             raise ValueError(
-                f"{option} is True, and this folder's graph gives no {field}: export the checkpoint with "
-                f"--{option.replace('_', '-')}"
+                f"output_{field} is True, and this folder's graph has no {field}: export the checkpoint with "
+                f"--output-{field.replace('_', '-')}"
             )
-        wanted[field] = there[field]
-    return wanted
+    return {field: available[field] for field in requested}
 
 
-def option_of(config: DPRConfig, name: str, asked: Mapping[str, Any]) -> bool:
-    """An option of a call, which the configuration has where the call does not say."""
-    value = asked.get(name)
+def get_option(config: DPRConfig, name: str, call: Mapping[str, Any]) -> bool:
+    """Return an option of a call, or the configuration's value if the call does not give it."""
+    value = call.get(name)
     return bool(getattr(config, name) if value is None else value)

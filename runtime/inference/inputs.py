@@ -1,4 +1,4 @@
-"""Check what a model is called with, once, before any engine sees it.
+"""Check a model's inputs before an engine sees them.
 
 Engines do not agree on bad input: one returns numbers for an id past the vocabulary, another takes -1, a third ends the
 process. Here every fault is one ValueError or IndexError that names the argument, the value and the bound.
@@ -13,6 +13,7 @@ from dpr_export.models.config import DPRConfig
 from dpr_export.models.kinds import EMBEDS, IDS, Kind
 from dpr_export.models.torch_interop import to_numpy
 from dpr_export.runtime.engines.session import Feeds
+from dpr_export.runtime.inference.batching import TokenizedRows
 
 _BOUNDS = {
     "input_ids": ("vocabulary", "vocab_size"),
@@ -20,7 +21,7 @@ _BOUNDS = {
 }
 
 
-def checked_feeds(
+def check_inputs(
     kind: Kind,
     config: DPRConfig,
     input_ids: Any = None,
@@ -31,7 +32,7 @@ def checked_feeds(
     """Turn a call's arguments into the graph's inputs.
 
     Args:
-        kind: which inputs the graph takes, and the mask where none is given.
+        kind: the kind of model: its inputs, and its mask if none is given.
         config: the bounds: vocabulary, token types, positions.
         input_ids: integers (batch, sequence): a list, a NumPy array or a torch tensor, as the next three.
         attention_mask: zeros and ones of any type (batch, sequence), or None.
@@ -39,12 +40,12 @@ def checked_feeds(
         inputs_embeds: floats (batch, sequence, hidden) in place of input_ids, or None.
 
     Returns:
-        int64 (batch, sequence) for each of `kind.inputs`; float32 (batch, sequence, hidden) for inputs_embeds, which
-        then stand in the place of input_ids.
+        int64 (batch, sequence) for each of `kind.inputs`; with inputs_embeds, float32 (batch, sequence, hidden) in
+        place of input_ids.
 
     Raises:
         ValueError: a wrong type, rank, shape, length or mask value; or both input_ids and inputs_embeds, or neither.
-        IndexError: an id that is not in the vocabulary, or a token type that the model has not.
+        IndexError: an id outside the vocabulary, or an unknown token type.
     """
     if input_ids is not None and inputs_embeds is not None:
         raise ValueError("You cannot specify both input_ids and inputs_embeds at the same time")
@@ -53,21 +54,41 @@ def checked_feeds(
     name: str
     tokens: NDArray[Any]
     if inputs_embeds is None:
-        name, tokens = IDS, _integers(IDS, input_ids, config)
-        default = kind.default_mask(tokens, 0 if config.pad_token_id is None else config.pad_token_id)
+        name, tokens = IDS, _check_integers(IDS, input_ids, config)
     else:
-        name, tokens = EMBEDS, _embeddings(inputs_embeds, config)
-        default = np.ones(tokens.shape[:2], np.int64)
-    types = np.zeros_like(default) if token_type_ids is None else _integers("token_type_ids", token_type_ids, config)
-    mask = default if attention_mask is None else _zeros_and_ones(attention_mask)
-    values = {name: tokens, "attention_mask": mask, "token_type_ids": types}
-    for other, array in values.items():
+        name, tokens = EMBEDS, _check_embeddings(inputs_embeds, config)
+    values = {name: tokens}
+    if attention_mask is not None:
+        values["attention_mask"] = _check_mask(attention_mask)
+    elif name == IDS:
+        values["attention_mask"] = kind.default_mask(tokens, config.pad_token_id or 0)
+    if token_type_ids is not None:
+        values["token_type_ids"] = _check_integers("token_type_ids", token_type_ids, config)
+    feeds = {}
+    for key in (name, *kind.inputs[1:]):
+        default = np.ones if key == "attention_mask" else np.zeros
+        feeds[key] = array = values[key] if key in values else default(tokens.shape[:2], np.int64)
         if array.shape[:2] != tokens.shape[:2]:
-            raise ValueError(f"{other} has shape {array.shape}, and {name} has {tokens.shape}")
-    return {key: values[key] for key in (name, *kind.inputs[1:])}
+            raise ValueError(f"{key} has shape {array.shape}, and {name} has {tokens.shape}")
+    return feeds
 
 
-def _array(name: str, value: Any, axes: tuple[str, ...] = ("batch", "sequence")) -> NDArray[Any]:
+def check_rows(config: DPRConfig, rows: TokenizedRows) -> TokenizedRows:
+    """Check the largest id and token type of rows from the model's own tokenizer, and return the rows.
+
+    The tokenizer's size is checked when the model is loaded, but tokens may be added to it later.
+
+    Raises:
+        IndexError: an id outside the vocabulary, or an unknown token type.
+    """
+    for name, column in (("input_ids", rows.input_ids), ("token_type_ids", rows.token_type_ids)):
+        table, entries = _BOUNDS[name][0], getattr(config, _BOUNDS[name][1])
+        if column and (largest := max(map(max, column))) >= entries:
+            raise IndexError(f"{name} has {largest}, but the {table} has {entries} entries (0..{entries - 1})")
+    return rows
+
+
+def _read_array(name: str, value: Any, axes: tuple[str, ...] = ("batch", "sequence")) -> NDArray[Any]:
     try:
         array = to_numpy(value)
     except (ValueError, TypeError, RuntimeError, AttributeError, BufferError) as error:
@@ -81,9 +102,9 @@ def _array(name: str, value: Any, axes: tuple[str, ...] = ("batch", "sequence"))
     return array
 
 
-def _integers(name: str, value: Any, config: DPRConfig) -> NDArray[np.int64]:
-    array = _array(name, value)
-    if not np.issubdtype(array.dtype, np.integer):
+def _check_integers(name: str, value: Any, config: DPRConfig) -> NDArray[np.int64]:
+    array = _read_array(name, value)
+    if array.dtype.kind not in "iu":
         raise ValueError(f"{name} has type {array.dtype}, and must hold integers")
     _check_length(name, array, config)
     table, entries = _BOUNDS[name][0], getattr(config, _BOUNDS[name][1])
@@ -96,14 +117,14 @@ def _integers(name: str, value: Any, config: DPRConfig) -> NDArray[np.int64]:
     return np.ascontiguousarray(array, dtype=np.int64)
 
 
-def _embeddings(value: Any, config: DPRConfig) -> NDArray[np.float32]:
-    array = _array(EMBEDS, value, ("batch", "sequence", "hidden"))
-    if not np.issubdtype(array.dtype, np.floating):
+def _check_embeddings(value: Any, config: DPRConfig) -> NDArray[np.float32]:
+    array = _read_array(EMBEDS, value, ("batch", "sequence", "hidden"))
+    if array.dtype.kind != "f":
         raise ValueError(f"{EMBEDS} has type {array.dtype}, and must hold floats")
     if array.shape[2] != config.hidden_size:
         raise ValueError(f"{EMBEDS} has shape {array.shape}, and the model's hidden_size is {config.hidden_size}")
     _check_length(EMBEDS, array, config)
-    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite there, as in the original
+    with np.errstate(over="ignore"):  # too large for float32 becomes infinite, as in PyTorch
         return np.ascontiguousarray(array, dtype=np.float32)
 
 
@@ -116,12 +137,12 @@ def _check_length(name: str, array: NDArray[Any], config: DPRConfig) -> None:
         )
 
 
-def _zeros_and_ones(value: Any) -> NDArray[np.int64]:
-    array = _array("attention_mask", value)
+def _check_mask(value: Any) -> NDArray[np.int64]:
+    array = _read_array("attention_mask", value)
     if array.dtype.kind not in "biuf":
         raise ValueError(f"attention_mask has type {array.dtype}, and must hold numbers")
-    wrong = (array != 0) & (array != 1)
-    if wrong.any():
-        row, column = np.argwhere(wrong)[0]
+    ones = array == 1
+    if not (ones | (array == 0)).all():
+        row, column = np.argwhere(~(ones | (array == 0)))[0]
         raise ValueError(f"attention_mask[{row}, {column}] is {array[row, column]}, and must be 0 or 1")
-    return np.ascontiguousarray(array == 1, dtype=np.int64)
+    return ones.astype(np.int64)

@@ -1,10 +1,11 @@
-"""What the three models share: loading an exported folder, the original's call, closing.
+"""What the three models share: loading an exported folder, the call as in transformers, running rows, closing.
 
-A model holds a session and nothing that changes, so it may be called from several threads at once.
+A model holds a session and nothing that changes, so several threads may call it at once.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from threading import Lock
@@ -25,10 +26,10 @@ from dpr_export.runtime.engines.length_rounding import rounded
 from dpr_export.runtime.engines.nvidia.shape_buckets import corner
 from dpr_export.runtime.engines.processors import usable_processors
 from dpr_export.runtime.engines.session import DeviceSession, Feeds, Outputs, Session, open_session
-from dpr_export.runtime.inference.batching import Batch, Rows, run_rows
-from dpr_export.runtime.inference.call_arguments import OPTIONS, arguments, option_of, wanted_extras
-from dpr_export.runtime.inference.embeds import open_for_embeds
-from dpr_export.runtime.inference.inputs import checked_feeds
+from dpr_export.runtime.inference.batching import Batch, TokenizedRows, run_rows
+from dpr_export.runtime.inference.call_arguments import OPTIONS, collect_arguments, get_option, select_optional_outputs
+from dpr_export.runtime.inference.embeds import open_embeds_session
+from dpr_export.runtime.inference.inputs import check_inputs, check_rows
 from dpr_export.runtime.inference.selection import Choice, choose, precision_for
 from dpr_export.runtime.inference.torch_module import LikeModule
 
@@ -37,8 +38,10 @@ class DPRModel(LikeModule):
     """A DPR model on an engine. Use one of its three subclasses.
 
     Attributes:
-        config: the original's configuration.
+        config: the checkpoint's configuration.
         tokenizer: the folder's tokenizer, which `encode` and `answer` use.
+        folder: the exported folder that the model was loaded from; None if the session was given.
+        choice: the variant that runs, its precision, and the reason; None if the session was given.
     """
 
     kind: ClassVar[Kind]
@@ -57,14 +60,14 @@ class DPRModel(LikeModule):
                 f"{type(self).__name__} cannot be made of a configuration alone, which has no weights: export a "
                 "checkpoint with dpr-export, and load it with from_pretrained"
             )
+        super().__init__(session)
         self.config = config
         self.tokenizer: Any = tokenizer
-        super().__init__(session)
-        self._choice = choice
-        self._folder = folder
+        self.choice = choice
+        self.folder = folder
         self._threads = threads
         self._embeds: Session | None = None
-        self._opening = Lock()
+        self._lock = Lock()  # of the two attributes beside it
         self._closed = False
 
     @classmethod
@@ -89,168 +92,160 @@ class DPRModel(LikeModule):
     ) -> Self:
         """Load an exported folder, from this machine or from the Hugging Face hub.
 
-        Only the variant that is chosen is read, and only it is downloaded, with the configuration and the tokenizer.
+        Only the chosen variant, the configuration and the tokenizer are read, and only they are downloaded.
 
         Args:
             folder: the exported folder, or its name on the hub.
             backend: "auto", or the engine to run on: "openvino", "onnxruntime", "tensorrt".
             precision: "auto", or the variant to run: "int8", "fp32", "fp16"; or "bf16" for the fp32 variant, computed
                 in bfloat16 by OpenVINO.
-            device: "auto", or where to run: "cpu", or an NVIDIA GPU, "cuda" or "cuda:1".
+            device: "auto", or the device to run on: "cpu", or an NVIDIA GPU, "cuda" or "cuda:1".
             threads: how many threads of the CPU one call may use; None: as many as this process has processors.
-            verify: compare the SHA-256 of every file that the manifest lists, and that is here. Without it, only the
-                sizes of the files that are read are compared; what is downloaded is always compared whole.
-            dtype, torch_dtype: the precision as the original names it: "float32", "float16", "bfloat16"; "auto".
+            verify: compare the SHA-256 of every file that the manifest lists and that is here. Without it, only the
+                sizes of the files that are read are compared. Downloads are always compared by SHA-256.
+            dtype, torch_dtype: the precision by transformers' names: "float32", "float16", "bfloat16"; "auto".
                 Outputs are float32 all the same.
-            output_hidden_states, output_attentions, return_dict: what a call gives where it does not say; None: as the
-                folder's configuration has it.
+            output_hidden_states, output_attentions, return_dict: the defaults of a call; None: those of the folder's
+                configuration.
             revision: the hub's branch, tag or commit; None: the main branch.
-            token: the hub's access token; None: the one that is logged in with.
-            cache_dir: the folder of the hub's cache; None: the library's own.
-            local_files_only: take files from the cache alone.
+            token: the hub's access token; None: the one of the current login.
+            cache_dir: the folder of the hub's cache; None: the hub library's default.
+            local_files_only: read files from the cache, and download none.
 
         Raises:
-            OSError: `folder` is no exported folder, and the message says which command makes it; or it cannot be had
-                from the hub, and the message says why.
-            ValueError: the folder is damaged, holds another kind of model, or not the variant asked for.
+            OSError: `folder` is no exported folder, and the message says which command makes it; or a download fails,
+                and the message says why.
+            ValueError: the folder is damaged, or has another kind of model, or lacks the requested variant.
             ImportError: the engine is not installed.
-            RuntimeError: the engine cannot have the device, or has no engine file for it; the message says what is
+            RuntimeError: the engine cannot use the device, or has no engine file for it; the message says what is
                 missing.
         """
         if threads is not None and not (type(threads) is int and 1 <= threads <= (os.cpu_count() or 1)):
             raise ValueError(f"threads is {threads!r}, and must be from 1 to the machine's {os.cpu_count()} processors")
+        threads = threads or usable_processors()
         precision = precision_for(torch_dtype, precision_for(dtype, precision))
         opened = open_exported_folder(folder, revision, token, cache_dir, local_files_only)
         if verify:
             opened.check(verify=True)
-        config = cls._config(opened)
-        for name, value in (
-            ("output_hidden_states", output_hidden_states),
-            ("output_attentions", output_attentions),
-            ("return_dict", return_dict),
-        ):
+        config = cls._read_config(opened)
+        for name, value in zip(OPTIONS, (output_attentions, output_hidden_states, return_dict), strict=True):
             if value is not None:
                 setattr(config, name, value)
         choice = choose(opened, backend=backend, precision=precision, device=device)
-        opened.ensure_files(*(file for file in TOKENIZER_FILES if file in opened.manifest.files), choice.variant.file)
-        tokenizer = TOKENIZER_CLASSES[cls.kind.name].from_pretrained(opened.path)
+        graph = choice.variant.file
+        opened.ensure_files(*(file for file in TOKENIZER_FILES if file in opened.manifest.files), graph)
+        tokenizer = TOKENIZER_CLASSES[cls.kind.name].read(opened.path)
+        if len(tokenizer) > config.vocab_size:
+            raise ValueError(
+                f"{opened.name} is damaged: its tokenizer has {len(tokenizer)} tokens, and vocab_size in {CONFIG_FILE} "
+                f"is {config.vocab_size}"
+            )
         session = open_session(
             choice.variant.backend,
-            opened.path / choice.variant.file,
+            opened.path / graph,
             device=choice.device,
-            threads=threads or usable_processors(),
+            threads=threads,
             precision=choice.precision,
-            cache=opened.manifest.files[choice.variant.file].sha256,
+            cache=opened.manifest.files[graph].sha256,
             longest=config.max_position_embeddings,
         )
-        return cls(session, config, tokenizer, choice, opened, threads or usable_processors())
+        return cls(session, config, tokenizer, choice, opened, threads)
 
     @classmethod
-    def _config(cls, opened: ExportedFolder) -> DPRConfig:
-        """The folder's configuration, which must be of this kind of model."""
+    def _read_config(cls, opened: ExportedFolder) -> DPRConfig:
+        """Read the folder's configuration, which must be of this kind of model."""
         opened.ensure_files(CONFIG_FILE)
-        config = DPRConfig.from_pretrained(opened.path)
-        found = find_kind(config.architectures)
-        if opened.manifest.kind != found.name:
+        config = DPRConfig.read(opened.path)
+        kind = find_kind(config.architectures)
+        if opened.manifest.kind != kind.name:
             raise ValueError(
-                f"{opened.name} is damaged: config.json is a {found.name}'s, the manifest a {opened.manifest.kind}'s"
+                f"{opened.name} is damaged: config.json is a {kind.name}'s, the manifest a {opened.manifest.kind}'s"
             )
-        if found is not cls.kind:
-            raise ValueError(f"{opened.name} holds a {found.architecture}, not a {cls.kind.architecture}")
+        if kind is not cls.kind:
+            raise ValueError(f"{opened.name} holds a {kind.architecture}, not a {cls.kind.architecture}")
         return config
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Copy the exported folder that this model was loaded from into a folder, which may exist."""
-        if self._folder is None:
+        if self.folder is None:
             raise RuntimeError("this model was not loaded from a folder")
-        copy_folder(self._folder, Path(folder))
+        copy_folder(self.folder, Path(folder))
 
-    def _call(self, named: Mapping[str, Any]) -> Any:
-        """The original's call: check, run, and give back what was asked for.
+    def _call(self, tensors: Sequence[Any], options: Sequence[bool | None]) -> Any:
+        """Check a call's arguments, run the graph, and return the outputs that were requested.
 
         Args:
-            named: every argument of the call, by name; None is one that was not given.
+            tensors: the kind's inputs in their order, then inputs_embeds; None for one that was not given.
+            options: the values of `OPTIONS`, in their order.
         """
-        call = arguments(self.kind, named)
-        feeds = checked_feeds(self.kind, self.config, **{n: v for n, v in call.items() if n not in OPTIONS})
-        session = self._session if IDS in feeds else self._for_embeds()
-        extras = wanted_extras(self.config, session.output_names, call)
+        order = (*self.kind.inputs, EMBEDS)
+        call = collect_arguments(self.kind, dict(zip((*order, *OPTIONS), (*tensors, *options), strict=True)))
+        feeds = check_inputs(self.kind, self.config, **{name: call.get(name) for name in order})
+        session = self._session if IDS in feeds else self._get_embeds_session()
+        optional = select_optional_outputs(self.config, session.output_names, call)
         example = call[IDS] if IDS in feeds else call[EMBEDS]
-        names = [*self.kind.outputs, *chain.from_iterable(extras.values())]
-        results = self._results(session, feeds, names, example)
+        results = self._run(session, feeds, [*self.kind.outputs, *chain.from_iterable(optional.values())], example)
         output = self.kind.output_class(
             **{name: results[name] for name in self.kind.outputs},
-            **{field: tuple(results[name] for name in names) for field, names in extras.items()},
+            **{field: tuple(results[name] for name in names) for field, names in optional.items()},
         )
-        return output if option_of(self.config, "return_dict", call) else output.to_tuple()
+        return output if get_option(self.config, "return_dict", call) else output.to_tuple()
 
-    def _results(self, session: Session, feeds: Feeds, names: Iterable[str], example: Any) -> dict[str, Any]:
-        """Outputs of as many tokens as were given, as what `example` is: tensors of its device, or arrays."""
+    def _run(self, session: Session, feeds: Feeds, names: Iterable[str], example: Any) -> dict[str, Any]:
+        """Run one call, and return outputs without the engine's padding, as tensors or arrays like `example`."""
         length, tokens = feeds["attention_mask"].shape[1], self.kind.token_outputs
-        given = self._rounded(feeds, session)
+        feeds = rounded(feeds, session.length_multiple, self.config.max_position_embeddings)
         if is_on_gpu(example) and isinstance(session, DeviceSession):
-            left = session.run_on_device(given)
-            return {
-                n: import_dlpack(left[n].array, unpadded_shape(n, left[n].shape, length, tokens), example)
-                for n in names
-            }
-        results = session.run(given)
-        cut = {name: results[name][corner(unpadded_shape(name, results[name].shape, length, tokens))] for name in names}
-        return {name: convert_like(array, example) for name, array in cut.items()}
+            on_device = session.run_on_device(feeds)
+            shapes = {name: unpadded_shape(name, on_device[name].shape, length, tokens) for name in names}
+            return {name: import_dlpack(on_device[name].array, shape, example) for name, shape in shapes.items()}
+        outputs = session.run(feeds)
+        shapes = {name: unpadded_shape(name, outputs[name].shape, length, tokens) for name in names}
+        return {name: convert_like(outputs[name][corner(shape)], example) for name, shape in shapes.items()}
 
-    def _for_embeds(self) -> Session:
-        """The session that takes embeddings, opened when it is first needed."""
-        with self._opening:
+    def _get_embeds_session(self) -> Session:
+        """Return the session that takes embeddings, which the first call for it opens."""
+        with self._lock:
             if self._closed:
                 raise RuntimeError("this model is closed")
             if self._embeds is None:
-                self._embeds = open_for_embeds(self._folder, self._session, self._threads)
+                self._embeds = open_embeds_session(self.folder, self._session, self._threads)
             return self._embeds
 
-    def _run_all(self, calls: Iterable[Feeds]) -> Iterator[Outputs]:
-        """Run batches of rows that were tokenized here. They are checked too: a configuration may be damaged.
+    def run_rows(
+        self, chunks: Iterable[TokenizedRows], batch_tokens: int | None = None
+    ) -> Iterator[tuple[Batch, Outputs]]:
+        """Run rows of this model's tokenizer in batches; see `batching.run_rows`.
 
-        Outputs of tokens may be longer than the batch: see `rounded`.
+        Outputs with one number per token may be longer than a row, whose own tokens come first.
+
+        Raises:
+            IndexError: an id outside the vocabulary, such as a token's that was added to the tokenizer.
         """
-        checked = (checked_feeds(self.kind, self.config, **feeds) for feeds in calls)
-        return self._session.run_all(self._rounded(feeds, self._session) for feeds in checked)
-
-    def _run_rows(self, chunks: Iterable[Rows], batch_tokens: int | None) -> Iterator[tuple[Batch, Outputs]]:
-        """Run tokenized rows in batches of `batch_tokens`; None: of as many as suit the engine."""
-        budget = self.batch_tokens if batch_tokens is None else batch_tokens
         return run_rows(
-            self._run_all,
-            chunks,
+            self._session,
+            map(partial(check_rows, self.config), chunks),
             pad_token_id=self.tokenizer.pad_token_id,
-            batch_tokens=budget,
-            length_multiple=self._session.length_multiple,
+            longest=self.config.max_position_embeddings,
+            batch_tokens=batch_tokens,
         )
 
-    def _rounded(self, feeds: Feeds, session: Session) -> Feeds:
-        return rounded(feeds, session.length_multiple, self.config.max_position_embeddings)
+    @property
+    def _max_length(self) -> int:
+        """The longest row of `encode` and `answer`, in tokens."""
+        return min(self.config.max_position_embeddings, int(self.tokenizer.model_max_length))
 
     def warmup(self, shapes: tuple[tuple[int, int], ...] = ((1, 16), (1, 128), (8, 128))) -> Self:
-        """Run the shapes (batch, sequence) that one expects, so that the first real call is as fast as the rest."""
+        """Run the shapes (batch, sequence) that are expected, so that the first real call is as fast as the rest."""
         for batch, length in shapes:
-            length = min(length, self.config.max_position_embeddings)
-            feeds = checked_feeds(self.kind, self.config, np.ones((batch, length), np.int64))
-            self._session.run(self._rounded(feeds, self._session))
+            ids = np.ones((batch, min(length, self.config.max_position_embeddings)), np.int64)
+            self._run(self._session, check_inputs(self.kind, self.config, ids), self.kind.outputs, ids)
         return self
 
     def explain(self) -> str:
-        """What runs this model, and why that was chosen, in a few lines."""
-        reason = self._choice.reason if self._choice else "the session was given"
+        """Return the engine that runs this model, and why the variant was chosen, in a few lines."""
+        reason = self.choice.reason if self.choice else "the session was given"
         return f"{self.kind.architecture} on {self.engine}\n{reason}"
-
-    @property
-    def folder(self) -> ExportedFolder | None:
-        """The exported folder that the model was loaded from; None where the session was given."""
-        return self._folder
-
-    @property
-    def choice(self) -> Choice | None:
-        """The variant that runs, at which precision, and why; None where the session was given."""
-        return self._choice
 
     @property
     def engine(self) -> str:
@@ -263,9 +258,9 @@ class DPRModel(LikeModule):
         return self._session.batch_tokens
 
     def close(self) -> None:
-        """Free the graph's memory; calls after this are a RuntimeError."""
+        """Free the graph's memory; later calls raise a RuntimeError."""
         self._session.close()
-        with self._opening:
+        with self._lock:
             self._closed = True
             if self._embeds is not None:
                 self._embeds.close()

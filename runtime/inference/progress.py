@@ -1,4 +1,4 @@
-"""How work is followed: named steps, and a bar for work that is counted in texts, drawn by rich where asked for."""
+"""Report the progress of work: named steps, and a progress bar for work that is counted, drawn by rich."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -8,13 +8,13 @@ Step = Callable[[str], AbstractContextManager[None]]
 
 @contextmanager
 def silent(name: str) -> Iterator[None]:  # noqa: ARG001 (the signature of a step)
-    """A step of work that tells nobody."""
+    """Run a step of work without reporting it."""
     yield
 
 
 @contextmanager
 def progress(total: int, label: str, show: bool) -> Iterator[Callable[[int], None]]:
-    """Yield a function that is told how many more are done; it draws on standard error, or nothing without `show`."""
+    """Yield a function to call with the number of items just done; with `show` it draws a bar on standard error."""
     if not show:
         yield lambda _: None
         return

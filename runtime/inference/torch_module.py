@@ -1,4 +1,4 @@
-"""What programs written for PyTorch ask of a model that is a torch.nn.Module: where it is, and to be moved there."""
+"""The methods of torch.nn.Module that programs call on a model: its device and dtype, eval(), to()."""
 
 from typing import Any, NoReturn, Self
 
@@ -16,7 +16,7 @@ class LikeModule:
 
     @property
     def device(self) -> Device:
-        """Where the session runs: "cpu", "cuda:0"."""
+        """The session's device: "cpu", "cuda:0"."""
         return Device(self._session.device)
 
     @property
@@ -25,14 +25,14 @@ class LikeModule:
         return np.dtype(np.float32)
 
     def eval(self) -> Self:
-        """Nothing to do: an exported model has no training mode. Kept for programs that call it."""
+        """Do nothing: an exported model has no training mode."""
         return self
 
     def to(self, device: Any) -> Self:
-        """Nothing to do where `device` is the one the model runs on.
+        """Do nothing if `device` is the one that the model runs on.
 
         Raises:
-            ValueError: another device, where the model must be loaded instead; or no device at all.
+            ValueError: it is another device, or none; a model for another device is loaded with `from_pretrained`.
         """
         parse_device(device)
         if not same_device(device, self.device):
@@ -50,5 +50,5 @@ class LikeModule:
     def __reduce__(self) -> NoReturn:
         raise TypeError(
             f"a {type(self).__name__} runs on an engine, which can be neither pickled nor copied: call from_pretrained "
-            "where another is needed"
+            "to load another"
         )

@@ -93,7 +93,7 @@ def test_an_extra_output_that_is_wrong_is_not_proved(
         onnx.save(model, path)
 
     monkeypatch.setattr("dpr_export.exporter.tracing.trace.trace", swapped)
-    with pytest.raises(ExportError, match=r"not proved: (hidden_states|attentions)\.\d at 1 x"):
+    with pytest.raises(ExportError, match=r"parity check failed: (hidden_states|attentions)\.\d at 1 x"):
         export(
             str(checkpoint("question")),
             tmp_path / "out",
@@ -110,7 +110,7 @@ def test_a_wrong_graph_of_embeddings_is_not_proved(checkpoint, tmp_path: Path, m
 
     monkeypatch.setattr("dpr_export.exporter.tracing.trace.trace", swapped)
     monkeypatch.setattr("dpr_export.exporter.tracing.weights.check_weights", lambda *_, **__: 0)
-    with pytest.raises(ExportError, match="not proved: start_logits at 1 x 1 differs"):
+    with pytest.raises(ExportError, match="parity check failed: start_logits at 1 x 1 differs"):
         export(str(checkpoint("reader")), tmp_path / "out", ExportOptions(inputs_embeds=True))
     assert not (tmp_path / "out").exists()
 

@@ -21,7 +21,7 @@ from dpr_export.models.artifact.reference_outputs import read_reference_outputs
 from dpr_export.models.config import DPRConfig
 from dpr_export.models.kinds import find_kind
 from dpr_export.models.tokenization.reader_tokenizer import DPRReaderTokenizer
-from dpr_export.runtime.inference.inputs import checked_feeds
+from dpr_export.runtime.inference.inputs import check_inputs
 from tests.hostile.fuzz import Target, one_line
 
 NUMBERS = 0, 1, -1, 2, 1.5, -0.0, 1e308, 1e999, float("nan"), 2**31, 2**63, 10**30, -(10**30)
@@ -139,7 +139,7 @@ def check_config(folder: Path, content: bytes) -> None:
     (folder / "config.json").write_bytes(content)
     try:
         config = DPRConfig.from_pretrained(folder)
-        checked_feeds(find_kind(config.architectures), config, [[0, 0, 0]])
+        check_inputs(find_kind(config.architectures), config, [[0, 0, 0]])
     except (OSError, ValueError) as error:
         one_line(error)
         return

@@ -13,8 +13,8 @@ import transformers
 from dpr_export.models.config import DPRConfig
 from dpr_export.models.kinds import KINDS
 from dpr_export.models.tokenization.reader_tokenizer import DPRReaderTokenizer
+from dpr_export.runtime.inference import inputs
 from dpr_export.runtime.inference.answers import best_answers, whole_words
-from dpr_export.runtime.inference.inputs import checked_feeds
 from tests.hostile.fuzz import Target, one_line
 from tests.hostile.fuzz_texts import make_text, write_tokenizers
 
@@ -136,7 +136,7 @@ def inputs_case(chance: Random) -> tuple[str, dict[str, Any]]:
 def check_inputs(case: tuple[str, dict[str, Any]]) -> None:
     kind, given = KINDS[case[0]], case[1]
     try:
-        feeds = checked_feeds(kind, CONFIG, **given)
+        feeds = inputs.check_inputs(kind, CONFIG, **given)
     except (ValueError, IndexError) as error:
         one_line(error, "(input_ids|attention_mask|token_type_ids|inputs_embeds)")
         return

@@ -341,7 +341,7 @@ def test_what_model_onnx_differs_by_counts_in_the_proof_of_what_is_compared_with
 
     differing(1e-3)
     before = content(folder)
-    with pytest.raises(ParityError, match=r"differs from the original by 1\.00e-03, and 1\..*e-04 is allowed"):
+    with pytest.raises(ParityError, match=r"differs from the reference by 1\.00e-03, and the tolerance is 1\..*e-04"):
         add_variants(folder, VariantOptions(precisions=["fp32"]))
     assert content(folder) == before
     differing(5e-5)

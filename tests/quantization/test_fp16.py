@@ -19,7 +19,7 @@ from dpr_export.models.kinds import KINDS
 from dpr_export.quantization import QuantizationError, fuse, read_texts, to_fp16, tokenized
 from dpr_export.quantization.passes import fp16
 from dpr_export.quantization.texts import CALIBRATION_SET_FILE
-from dpr_export.runtime.checks.parity import grid
+from dpr_export.runtime.checks.parity import make_grid
 from dpr_export.runtime.engines.session import Feeds, Outputs, open_session
 
 HIDDEN, WEIGHT = 40.0, 2000.0
@@ -27,7 +27,7 @@ HIDDEN, WEIGHT = 40.0, 2000.0
 
 def feeds(kind: str, folder: Path) -> Feeds:
     """Rows of 24: one full, one all masked, one masked in its middle and at its end."""
-    (call,) = grid(KINDS[kind], DPRConfig.from_pretrained(folder), shapes=((3, 24),))
+    (call,) = make_grid(KINDS[kind], DPRConfig.from_pretrained(folder), shapes=((3, 24),))
     assert call["attention_mask"].sum(axis=1).tolist()[:2] == [24, 0]
     return call
 

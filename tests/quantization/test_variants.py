@@ -165,4 +165,4 @@ def test_verify_passes_and_says_what_it_could_not_look_at(demo_variants: Path) -
     assert "FAILED" not in done.stdout
     assert "skipped onnx/model_fp16.onnx on tensorrt" in done.stdout
     for backend, file in (("openvino", "int8"), ("onnxruntime", "ort_int8"), ("onnxruntime", "ort_fp16")):
-        assert f"ok      onnx/model_{file}.onnx on {backend}: differs by " in done.stdout
+        assert f"ok      onnx/model_{file}.onnx on {backend}: relative error " in done.stdout

@@ -13,33 +13,34 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dpr_export.runtime.engines.concurrency import overlapped
-from dpr_export.runtime.inference.batching import Rows, by_token_budget, run_rows
+from dpr_export.runtime.inference.batching import TokenizedRows, cut_by_tokens, run_rows
 from tests.doubles.fake_session import FakeSession
 
 LENGTHS = st.lists(st.integers(1, 512), max_size=60)
 
 
+def cut(lengths: list[int], budget: int, multiple: int) -> Iterator[tuple[np.ndarray, int]]:
+    return cut_by_tokens(np.array(lengths, int), budget, lambda length: math.ceil(length / multiple) * multiple)
+
+
 @given(LENGTHS, st.integers(1, 4096), st.sampled_from((1, 8)))
 def test_every_row_stands_in_one_batch_that_keeps_its_budget(lengths: list[int], budget: int, multiple: int) -> None:
-    batches = list(by_token_budget(lengths, budget, multiple))
-    positions = [position for batch in batches for position in batch.positions.tolist()]
-    assert sorted(positions) == list(range(len(lengths)))
-    for batch in batches:
-        assert batch.length == max(lengths[position] for position in batch.positions)
-        padded = math.ceil(batch.length / multiple) * multiple
-        assert len(batch.positions) == 1 or len(batch.positions) * padded <= budget
+    batches = list(cut(lengths, budget, multiple))
+    assert sorted(place for places, _ in batches for place in places.tolist()) == list(range(len(lengths)))
+    for places, length in batches:
+        assert length == math.ceil(max(lengths[place] for place in places) / multiple) * multiple
+        assert len(places) == 1 or len(places) * length <= budget
 
 
 @given(LENGTHS, st.integers(1, 4096), st.sampled_from((1, 8)))
 def test_no_batch_could_take_the_row_that_opens_the_next(lengths: list[int], budget: int, multiple: int) -> None:
-    batches = list(by_token_budget(lengths, budget, multiple))
-    for batch in batches[:-1]:
-        assert (len(batch.positions) + 1) * math.ceil(batch.length / multiple) * multiple > budget
+    for places, length in list(cut(lengths, budget, multiple))[:-1]:
+        assert (len(places) + 1) * length > budget
 
 
 def test_a_budget_below_one_is_refused() -> None:
     with pytest.raises(ValueError, match="batch_tokens is 0, and must be an integer of at least 1"):
-        list(by_token_budget([1], 0))
+        list(cut([1], 0, 1))
 
 
 @given(
@@ -47,26 +48,31 @@ def test_a_budget_below_one_is_refused() -> None:
     st.integers(1, 50),
     st.integers(1, 20),
     st.integers(1, 3),
+    st.sampled_from((1, 8)),
 )
 def test_each_row_reaches_the_session_padded_and_masked_and_comes_back_to_its_place(
-    rows: list[list[int]], budget: int, size: int, workers: int
+    rows: list[list[int]], budget: int, size: int, workers: int, multiple: int
 ) -> None:
     def masked_sum(feeds: dict) -> dict:
         assert (feeds["input_ids"][feeds["attention_mask"] == 0] == 7).all()
+        length = feeds["input_ids"].shape[1]
+        assert length % multiple == 0 or length == 20
         return {"pooler_output": (feeds["input_ids"] * feeds["attention_mask"]).sum(axis=1)}
 
     found = np.zeros(len(rows))
-    chunks = [Rows(first, rows[first : first + size]) for first in range(0, len(rows), size)]
-    run_all = partial(overlapped, masked_sum, workers=workers)
-    for batch, outputs in run_rows(run_all, chunks, pad_token_id=7, batch_tokens=budget):
+    chunks = [TokenizedRows(rows[first : first + size]) for first in range(0, len(rows), size)]
+    session = FakeSession(masked_sum)
+    session.length_multiple = multiple
+    session.run_all = partial(overlapped, session.run, workers=workers)
+    for batch, outputs in run_rows(session, chunks, pad_token_id=7, longest=20, batch_tokens=budget):
         found[batch.positions] = outputs["pooler_output"]
     assert found.tolist() == [sum(row) for row in rows]
 
 
 def test_token_types_are_given_where_they_are_and_padded_with_zeros() -> None:
     session = FakeSession(lambda _: {})
-    list(run_rows(session.run_all, [Rows(0, [[1, 2]])], pad_token_id=0, batch_tokens=8))
-    list(run_rows(session.run_all, [Rows(0, [[1, 2], [3]], [[0, 1], [1]])], pad_token_id=0, batch_tokens=8))
+    list(run_rows(session, [TokenizedRows([[1, 2]])], pad_token_id=0, longest=9))
+    list(run_rows(session, [TokenizedRows([[1, 2], [3]], [[0, 1], [1]])], pad_token_id=0, longest=9))
     assert list(session.calls[0]) == ["input_ids", "attention_mask"]
     assert session.calls[1]["token_type_ids"].tolist() == [[0, 1], [1, 0]]
 

@@ -81,7 +81,7 @@ def test_an_engine_is_built_proved_and_kept(
         first, second, third = out.splitlines()
         assert first.startswith(f"{FP16} for Double GPU, {name} 1.2.3.4: built in ")
         assert first.endswith("lengths 32, 64, 128, 256, 512")
-        assert second.startswith("compared with the original on this GPU: differs by 0.0")
+        assert second.startswith("compared with the original on this GPU: relative error on random tokens 0.0")
         assert third == f"in {path}"
         record = read_record(path)
         assert record.verified is not None
@@ -194,7 +194,7 @@ def test_an_engine_that_computes_something_else_is_not_kept(
         return builder
 
     double.Builder = lying
-    with pytest.raises(ParityError, match=rf"^the engine of {FP16} is not kept: differs by .* is allowed$"):
+    with pytest.raises(ParityError, match=rf"^the engine of {FP16} is not kept: relative error .* is allowed$"):
         build_engine(copy)
     assert not engine_path(hash_file(copy / FP16).sha256, "tensorrt", "8.9", "Double GPU").exists()
     assert (cuda_double.device, cuda_double.pinned, cuda_double.streams) == ({}, {}, {})

@@ -82,6 +82,28 @@ def test_wrong_texts_are_refused_by_name(tiny: dict[str, Path]) -> None:
             model.encode(["a"], batch_tokens=0)
 
 
+def test_what_the_model_has_no_embedding_for_is_refused(tiny: dict[str, Path]) -> None:
+    with DPRContextEncoder.from_pretrained(tiny["context"]) as model:
+        model.tokenizer.add_tokens([f"added{number}" for number in range(120)])
+        with pytest.raises(IndexError, match=r"input_ids has 1\d\d, but the vocabulary has 120 entries \(0\.\.119\)"):
+            model.encode(["added119"])
+        model.config.type_vocab_size = 1
+        with pytest.raises(IndexError, match=r"token_type_ids has 1, but the table of token types has 1 entries"):
+            model.encode(["a play"], ["hamlet"])
+        assert model.encode(["a play"], ["hamlet"], segments="dpr").shape == (1, 32)
+
+
+def test_windows_get_the_vectors_of_their_texts(tiny: dict[str, Path]) -> None:
+    done = []
+    with DPRQuestionEncoder.from_pretrained(tiny["question"]) as model:
+        windows = [model.tokenize([(text,) for text in TEXTS[first : first + 4]]) for first in range(0, 15, 4)]
+        found = list(model.encode_windows(windows, batch_tokens=16, on_progress=done.append))
+        expected = model.encode(TEXTS)
+    assert [len(vectors) for vectors in found] == [4, 4, 4, 3]
+    np.testing.assert_allclose(np.concatenate(found), expected, atol=1e-5)
+    assert sum(done) == 15
+
+
 def test_progress_is_drawn_on_standard_error(tiny: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
     with DPRQuestionEncoder.from_pretrained(tiny["question"]) as model:
         model.encode(["who", "what"], show_progress=True)

@@ -8,7 +8,7 @@ import torch
 
 from dpr_export.models.config import DPRConfig
 from dpr_export.models.kinds import CONTEXT, QUESTION, READER
-from dpr_export.runtime.inference.inputs import checked_feeds
+from dpr_export.runtime.inference.inputs import check_inputs
 
 CONFIG = DPRConfig(vocab_size=10, max_position_embeddings=4, type_vocab_size=2)
 IDS = [[1, 2, 0], [3, 0, 0]]
@@ -16,7 +16,7 @@ IDS = [[1, 2, 0], [3, 0, 0]]
 
 @pytest.mark.parametrize("make", [list, np.array, torch.tensor, lambda ids: np.array(ids, np.int32), tuple])
 def test_lists_arrays_and_tensors_give_the_same_int64_feeds(make: Any) -> None:
-    feeds = checked_feeds(QUESTION, CONFIG, make(IDS))
+    feeds = check_inputs(QUESTION, CONFIG, make(IDS))
     assert {name: array.tolist() for name, array in feeds.items()} == {
         "input_ids": IDS,
         "attention_mask": [[1, 1, 0], [1, 0, 0]],
@@ -26,20 +26,20 @@ def test_lists_arrays_and_tensors_give_the_same_int64_feeds(make: Any) -> None:
 
 
 def test_without_a_mask_the_reader_attends_to_padding() -> None:
-    feeds = checked_feeds(READER, CONFIG, IDS)
+    feeds = check_inputs(READER, CONFIG, IDS)
     assert list(feeds) == ["input_ids", "attention_mask"]
     assert feeds["attention_mask"].all()
 
 
 def test_without_a_mask_an_encoder_leaves_out_its_own_pad_token() -> None:
     config = DPRConfig(vocab_size=10, pad_token_id=3)
-    assert checked_feeds(CONTEXT, config, IDS)["attention_mask"].tolist() == [[1, 1, 1], [0, 1, 1]]
+    assert check_inputs(CONTEXT, config, IDS)["attention_mask"].tolist() == [[1, 1, 1], [0, 1, 1]]
 
 
 @pytest.mark.parametrize("dtype", [bool, np.int8, np.int64, np.float16, np.float32])
 def test_a_mask_may_be_of_any_type(dtype: Any) -> None:
     mask = np.array([[1, 1, 0], [0, 0, 0]], dtype=dtype)
-    assert checked_feeds(READER, CONFIG, IDS, mask)["attention_mask"].tolist() == [[1, 1, 0], [0, 0, 0]]
+    assert check_inputs(READER, CONFIG, IDS, mask)["attention_mask"].tolist() == [[1, 1, 0], [0, 0, 0]]
 
 
 @pytest.mark.parametrize(
@@ -71,4 +71,4 @@ def test_a_wrong_argument_is_named_with_its_value_and_bound(
     arguments: tuple, error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        checked_feeds(QUESTION, CONFIG, *arguments)
+        check_inputs(QUESTION, CONFIG, *arguments)

@@ -19,7 +19,7 @@ from dpr_export.models.artifact.variants import MODEL_FILE
 from dpr_export.models.config import DPRConfig
 from dpr_export.models.kinds import KINDS
 from dpr_export.runtime import DPRQuestionEncoder
-from dpr_export.runtime.checks.parity import grid
+from dpr_export.runtime.checks.parity import make_grid
 from dpr_export.runtime.engines.nvidia import onnxruntime_cuda
 from dpr_export.runtime.engines.nvidia.onnxruntime_cuda import OnnxRuntimeCudaSession, cuda_problem
 from dpr_export.runtime.engines.session import DeviceSession, Feeds
@@ -57,7 +57,7 @@ def test_every_size_gives_what_the_graph_gives(
     sizes = [(1, 1), (1, 16), (3, 32), (5, 33), (2, 400), (1, 512), (20, 300), (9, 512)]
     for given in [
         *(random_call(kind, *size) for size in sizes),
-        *grid(KINDS[kind], DPRConfig.from_pretrained(tiny_variants[kind])),
+        *make_grid(KINDS[kind], DPRConfig.from_pretrained(tiny_variants[kind])),
     ]:
         expected = on_cpu(tiny_variants[kind] / file, given)
         for _ in range(2):

@@ -24,7 +24,7 @@ from dpr_export.models.config import DPRConfig
 from dpr_export.models.kinds import KINDS
 from dpr_export.runtime import DPRQuestionEncoder, DPRReader
 from dpr_export.runtime.checks.build_engine import build_engine
-from dpr_export.runtime.checks.parity import grid
+from dpr_export.runtime.checks.parity import make_grid
 from dpr_export.runtime.engines.nvidia import tensorrt_session
 from dpr_export.runtime.engines.nvidia.capture_lock import CAPTURE_LOCK
 from dpr_export.runtime.engines.nvidia.cuda import CudaError, OutOfMemoryError
@@ -494,7 +494,7 @@ def test_the_grid_of_the_proof_runs_whole(
     opened: Opened,
 ) -> None:
     session = opened("reader", "fp32")
-    for given in grid(KINDS["reader"], DPRConfig.from_pretrained(tiny_variants["reader"])):
+    for given in make_grid(KINDS["reader"], DPRConfig.from_pretrained(tiny_variants["reader"])):
         found, expected = session.run(given), on_cpu(tiny_variants["reader"] / MODEL_FILE, given)
         read = given["attention_mask"].any(axis=1)
         for name, array in expected.items():

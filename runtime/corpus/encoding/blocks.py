@@ -11,7 +11,7 @@ from itertools import count, islice
 import numpy as np
 
 from dpr_export.runtime.corpus.passages import Passage, Progress
-from dpr_export.runtime.inference.batching import Rows
+from dpr_export.runtime.inference.batching import TokenizedRows
 from dpr_export.runtime.inference.encoders import DPRContextEncoder, Vectors
 
 WINDOW = 2048  # passages that are sorted together: more hardly save padding, and all of them are held in memory
@@ -38,7 +38,7 @@ class Window:
     """The tokenized rows of some passages of a block; `is_last` for the last window of the block."""
 
     block: Block
-    rows: Rows
+    rows: TokenizedRows
     is_last: bool
 
 
@@ -64,14 +64,12 @@ def cut_into_blocks(
 
 def tokenize_blocks(model: DPRContextEncoder, blocks: Iterable[Block], segments: str) -> Iterator[Window]:
     """Tokenize blocks, one window at a time."""
-    done = 0
     for block in blocks:
         left = len(block.passages)
         for passages in cut_into_windows(block.passages):
             left -= len(passages)
             texts = [(each.text,) if each.title is None else (each.title, each.text) for each in passages]
-            yield Window(block, model.tokenized(done, texts, segments), not left)
-            done += len(passages)
+            yield Window(block, model.tokenize(texts, segments), not left)
 
 
 def cut_into_windows(passages: Sequence[Passage]) -> Iterator[list[Passage]]:
@@ -99,13 +97,13 @@ def encode_windows(
     """
     waiting: deque[Window] = deque()
 
-    def rows() -> Iterator[Rows]:
+    def rows() -> Iterator[TokenizedRows]:
         for window in windows:
             waiting.append(window)
             yield window.rows
 
     parts: list[Vectors] = []
-    for vectors in model.vectors_of(rows(), batch_tokens, watch):
+    for vectors in model.encode_windows(rows(), batch_tokens, watch):
         window = waiting.popleft()
         parts.append(vectors)
         if window.is_last:
