@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 from huggingface_hub import ModelCard, constants
 
-from dpr_export.exporter import ExportError
-from dpr_export.exporter.hub import push
+from dpr_export.exporter import ExportError, push
 from dpr_export.exporter.hub.push import check_push
 from dpr_export.models.artifact.folder import ExportedFolder
 from dpr_export.models.artifact.manifest import MANIFEST_FILE
