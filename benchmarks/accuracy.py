@@ -61,7 +61,7 @@ def load(request: Request) -> tuple[str, Prepare]:
     """Load the models of a task on one engine, for `serve`; without a "backend", in transformers."""
     import torch
 
-    from dpr_export.exporter.demo.base import base_tokenizer
+    from scripts.demo_training.base import base_tokenizer
 
     torch.set_num_threads(1 if "backend" in request else request["threads"])
     models = [_load_model(request, kind, folder) for kind, folder in request["folders"].items()]

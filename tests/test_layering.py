@@ -82,7 +82,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     ),
     "exporter.errors": (),
     "exporter.options": ("models", "models.artifact"),
-    "exporter.demo": (),
+    "exporter.demo": ("models",),
     "exporter.checkpoint": (
         "models",
         "models.artifact",
@@ -147,8 +147,7 @@ MORE_PACKAGES = {
     "exporter/checkpoint/source.py": {"huggingface_hub"},
     "exporter/tracing/trace.py": {"onnx_ir"},
     "exporter/tracing/weights.py": {"onnx"},
-    "exporter/demo/base.py": {"safetensors", "tokenizers"},
-    "exporter/demo/checkpoint.py": {"peft", "safetensors"},
+    "exporter/demo/checkpoint.py": {"safetensors"},
 }
 
 

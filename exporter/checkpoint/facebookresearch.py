@@ -12,13 +12,14 @@ import re
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 from warnings import catch_warnings, simplefilter
 
 import torch
 
-from dpr_export.exporter.checkpoint.source import Checkpoint, FacebookFile
+from dpr_export.exporter.checkpoint.source import Checkpoint
 from dpr_export.exporter.errors import ExportError, cause_of
 from dpr_export.models.config import DPRConfig
 from dpr_export.models.kinds import KINDS, Kind
@@ -90,12 +91,8 @@ _REPLACED: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
 ]
 
 
-def read_facebook_file(checkpoint: Checkpoint, file: FacebookFile) -> tuple[Kind, DPRConfig, Weights]:
-    """Read one model of a file.
-
-    Args:
-        checkpoint: its folder holds the tokenizer.
-        file: the file, the kind to read, and the number of heads.
+def read_facebook_file(checkpoint: Checkpoint) -> tuple[Kind, DPRConfig, Weights]:
+    """Read the model of a checkpoint's kind from its file.
 
     Returns:
         The kind, the configuration, and the weights by their names in the transformers class.
@@ -103,27 +100,26 @@ def read_facebook_file(checkpoint: Checkpoint, file: FacebookFile) -> tuple[Kind
     Raises:
         ExportError: the file cannot be read, would run code, has no such model, or needs another tokenizer.
     """
-    kind = KINDS[file.kind]
+    kind = KINDS[checkpoint.kind]
     try:
         tokenizer = TOKENIZER_CLASSES[kind.name].from_pretrained(checkpoint.folder)
     except (OSError, ValueError) as error:
         raise ExportError(f"tokenizer {checkpoint.folder} cannot be read: {error}") from None
-    state = _unpickle(checkpoint.name, file)
+    state = _unpickle(checkpoint.name, checkpoint.weights)
     _check_case(checkpoint, state, tokenizer)
     weights = _rename(checkpoint.name, kind, state["model_dict"])
-    config = _infer_config(checkpoint.name, kind, weights, file.heads)
+    config = _infer_config(checkpoint.name, kind, weights, checkpoint.heads)
     config.pad_token_id = tokenizer.pad_token_id
     return kind, config, weights
 
 
-def _unpickle(name: str, file: FacebookFile) -> dict[str, Any]:
+def _unpickle(name: str, path: Path) -> dict[str, Any]:
     try:
         # Memory-mapped if the format allows it: two thirds of a file are its optimizer's. PyTorch warns of pickle
         # protocols other than its own before it refuses them.
         with torch.serialization.safe_globals(_REPLACED), catch_warnings():
             simplefilter("ignore")
-            mmap = zipfile.is_zipfile(file.path)
-            state = torch.load(file.path, map_location="cpu", weights_only=True, mmap=mmap)
+            state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # the unpickler raises whatever a damaged file leads it to
         if code := re.search(r"GLOBAL (\S+)", str(error)):
             raise ExportError(
@@ -164,8 +160,7 @@ def _rename(name: str, kind: Kind, model: Mapping[str, torch.Tensor]) -> Weights
     prefixes = PREFIXES[kind.name]
     held = [other for other, each in PREFIXES.items() if any(key.startswith(each.file) for key in model)]
     if kind.name not in held:
-        content = "a reader" if "reader" in held else f"a {' and a '.join(held)} encoder"
-        content = content if held else f"no DPR model: its weights are {', '.join(list(model)[:3]) or 'none'}"
+        content = ", ".join(held) or f"no DPR model: its weights are {', '.join(list(model)[:3]) or 'none'}"
         raise ExportError(f"kind is {kind.name!r}, but {name} holds {content}")
     weights = {}
     for key, weight in model.items():
@@ -187,6 +182,11 @@ def _infer_config(name: str, kind: Kind, weights: Weights, heads: int | None) ->
         if weight is None or weight.ndim != 2:
             raise ExportError(f"{name} lacks a weight of a {kind.architecture}, or has it in another shape: {key}")
         sizes[size] = weight.shape[dimension]
+    hidden_size = sizes["hidden_size"]
+    if heads is None and hidden_size % HEAD_SIZE:
+        raise ExportError(f"heads must be given (--heads): {HEAD_SIZE} does not divide the hidden size {hidden_size}")
+    if heads is not None and hidden_size % heads:
+        raise ExportError(f"heads is {heads}, and must divide the hidden size {hidden_size}")
     layers = {match.group(1) for key in weights if (match := re.search(r"\.encoder\.layer\.(\d+)\.", key))}
     projection = weights.get(f"{encoder}encode_proj.weight")
     if projection is not None and projection.ndim != 2:
@@ -196,15 +196,7 @@ def _infer_config(name: str, kind: Kind, weights: Weights, heads: int | None) ->
             **sizes,
             "architectures": [kind.architecture],
             "num_hidden_layers": len(layers),
-            "num_attention_heads": _heads(sizes["hidden_size"], heads),
+            "num_attention_heads": heads or hidden_size // HEAD_SIZE,
             "projection_dim": 0 if projection is None else projection.shape[0],
         }
     )
-
-
-def _heads(hidden_size: int, heads: int | None) -> int:
-    if heads is None and hidden_size % HEAD_SIZE:
-        raise ExportError(f"heads must be given (--heads): {HEAD_SIZE} does not divide the hidden size {hidden_size}")
-    if heads is not None and hidden_size % heads:
-        raise ExportError(f"heads is {heads}, and must divide the hidden size {hidden_size}")
-    return heads or hidden_size // HEAD_SIZE

@@ -39,8 +39,8 @@ def load(checkpoint: Checkpoint) -> LoadedCheckpoint:
     Raises:
         ExportError: it is not a DPR model, or would not load completely and correctly. The message says why.
     """
-    if checkpoint.facebook_file:
-        kind, config, weights = read_facebook_file(checkpoint, checkpoint.facebook_file)
+    if checkpoint.file:
+        kind, config, weights = read_facebook_file(checkpoint)
         return LoadedCheckpoint(kind, config, _fill(kind, config, weights, checkpoint.name))
     try:
         config = DPRConfig.from_pretrained(checkpoint.folder)

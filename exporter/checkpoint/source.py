@@ -30,21 +30,6 @@ _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
 @dataclass(frozen=True, slots=True)
-class FacebookFile:
-    """A file that facebookresearch/DPR wrote, with what it does not record.
-
-    Attributes:
-        path: the file.
-        kind: the model to read from it.
-        heads: the number of attention heads; None: the hidden size / 64.
-    """
-
-    path: Path
-    kind: str
-    heads: int | None
-
-
-@dataclass(frozen=True, slots=True)
 class Checkpoint:
     """A checkpoint on this machine.
 
@@ -52,13 +37,17 @@ class Checkpoint:
         folder: holds its files; for a facebookresearch/DPR file, those of its tokenizer.
         name: the SOURCE that was asked for.
         revision: the hub's commit; None for other sources.
-        facebook_file: the facebookresearch/DPR file; None for other sources.
+        file: the facebookresearch/DPR file; None for other sources.
+        kind: the model to read from that file.
+        heads: the number of attention heads in that file; None: the hidden size / 64.
     """
 
     folder: Path
     name: str
     revision: str | None = None
-    facebook_file: FacebookFile | None = None
+    file: Path | None = None
+    kind: str = ""
+    heads: int | None = None
 
     @property
     def weights(self) -> Path:
@@ -67,8 +56,8 @@ class Checkpoint:
         Raises:
             ExportError: there is none.
         """
-        if self.facebook_file:
-            return self.facebook_file.path
+        if self.file:
+            return self.file
         for name in WEIGHT_FILES:
             if (self.folder / name).is_file():
                 return self.folder / name
@@ -120,7 +109,7 @@ def _facebook_checkpoint(source: str, options: ExportOptions) -> Checkpoint:
     tokenizer = Path(options.tokenizer)
     if not tokenizer.is_dir():
         raise ValueError(f"tokenizer is {tokenizer}, and must be a folder with tokenizer.json or vocab.txt")
-    return Checkpoint(tokenizer, source, facebook_file=FacebookFile(Path(source), options.kind, options.heads))
+    return Checkpoint(tokenizer, source, file=Path(source), kind=options.kind, heads=options.heads)
 
 
 def _make_demo(kind: str, folder: Path, step: Step) -> Checkpoint:

@@ -16,11 +16,11 @@ import torch
 import typer
 from tokenizers import Tokenizer
 
-from dpr_export.exporter.demo.base import DPRModel, base_tokenizer
-from dpr_export.exporter.demo.checkpoint import ADAPTERS, merged
+from dpr_export.exporter.demo.checkpoint import ADAPTERS
 from dpr_export.runtime.corpus.evaluation.squad_metrics import best_score, exact_match, f1
 from dpr_export.runtime.corpus.passages import Passage
 from dpr_export.runtime.corpus.squad import Squad, read_squad
+from scripts.demo_training.base import DPRModel, base_tokenizer, merged_model
 from scripts.demo_training.rows import CLS, SEP, encode, padded
 
 LONGEST = 512  # tokens of a row
@@ -145,7 +145,7 @@ def encoder_figures(asking: DPRModel, holding: DPRModel, tokenizer: Tokenizer, s
 def reader(file: File, adapters: Folder = ADAPTERS) -> None:
     """Exact match, F1 and relevance of the demo reader."""
     squad = read_squad(file).answerable()
-    figures = reader_figures(merged("reader", adapters), base_tokenizer("reader"), squad)
+    figures = reader_figures(merged_model("reader", adapters), base_tokenizer("reader"), squad)
     print(f"{len(squad.questions)} questions, {len(squad.passages)} passages")
     print(f"exact match              {figures.exact:6.1%}   from the question's own passage")
     print(f"F1                       {figures.f1:6.1%}")
@@ -157,7 +157,7 @@ def reader(file: File, adapters: Folder = ADAPTERS) -> None:
 def encoders(file: File, adapters: Folder = ADAPTERS) -> None:
     """Top-1 and top-5 of the demo encoders."""
     squad = read_squad(file).answerable()
-    asking, holding = merged("question", adapters), merged("context", adapters)
+    asking, holding = merged_model("question", adapters), merged_model("context", adapters)
     figures = encoder_figures(asking, holding, base_tokenizer("question"), squad)
     print(f"{len(squad.questions)} questions, {len(squad.passages)} passages")
     print(f"top-1 {figures.top1:6.1%}")

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from safetensors.torch import load_file, save_file
 
-from dpr_export.exporter.demo.base import BASE_NAME, DPRModel, peft_kept_quiet
+from scripts.demo_training.base import BASE_NAME, DPRModel, ignore_peft_warning
 
 Batch = TypeVar("Batch")
 LINEARS = ["query", "key", "value", "dense"]
@@ -44,7 +44,7 @@ def adapt(model: DPRModel, recipe: Recipe, heads: Sequence[str] = ()) -> PeftMod
     config = LoraConfig(
         r=recipe.rank, lora_alpha=recipe.alpha, target_modules=LINEARS, modules_to_save=list(heads) or None
     )
-    with peft_kept_quiet():
+    with ignore_peft_warning():
         adapted = get_peft_model(model, config)
     adapted.train()
     return cast("PeftModel", adapted)

