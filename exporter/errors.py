@@ -1,4 +1,4 @@
-"""What an export raises when it cannot, or must not, be finished."""
+"""The error of an export, and the text of errors that other libraries raise."""
 
 import re
 
@@ -6,7 +6,7 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def cause_of(error: BaseException) -> str:
-    """The first line of the error that began it all, without colours.
+    """The first line of the error at the end of the chain of causes, without colours.
 
     >>> cause_of(ValueError("\\n\x1b[96mno such weight\x1b[0m\\nand more"))
     'no such weight'
@@ -18,4 +18,4 @@ def cause_of(error: BaseException) -> str:
 
 
 class ExportError(RuntimeError):
-    """The checkpoint cannot be exported, or its graph was not proved equal. The message is one line for people."""
+    """The checkpoint cannot be exported, or a graph fails its check. The message is one line for people."""

@@ -1,7 +1,6 @@
-"""What optimum's ONNX exporter has to be told of DPR, which its registry does not have: for those who use its API.
+"""ONNX configurations of DPR for optimum's exporter, which does not support DPR by itself.
 
-`onnx_configs(model)` is for the argument `custom_onnx_configs` of optimum's functions. The model is one that the class
-in its `config.json` loaded, and goes to `onnx_export_from_model`:
+`onnx_configs(model)` is for the argument `custom_onnx_configs` of optimum's functions:
 
     >>> from optimum.exporters.onnx import onnx_export_from_model
     >>> from transformers import DPRReader, DPRReaderTokenizer
@@ -19,18 +18,16 @@ in its `config.json` loaded, and goes to `onnx_export_from_model`:
     >>> outputs.relevance_logits.shape
     torch.Size([1])
 
-`task` is "feature-extraction" for every kind: optimum has no name for what a reader does, and its own guess knows the
-question encoder alone. The graph is the model's own forward pass, and computes what `dpr-export`'s does. But optimum
-compares one call of one size, and where that differs by more than the tolerance it logs a warning.
+Use `task="feature-extraction"` for every kind: optimum has no task for a reader. The graph is traced from transformers'
+forward pass. optimum compares one call of one size with PyTorch, and only warns if the outputs differ.
 
-`main_export` loads a name with `AutoModel`, which makes a question encoder of every DPR checkpoint: of a context
-encoder's or a reader's, one with random weights, which is refused here. It exports a model that was loaded rightly
-where it is given `fn_get_submodels=lambda _: {"model": model}` as well.
+Load the model with the class of its checkpoint. `main_export` uses `AutoModel` instead, which makes a question encoder
+with random weights from any other DPR checkpoint; that is refused here. With `fn_get_submodels=lambda _: {"model":
+model}`, `main_export` exports the model that it is given.
 
-Left out: an entry in optimum's registry, made by this import, since all that is found there is loaded with `AutoModel`.
-Who wants one can have it: `TasksManager.create_register("onnx")("dpr", "feature-extraction")(DPROnnxConfig)`. And
-`optimum-cli`, which cannot be given configurations, and looks for additions in optimum's own folders only: dpr-export
-would have to write there wherever it is installed, optimum or no optimum.
+Left out: registering DPR with optimum on import, since optimum loads everything in its registry with `AutoModel`. To do
+it yourself: `TasksManager.create_register("onnx")("dpr", "feature-extraction")(DPROnnxConfig)`. Also left out:
+`optimum-cli`, which takes no custom configurations.
 """
 
 import copy
@@ -52,67 +49,67 @@ _TOKENS = {0: "batch_size", 1: "sequence_length"}
 
 
 class DPROnnxConfig(TextEncoderOnnxConfig):  # type: ignore[misc]
-    """How optimum exports a DPR model of the kind that `architectures` in its configuration names.
+    """The ONNX configuration of a DPR model, whose kind is read from `architectures` in its configuration.
 
     Args:
         config: a transformers.DPRConfig.
-        task, preprocessors, int_dtype, float_dtype: as in all of optimum's configurations; leave them out.
+        task, preprocessors, int_dtype, float_dtype: as in every configuration of optimum; leave them out.
     """
 
     NORMALIZED_CONFIG_CLASS = NormalizedTextConfig
     DEFAULT_ONNX_OPSET = DEFAULT_OPSET
-    ATOL_FOR_VALIDATION = ATOL  # as in dpr-export, optimum adds 1e-5 of the reference
+    ATOL_FOR_VALIDATION = ATOL  # like dpr-export, optimum adds 1e-5 x |reference|
 
     @property
     def kind(self) -> Kind:
-        """The kind.
+        """The kind of model.
 
         Raises:
-            ValueError: the configuration names none, or more than one.
+            ValueError: the configuration does not name exactly one.
         """
         return find_kind(self._config.architectures)
 
     @property
     def inputs(self) -> dict[str, dict[int, str]]:
-        """The graph's inputs, and the axes of each that may have any size."""
+        """The dynamic axes of each input of the graph."""
         return {name: dict(_TOKENS) for name in self.kind.inputs}
 
     @property
     def outputs(self) -> dict[str, dict[int, str]]:
-        """The graph's outputs, and the axes of each that may have any size."""
+        """The dynamic axes of each output of the graph."""
         kind = self.kind
         return {name: dict(_TOKENS if name in kind.token_outputs else _ROWS) for name in kind.outputs}
 
     def generate_dummy_inputs(self, framework: str = "pt", **shapes: Any) -> dict[str, Any]:
-        """Random inputs that the model can read: no longer than its positions, and with token types that it has."""
-        wanted = shapes.get("sequence_length", DEFAULT_DUMMY_SHAPES["sequence_length"])
-        shapes["sequence_length"] = min(wanted, self._config.max_position_embeddings)
+        """Random inputs within the model's positions and token types."""
+        length = shapes.get("sequence_length", DEFAULT_DUMMY_SHAPES["sequence_length"])
+        shapes["sequence_length"] = min(length, self._config.max_position_embeddings)
         made: dict[str, Any] = super().generate_dummy_inputs(framework=framework, **shapes)
         if "token_type_ids" in made:
             made["token_type_ids"] = made["token_type_ids"] % self._config.type_vocab_size
         return made
 
     def patch_model_for_export(self, model: Any, model_kwargs: dict[str, Any] | None = None) -> Any:
-        """What optimum calls with every model that it is about to trace or to compare with.
+        """Prepare a model for tracing or comparing; optimum calls this with every model.
 
         Raises:
-            ValueError: the model is of another class than its configuration names.
+            ValueError: the model's class is not the one that its configuration names.
         """
         _refuse_other_class(model, self.kind)
         return super().patch_model_for_export(model, model_kwargs=model_kwargs)
 
 
 def onnx_configs(model: transformers.PreTrainedModel) -> dict[str, DPROnnxConfig]:
-    """The configurations that optimum's functions take as `custom_onnx_configs`.
+    """Make the value for the argument `custom_onnx_configs` of optimum's functions.
 
     Args:
         model: a transformers.DPRQuestionEncoder, DPRContextEncoder or DPRReader.
 
     Returns:
-        The one configuration, under the name of the graph's file: "model".
+        A dictionary with one configuration, under "model", the name of the graph's file.
 
     Raises:
-        ValueError: the model is no DPR model, or of another class than its checkpoint.
+        ValueError: it is not a DPR model, or its class is not the one of its checkpoint.
 
     Example:
         >>> from transformers import DPRConfig, DPRReader
@@ -121,7 +118,7 @@ def onnx_configs(model: transformers.PreTrainedModel) -> dict[str, DPROnnxConfig
         ['start_logits', 'end_logits', 'relevance_logits']
     """
     config = copy.deepcopy(model.config)
-    config.architectures = config.architectures or [type(model).__name__]  # a model that was made in this process
+    config.architectures = config.architectures or [type(model).__name__]  # a new model has none
     _refuse_other_class(model, find_kind(config.architectures))
     return {"model": DPROnnxConfig(config)}
 

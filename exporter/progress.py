@@ -1,4 +1,4 @@
-"""Tell a person what an export is doing: a spinner and the time on a terminal, plain lines anywhere else."""
+"""Show the steps of an export: a spinner and durations on a terminal, plain lines anywhere else."""
 
 import time
 from collections.abc import Iterator
@@ -12,10 +12,10 @@ from dpr_export.runtime.inference.progress import Step
 
 
 def steps(console: Console) -> Step:
-    """Return a function that opens a step of work, and prints its name and duration when it is done.
+    """Return a function that runs a step: a context manager that prints the step's name and duration at its end.
 
-    Where the console is a terminal, a spinner turns meanwhile; where it is a file or a pipe, the name is printed first
-    too, so that a long step is seen to have begun. A request to end that was lost within a step is heard after it.
+    During a step a terminal shows a spinner; a file or a pipe gets the name at the start too. A signal to end that a
+    library swallowed during a step is answered after it.
     """
 
     @contextmanager

@@ -110,8 +110,7 @@ def make_checkpoint(job: Job) -> None:
     import torch
     import transformers
 
-    from dpr_export.exporter.demo.checkpoint import base_folder
-    from dpr_export.exporter.demo.checkpoint import write_checkpoint
+    from dpr_export.exporter.demo.checkpoint import base_folder, write_checkpoint
 
     if job.config is None:
         write_checkpoint(job.kind, job.output)
