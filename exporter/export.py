@@ -206,7 +206,7 @@ def _trace(
     Returns:
         Calls with PyTorch's outputs: those to check the graph with, and the small ones that the folder keeps.
     """
-    from dpr_export.exporter.tracing.reference_outputs import REFERENCE_SHAPES, WORD_EMBEDDINGS, examples
+    from dpr_export.exporter.tracing.reference_outputs import REFERENCE_SHAPES, WORD_EMBEDDINGS, run_pytorch
     from dpr_export.exporter.tracing.trace import trace
     from dpr_export.exporter.tracing.weights import check_weights
 
@@ -214,8 +214,8 @@ def _trace(
         trace(loaded, graph, opset, outputs, tokens)
         check_weights(loaded.model, graph, but=WORD_EMBEDDINGS if tokens == EMBEDS else None)
     with step("compute reference outputs with PyTorch"):
-        grid = list(examples(loaded, optional_outputs=outputs, tokens=tokens))
-        return grid, list(examples(loaded, REFERENCE_SHAPES, outputs, tokens))
+        grid = list(run_pytorch(loaded, optional_outputs=outputs, tokens=tokens))
+        return grid, list(run_pytorch(loaded, REFERENCE_SHAPES, outputs, tokens))
 
 
 def _manifest(

@@ -33,12 +33,12 @@ def check_push(repository: str, token: str | None = None) -> None:
     try:
         validate_repo_id(repository)
     except ValueError as error:
-        raise ExportError(describe_hub_error(error, f"{repository!r} can be no repository's name on the hub")) from None
+        raise ExportError(describe_hub_error(error, f"{repository!r} is not a valid name for a repository")) from None
     if constants.HF_HUB_OFFLINE:
-        raise ExportError(f"nothing can be pushed to {repository}: HF_HUB_OFFLINE is set")
+        raise ExportError(f"cannot push to {repository}: HF_HUB_OFFLINE is set")
     if not (token or get_token()):
         raise ExportError(
-            f"nothing can be pushed to {repository} without a token: give --token or HF_TOKEN, or run hf auth login"
+            f"cannot push to {repository} without a token: give --token or HF_TOKEN, or run hf auth login"
         )
 
 
@@ -68,7 +68,7 @@ def push(folder: str | Path, repository: str, *, private: bool = False, token: s
     try:
         return _upload(opened, repository, private, token)
     except hub_errors() as error:
-        failed = describe_hub_error(error, f"{repository} was not pushed to")
+        failed = describe_hub_error(error, f"cannot push to {repository}")
         again = f"dpr-export {shlex.quote(str(folder))} --push-to-hub {shlex.quote(repository)}"
         raise ExportError(f"{failed}. The exported folder is at {folder}; to try again: {again}") from None
 
@@ -81,11 +81,11 @@ def _upload(opened: ExportedFolder, repository: str, private: bool, token: str |
     name = str(api.create_repo(repository, private=private or None, exist_ok=True).repo_id)
     info = api.model_info(name)
     if private and not info.private:
-        raise ValueError(f"{name} is public, and --private was given: make it private on the hub, or give another name")
+        raise ValueError(f"{name} is public, but --private is set: make it private on the hub, or give another name")
     existing = {file.rfilename for file in info.siblings or ()}
     before = _files_of_manifest(name, info.sha, token) if MANIFEST_FILE in existing else None
     if before is None and existing & {"config.json", MANIFEST_FILE}:
-        raise ValueError(f"{name} holds another model, whose files would be replaced: give another name")
+        raise ValueError(f"{name} contains another model, whose files would be replaced: give another name")
     stale = existing & before - opened.manifest.files.keys() if before else set()
     card = model_card(opened.manifest, name, _licence(opened.manifest.source, token))
     api.create_commit(

@@ -18,7 +18,7 @@ WORD_EMBEDDINGS = "word_embeddings"
 _SEED = 21
 
 
-def examples(
+def run_pytorch(
     loaded: LoadedCheckpoint,
     shapes: Sequence[tuple[int, int]] = SHAPES,
     optional_outputs: OptionalOutputs = NO_OPTIONAL_OUTPUTS,

@@ -151,10 +151,10 @@ def test_the_ordinary_graph_is_not_changed_by_what_others_may_give(tiny: dict[st
 
 
 def test_embeddings_of_the_grid_are_no_words(checkpoint) -> None:
-    from dpr_export.exporter.tracing.reference_outputs import examples
+    from dpr_export.exporter.tracing.reference_outputs import run_pytorch
 
     original = load(Checkpoint(checkpoint("context"), "it"))
-    (call,) = examples(original, [(2, 5)], tokens=EMBEDS)
+    (call,) = run_pytorch(original, [(2, 5)], tokens=EMBEDS)
     (table,) = (w.detach().numpy() for n, w in original.model.named_parameters() if "word_embeddings" in n)
     nearest = np.abs(call.feeds[EMBEDS][:, :, None] - table).max(axis=-1).min(axis=-1)
     assert nearest.min() > 0.01 * table.std()

@@ -16,7 +16,7 @@ from dpr_export.exporter import ExportError, ExportOptions, export
 from dpr_export.exporter.checkpoint.load import load
 from dpr_export.exporter.checkpoint.source import Checkpoint
 from dpr_export.exporter.tracing import trace as tracing
-from dpr_export.exporter.tracing.reference_outputs import examples
+from dpr_export.exporter.tracing.reference_outputs import run_pytorch
 from dpr_export.exporter.tracing.trace import trace
 from dpr_export.exporter.tracing.weights import check_weights
 from dpr_export.models.artifact.variants import MODEL_FILE
@@ -217,10 +217,10 @@ def test_a_configuration_that_returns_tuples_is_exported(checkpoint, tmp_path: P
 
 def test_every_row_of_the_grid_has_its_own_padding(checkpoint) -> None:
     original = load(Checkpoint(checkpoint("question"), "tiny"))
-    mask = next(call.feeds["attention_mask"] for call in examples(original) if call.shape == (8, 128))
+    mask = next(call.feeds["attention_mask"] for call in run_pytorch(original) if call.shape == (8, 128))
     assert mask[0].all()
     assert not mask[1].any()
-    ids = next(call.feeds["input_ids"] for call in examples(original) if call.shape == (8, 128))
+    ids = next(call.feeds["input_ids"] for call in run_pytorch(original) if call.shape == (8, 128))
     assert ((ids == 0) & (mask == 1)).any()
     assert ((ids != 0) & (mask == 0)).any()
     middle = mask[2].tolist()
