@@ -1,4 +1,4 @@
-"""What the demo encoders are trained on: rows, batches and loss.
+"""Rows, batches and loss for training the demo encoders.
 
 all-MiniLM-L6-v2 already finds passages well, but by the mean over its tokens, and DPR reads the [CLS] token alone. So
 each student's [CLS] learns to point where the mean of the untouched encoder points, for questions, passages and pieces
@@ -81,7 +81,7 @@ class EncoderRows:
 def encoders_loss(
     teacher: DPRModel, asking: torch.nn.Module, holding: torch.nn.Module, batch: Sequence[Example]
 ) -> torch.Tensor:
-    """How far both students point from the teacher, plus the cross-entropy of the right passage in the batch."""
+    """The cosine distance of both students to the teacher, plus the cross-entropy of the right passage in the batch."""
     short = [example.question for example in batch] + [example.phrase for example in batch]
     ids, mask = padded([[CLS, *row, SEP] for row in short])
     questions = asking(input_ids=ids, attention_mask=mask).pooler_output.float()

@@ -1,4 +1,4 @@
-"""The training loop that the demo adapters share: LoRA on every linear layer, one cosine, a saved adapter an epoch.
+"""Train the demo adapters: LoRA on every linear layer, a cosine schedule, and an adapter saved after each epoch.
 
 LoRA keeps each adapter under two megabytes, fit for a repository, where the merged checkpoint is 90 MB. In half
 precision rank 22 leaves room below that, and rank 24 does not.
@@ -117,7 +117,7 @@ def fit(
 
 @contextmanager
 def reporting() -> Iterator[Callable[[str, float, float], None]]:
-    """A progress bar with loss and time left; a plain line now and then where there is no terminal."""
+    """Show a progress bar with loss and time left; without a terminal, print a line every half minute."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     began = spoke = time.monotonic()
@@ -139,7 +139,7 @@ def reporting() -> Iterator[Callable[[str, float, float], None]]:
 
 
 def save_adapter(model: PeftModel, folder: Path) -> None:
-    """Write the adapter in peft's own format, in half precision, with nothing of this machine in it."""
+    """Write the adapter in peft's format and half precision, without paths of this machine."""
     model.save_pretrained(str(folder), save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)
     weights = folder / "adapter_model.safetensors"

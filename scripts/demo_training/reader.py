@@ -1,4 +1,4 @@
-"""What the demo reader is trained on: rows, batches and loss.
+"""Rows, batches and loss for training the demo reader.
 
 A question is read beside its own passage and beside a passage that does not answer it, mostly a near one of the same
 article. Mostly both are cut to a window, of one length so that length tells nothing: short rows are cheap, and

@@ -1,4 +1,4 @@
-"""Texts as rows of tokens, which training and measuring build their inputs from."""
+"""Turn texts into rows of tokens, for training and measuring."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -40,7 +40,7 @@ Minutes = Annotated[float, typer.Option(help="End, with a whole cosine, after th
 
 
 def trainable(kind: str) -> DPRModel:
-    """The pretrained encoder, set for speed on a processor.
+    """The pretrained encoder, configured for fast training on a CPU.
 
     No dropout, since drawing it costs a tenth of the time and LoRA overfits little; eager attention, since torch's
     fused one is slower backwards when heads are 32 wide. The two together made a step 1.6 times as fast.

@@ -144,9 +144,7 @@ def test_a_private_push_is_private_or_refused(hub: Hub, plain: Callable[..., Pat
     DPRQuestionEncoder.from_pretrained(NAME, token=TOKEN).close()
     hub.repos["somebody/open"] = Repo()
     hub.repos["somebody/open"].commit({})
-    with pytest.raises(
-        ExportError, match="somebody/open is public, but --private is set: make it private on the hub"
-    ):
+    with pytest.raises(ExportError, match="somebody/open is public, but --private is set: make it private on the hub"):
         push(folder, "somebody/open", private=True, token=TOKEN)
     assert pushed_files(hub, "somebody/open") == {}
 
