@@ -17,8 +17,8 @@ from dpr_export.runtime.cli.show_answers import plain, printable
 LABELS = {
     "mean_cosine": "mean cosine",
     "least_cosine": "least cosine",
-    "top1": "top-1 kept",
-    "top10": "top-10 kept",
+    "top1": "top-1",
+    "top10": "top-10",
     "least_cosine_alone": "cosine alone",
     "same_passage": "same passage",
     "same_span": "same span",
@@ -28,8 +28,8 @@ LABELS = {
 PARITY_HEAD = ("file", "backend", "largest difference", "of tolerance", "speed", "checked with", "batch x sequence")
 LOW = " (low)"
 ACCURACY_LEGEND = (
-    "Metrics compare with fp32 on the evaluation set; 1 means no loss, and (low) is below the bound in the last row. "
-    "top-k kept: the share of each text's k nearest neighbours. alone: a text alone and in a padded batch. "
+    "Metrics compare with fp32 on the evaluation set: 1 means no loss, and (low) is below the bound.\n"
+    "top-k: how many of a text's k nearest neighbours stay; alone: a text alone and in a padded batch.\n"
     "speed: relative to model.onnx on the same engine, with one text of 128 tokens."
 )
 
@@ -88,7 +88,7 @@ def show_variants(console: Console, manifest: Manifest) -> None:
         show_table(console, PARITY_HEAD[:5], [row[:5] for row in rows], right=(2, 3, 4))
         sizes = "; ".join(dict.fromkeys(row[6] for row in rows))
         engines = "; ".join(dict.fromkeys(row[5] for row in rows))
-        _note(console, f"Compared with PyTorch at batch x sequence {sizes}, with {engines}.")
+        _note(console, f"Compared with PyTorch at batch x sequence {sizes}\nwith {engines}")
     if not (accuracy := accuracy_rows(manifest)):
         return
     if rows:
@@ -113,7 +113,8 @@ def show_table(console: Console, head: Sequence[str], rows: Sequence[Sequence[st
 
 
 def _note(console: Console, text: str) -> None:
-    console.print(Text(printable(text), style="dim"), highlight=False, soft_wrap=True)
+    for line in text.splitlines():
+        console.print(Text(printable(line), style="dim"), highlight=False, soft_wrap=True)
 
 
 def _lossy(manifest: Manifest) -> list[tuple[Variant, AccuracyDrop]]:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,7 @@ def test_an_export_says_what_was_made_and_how_it_was_proved(checkpoint, tmp_path
     real = [COMMAND, source.name]
     done = subprocess.run(real, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert re.search(r"^onnx/model\.onnx +onnxruntime +\d\.\de-\d\d +\d+\.\d%", done.stdout, re.MULTILINE)
-    assert "Compared with PyTorch at batch x sequence 1x1, 1x512, 3x7, 8x128, with onnxruntime" in done.stdout
+    assert "Compared with PyTorch at batch x sequence 1x1, 1x512, 3x7, 8x128\nwith onnxruntime" in done.stdout
     for name in ("config.json", "reference_outputs.npz", "tokenizer.json", "manifest.json"):
         assert (tmp_path / "checkpoint-onnx" / name).is_file()
     assert "tokenizer.json" in done.stdout
@@ -86,6 +87,10 @@ def test_a_graph_that_is_not_proved_ends_in_one_line_and_leaves_nothing(
     )
     assert captured.out == ""
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint", "other"]
+
+
+def test_the_version_is_the_packages(tmp_path: Path) -> None:
+    assert run("--version", cwd=tmp_path).stdout == f"dpr-export {version('dpr-export')}\n"
 
 
 def test_a_name_that_is_nowhere_is_answered_before_torch_is_imported(tmp_path: Path) -> None:

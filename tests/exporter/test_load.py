@@ -80,6 +80,21 @@ def test_a_missing_weight_is_an_error_that_names_it(checkpoint) -> None:
         load(Checkpoint(rewrite(folder, weights), "x"))
 
 
+def test_weights_that_the_model_has_not_are_ignored_as_transformers_ignores_them(checkpoint) -> None:
+    folder = checkpoint("question")
+    weights = weights_of(folder)
+    more = {**weights, "question_encoder.bert_model.extra.weight": torch.zeros(3)}
+    assert same(load(Checkpoint(rewrite(folder, more), "x")).model, weights)
+
+
+def test_a_weight_of_whole_numbers_is_refused(checkpoint) -> None:
+    folder = checkpoint("reader")
+    weights = weights_of(folder)
+    weights["span_predictor.qa_classifier.weight"] = torch.zeros(1, 32, dtype=torch.int8)
+    with pytest.raises(ExportError, match=r"qa_classifier\.weight in .* is of type torch\.int8, and must be floating"):
+        load(Checkpoint(rewrite(folder, weights), "x"))
+
+
 def test_a_context_checkpoint_that_says_it_is_a_question_encoder_is_refused(checkpoint) -> None:
     folder = edit_config(checkpoint("context"), architectures=["DPRQuestionEncoder"])
     with pytest.raises(ExportError, match=r"lacks \d+ weights of a DPRQuestionEncoder"):
