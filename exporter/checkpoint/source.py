@@ -103,8 +103,8 @@ def resolve_checkpoint(
 def _facebook_checkpoint(source: str, options: ExportOptions) -> Checkpoint:
     if options.kind is None or options.tokenizer is None:
         raise ExportError(
-            f"{source} is a file: give a checkpoint's folder, or, for a facebookresearch/DPR file, kind and tokenizer "
-            "too (--kind question --tokenizer DIR)"
+            f"{source} is a file: give the folder of a checkpoint, or, for a facebookresearch/DPR file, kind and "
+            "tokenizer too (--kind question --tokenizer DIR)"
         )
     tokenizer = Path(options.tokenizer)
     if not tokenizer.is_dir():
