@@ -24,7 +24,7 @@ from dpr_export.exporter import ExportOptions, export
 from dpr_export.exporter.checkpoint.load import load
 from dpr_export.exporter.checkpoint.source import resolve_checkpoint
 from dpr_export.exporter.options import DEFAULT_OPSET
-from dpr_export.exporter.tracing.reference_outputs import examples
+from dpr_export.exporter.tracing.reference_outputs import run_pytorch
 from dpr_export.exporter.tracing.trace import AXES
 from dpr_export.models.artifact.reference_outputs import ATOL, Arrays
 from dpr_export.runtime.inference.progress import silent
@@ -114,7 +114,7 @@ def computed(graph: Path, feeds: Arrays) -> Arrays:
 def test_the_graph_equals_ours_and_pytorch_at_every_size(exports: Exports, name: str) -> None:
     with resolve_checkpoint(str(exports.checkpoints / name), None, None, silent) as checkpoint:
         original = load(checkpoint)
-    for example in examples(original):
+    for example in run_pytorch(original):
         ours = computed(exports.ours / name / "onnx" / "model.onnx", example.feeds)
         optimums = computed(exports.optimums / "from_model" / name / "model.onnx", example.feeds)
         for output, reference in example.reference.items():
