@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dpr_export.models.torch_interop import import_dlpack, is_on_gpu, to_numpy
-from dpr_export.runtime.engines.nvidia import dlpack
 from dpr_export.runtime.engines.nvidia.dlpack import CPU, CUDA, DeviceArray
 from tests.doubles.arrays import GpuArray
 
@@ -56,35 +55,40 @@ def test_memory_is_freed_once_when_the_last_array_of_it_is_gone() -> None:
     del other
     gc.collect()
     assert memory.freed == [memory.numbers.ctypes.data]
-    assert dlpack._held == {}
 
 
-def test_memory_that_nobody_took_is_freed_when_more_is_given_away() -> None:
-    refused, taken = Memory((2,)), Memory((3,))
-    capsule = refused.array().__dlpack__(stream=None, max_version=(1, 0))
-    kept = torch.from_dlpack(taken.array())
+def test_memory_whose_capsule_was_never_consumed_is_freed_with_the_capsule_and_no_sooner() -> None:
+    memory, other = Memory((2,)), Memory((3,))
+    capsule = memory.array().__dlpack__(stream=None, max_version=(1, 0))
+    kept = torch.from_dlpack(other.array())
     gc.collect()
-    assert refused.freed == []
+    assert (memory.freed, other.freed) == ([], [])
+    held = [capsule]
     del capsule
-    torch.from_dlpack(taken.array())
+    torch.from_dlpack(other.array())
     gc.collect()
-    assert len(refused.freed) == 1
-    assert len(taken.freed) == 1
+    assert memory.freed == []
+    held.clear()
+    assert memory.freed == [memory.numbers.ctypes.data]
+    assert len(other.freed) == 1
     del kept
     gc.collect()
-    assert dlpack._held == {}
-    refused.array()
-    gc.collect()
-    assert len(refused.freed) == 2
+    assert len(other.freed) == 2
 
 
-def test_a_consumer_that_refuses_keeps_its_own_error() -> None:
+def test_a_consumer_that_refuses_keeps_its_own_error_and_nothing_is_left_allocated() -> None:
     memory = Memory((2,))
     with pytest.raises((BufferError, RuntimeError), match=r"(?i)device"):
         np.from_dlpack(memory.array((CUDA, 0)))
-    np.from_dlpack(memory.array())
     gc.collect()
-    assert len(memory.freed) == 2
+    assert len(memory.freed) == 1
+
+
+def test_the_device_is_in_the_capsule() -> None:
+    memory = Memory((2, 2))
+    capsule = memory.array((CUDA, 3)).__dlpack__()
+    with pytest.raises((AssertionError, RuntimeError), match=r"(?i)cuda"):  # torch has none here, or no fourth
+        torch.utils.dlpack.from_dlpack(capsule)
 
 
 @pytest.mark.parametrize("place", ["torch", "sys", "builtins"])

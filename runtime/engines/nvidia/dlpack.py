@@ -1,12 +1,12 @@
-"""Device memory that other libraries take over without a copy: DLPack (https://dmlc.github.io/dlpack/latest).
+"""Hand device memory to other libraries without a copy, by DLPack (https://dmlc.github.io/dlpack/latest).
 
-The structures are those of DLPack 0.x, `DLManagedTensor`, which every consumer still takes. The memory lives as long as
-any of the consumers' arrays, and is freed with the last; if a consumer refuses it, with the next that is given away.
+NumPy makes the capsule, of an array that it never reads, and the device is then written into the capsule's structure.
+So the memory is owned by NumPy's own reference counting: by the capsule, and by whatever consumes it. It is freed with
+the last of them, also where no consumer takes the capsule.
 """
 
 import ctypes
 import math
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -14,56 +14,27 @@ from typing import Any
 import numpy as np
 
 CPU, CUDA = 1, 2
-_FLOAT, _BITS = 2, 32
-_CAPSULE = b"dltensor"
+_CAPSULE = b"dltensor"  # of DLPack 0.x, which every consumer still takes
 
-
-class _Device(ctypes.Structure):
-    _fields_ = (("type", ctypes.c_int32), ("index", ctypes.c_int32))
-
-
-class _DataType(ctypes.Structure):
-    _fields_ = (("code", ctypes.c_uint8), ("bits", ctypes.c_uint8), ("lanes", ctypes.c_uint16))
+_get_pointer = ctypes.pythonapi.PyCapsule_GetPointer
+_get_pointer.restype = ctypes.c_void_p
+_get_pointer.argtypes = (ctypes.py_object, ctypes.c_char_p)
 
 
 class _Tensor(ctypes.Structure):
-    _fields_ = (
-        ("data", ctypes.c_void_p),
-        ("device", _Device),
-        ("ndim", ctypes.c_int32),
-        ("dtype", _DataType),
-        ("shape", ctypes.POINTER(ctypes.c_int64)),
-        ("strides", ctypes.POINTER(ctypes.c_int64)),
-        ("byte_offset", ctypes.c_uint64),
-    )
+    """The beginning of DLPack's `DLManagedTensor`."""
 
-
-class _Managed(ctypes.Structure):
-    pass
-
-
-_Deleter = ctypes.CFUNCTYPE(None, ctypes.POINTER(_Managed))
-_Managed._fields_ = (("tensor", _Tensor), ("context", ctypes.c_void_p), ("deleter", _Deleter))
-
-_api = ctypes.pythonapi
-_api.PyCapsule_New.restype = ctypes.py_object
-_api.PyCapsule_New.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
-_api.PyCapsule_IsValid.restype = ctypes.c_int
-_api.PyCapsule_IsValid.argtypes = (ctypes.py_object, ctypes.c_char_p)
-
-# What consumers hold, by the address of its structure, with the capsule that gave it away. A capsule has no destructor:
-# one in Python cannot run while an exception is under way, which is when a consumer refuses a capsule.
-_held: dict[int, tuple[_Managed, "DeviceArray", Any]] = {}
+    _fields_ = (("data", ctypes.c_void_p), ("device_type", ctypes.c_int32), ("device_index", ctypes.c_int32))
 
 
 class DeviceArray:
     """A dense float32 array on a device.
 
     Args:
-        address: where it begins.
+        address: the address of its first byte.
         shape: its shape.
         device: DLPack's type and number of the device: `(CUDA, 0)`.
-        free: called with the address when nobody uses the array any longer.
+        free: called with the address once, when neither this object nor a consumer's array uses the memory any more.
     """
 
     def __init__(
@@ -79,36 +50,15 @@ class DeviceArray:
         return self._device
 
     def __dlpack__(self, *, stream: Any = None, **_: Any) -> Any:
-        """A capsule that gives the array away. It is whole, so there is nothing to wait for on any stream."""
-        rank = len(self.shape)
-        sizes = (ctypes.c_int64 * rank)(*self.shape)
-        strides = (ctypes.c_int64 * rank)(*(math.prod(self.shape[axis + 1 :]) for axis in range(rank)))
-        numbers = _DataType(_FLOAT, _BITS, 1)
-        tensor = _Tensor(self.address, _Device(*self._device), rank, numbers, sizes, strides, 0)
-        managed = _Managed(tensor, None, _DELETER)
-        place = ctypes.addressof(managed)
-        _forget_refused()
-        capsule = _api.PyCapsule_New(place, _CAPSULE, None)
-        _held[place] = (managed, self, capsule)
+        """A capsule that a consumer takes over. The array is complete, so no stream has to wait for it."""
+        size = math.prod(self.shape) * self.dtype.itemsize
+        memory: Any = (ctypes.c_char * size).from_address(self.address)
+        memory.owner = self  # which the NumPy array keeps, and the capsule keeps that
+        capsule = np.ndarray(self.shape, self.dtype, memory).__dlpack__()
+        tensor = _Tensor.from_address(_get_pointer(capsule, _CAPSULE))
+        tensor.device_type, tensor.device_index = self._device
         return capsule
 
     def __del__(self) -> None:
         with suppress(Exception):  # when the program ends, what this needs may be gone
             self._free(self.address)
-
-
-def _forget_refused() -> None:
-    """Let go of what was given away in capsules that nobody took and nobody has any longer."""
-    ours = 3  # the tuple's reference, the name's here, and the argument's
-    for place in list(_held):
-        _, _, capsule = _held[place]
-        if _api.PyCapsule_IsValid(capsule, _CAPSULE) and sys.getrefcount(capsule) <= ours:
-            del _held[place]
-
-
-def _delete(managed: Any, held: Any = _held, address_of: Any = ctypes.addressof) -> None:
-    held.pop(address_of(managed.contents), None)  # the module itself may be gone when the program ends
-
-
-_DELETER = _Deleter(_delete)
-_api.Py_IncRef(ctypes.py_object(_DELETER))  # consumers may call it after this module is gone
