@@ -1,7 +1,8 @@
-"""Build a TensorRT engine from an exported folder, and keep it where sessions find it.
+"""Build a TensorRT engine file from an exported folder, and write it to the cache folder where sessions look for it.
 
-The engine is compared with the original's outputs on this GPU before it is kept. TensorRT-RTX can also build for a kind
-of GPU that is not there; then there is nothing to compare on, and the record says so.
+The engine's outputs are compared with the reference outputs on this GPU first; an engine that fails is not kept.
+TensorRT-RTX can also build for GPUs that are not in this machine. Such an engine cannot be compared here; its record
+says so.
 """
 
 import time
@@ -33,7 +34,7 @@ from dpr_export.runtime.engines.nvidia.engine_files import (
     timings_path,
     write_engine,
 )
-from dpr_export.runtime.engines.nvidia.engine_lookup import place_of
+from dpr_export.runtime.engines.nvidia.engine_lookup import target_of
 from dpr_export.runtime.engines.nvidia.shape_buckets import LENGTHS, buckets_for
 from dpr_export.runtime.engines.nvidia.tensorrt import Built, TensorRt
 from dpr_export.runtime.engines.nvidia.tensorrt_callbacks import Watch
@@ -87,7 +88,7 @@ def build_engine(
         ValueError: the folder is damaged, or holds no such variant; a length or compute capability that cannot be.
         ImportError: a library is not installed; the message says what to install.
         RuntimeError: the GPU cannot be used, or TensorRT refuses the graph; the message says why.
-        ParityError: the engine does not compute what the original does; it is not kept.
+        ParityError: the engine fails the parity check; it is not kept.
     """
     if not device.startswith("cuda"):
         raise ValueError(f"device is {device!r}, and engines are built for GPUs: cuda, cuda:0, cuda:1, ...")
@@ -113,7 +114,7 @@ def build_engine(
             outputs = {output: shape for output, (_, shape) in built.outputs.items()}
             record, engine = new_record(key, list(built.inputs), outputs, built.engine), built.engine
         if gpu:
-            record = replace(record, verified=_proved(trt, gpu, record, engine, opened, variant))
+            record = replace(record, verified=_compare(trt, gpu, record, engine, opened, variant))
     write_engine(path, record, engine)
     if not kept:
         kernels_path(path).unlink(missing_ok=True)
@@ -136,8 +137,10 @@ def _key(
     graph = folder.manifest.files[variant.file].sha256
     if gpu is None:
         return EngineKey(graph, trt.library.name, trt.version, str(compute_capability), None, None, buckets)
-    place = place_of(trt, gpu)
-    return EngineKey(graph, place.library, place.version, place.compute_capability, place.gpu, place.driver, buckets)
+    target = target_of(trt, gpu)
+    return EngineKey(
+        graph, target.library, target.version, target.compute_capability, target.gpu, target.driver, buckets
+    )
 
 
 def _check_writable(folder: Path) -> None:
@@ -191,10 +194,10 @@ def _built(trt: TensorRt, graph: Path, key: EngineKey, compute_capability: str |
     return built
 
 
-def _proved(
+def _compare(
     trt: TensorRt, gpu: Gpu, record: EngineRecord, engine: bytes, folder: ExportedFolder, variant: Variant
 ) -> str:
-    """Compare the engine with the original on this GPU, and say what was found."""
+    """Compare the engine with the reference outputs on this GPU, and return the result in words."""
     session = TensorRtSession.of(trt, gpu, record, engine)
     try:
         return compare_outputs(

@@ -1,4 +1,4 @@
-"""What engines compile is kept in the user's cache folder, since an exported folder may be read-only."""
+"""Keep what engines compile in the user's cache folder, because an exported folder may be read-only."""
 
 import os
 import shutil

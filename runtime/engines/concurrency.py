@@ -24,7 +24,7 @@ def overlapped(run: Callable[[Feeds], Outputs], calls: Iterable[Feeds], workers:
         running: deque[Callable[[], Outputs]] = deque()
         try:
             for feeds in chain(few, calls):
-                running.append(_started(pool, run, feeds))
+                running.append(_start(pool, run, feeds))
                 if len(running) > workers:
                     yield running.popleft()()
             while running:
@@ -33,8 +33,8 @@ def overlapped(run: Callable[[Feeds], Outputs], calls: Iterable[Feeds], workers:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _started(pool: ThreadPoolExecutor, run: Callable[[Feeds], Outputs], feeds: Feeds) -> Callable[[], Outputs]:
-    """Start a call on a thread, and give what waits for its outputs."""
+def _start(pool: ThreadPoolExecutor, run: Callable[[Feeds], Outputs], feeds: Feeds) -> Callable[[], Outputs]:
+    """Start a call on a thread, and return a function that waits for its outputs."""
     try:
         return pool.submit(run, feeds).result
     except RuntimeError:  # no thread can be started, as when the program's main thread has ended: compute it here

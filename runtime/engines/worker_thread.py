@@ -1,6 +1,6 @@
-"""A thread that does one thing after another, for libraries that keep state for each thread that calls them.
+"""Run calls one after another on a worker thread, for libraries that keep state for each thread that calls them.
 
-It is no executor of the standard library: those refuse work once the main thread has ended, while other threads go on.
+The standard library's executors do not serve: they refuse work once the main thread has ended, though others still run.
 """
 
 import os
@@ -15,8 +15,8 @@ _Result = TypeVar("_Result")
 _Work = tuple["Future[Any]", Callable[[], Any]]
 
 
-class OwnThread:
-    """A thread that lives until it is ended, or this object is gone.
+class WorkerThread:
+    """A thread that runs until `end` is called or this object is deleted.
 
     Args:
         name: what the thread is called.
@@ -32,7 +32,7 @@ class OwnThread:
         finalize(self, self._queue.put, None)
 
     def run(self, call: Callable[[], _Result]) -> _Result:
-        """What a call gives, made on the thread.
+        """Run a call on the thread, and return its result.
 
         Raises:
             RuntimeError: the thread was ended; or this is another process, forked from the one that it runs in.

@@ -15,7 +15,7 @@ from dpr_export.runtime.engines.nvidia.shape_buckets import (
     joined,
     padded_to,
     pieces,
-    plan,
+    plan_memory,
     true_shape,
 )
 from dpr_export.runtime.engines.session import Feeds
@@ -121,7 +121,7 @@ def test_a_row_that_is_masked_stays_so_and_added_rows_attend() -> None:
 @given(st.integers(1, 700), st.integers(1, 512), st.lists(st.integers(0, 10**9), min_size=5, max_size=5))
 def test_every_piece_fits_the_memory_that_was_planned(rows: int, length: int, scratch: list[int]) -> None:
     table = buckets_for("reader", 512)
-    memory = plan(table, ["input_ids", "attention_mask"], SHAPES, scratch)
+    memory = plan_memory(table, ["input_ids", "attention_mask"], SHAPES, scratch)
     assert memory.scratch == max(scratch)
     assert memory.total == sum(memory.inputs.values()) + sum(memory.outputs.values()) + memory.scratch
     for piece in pieces(call(rows, length), table):
@@ -133,7 +133,7 @@ def test_every_piece_fits_the_memory_that_was_planned(rows: int, length: int, sc
 
 def test_the_memory_that_is_planned_is_reached() -> None:
     table = buckets_for("reader", 512)
-    memory = plan(table, ["input_ids"], SHAPES, [1, 2])
+    memory = plan_memory(table, ["input_ids"], SHAPES, [1, 2])
     largest = dict.fromkeys(SHAPES, 0)
     for bucket in table:
         for name, shape in SHAPES.items():

@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from dpr_export.runtime.engines.worker_thread import OwnThread
+from dpr_export.runtime.engines.worker_thread import WorkerThread
 
 
 def test_calls_of_all_threads_are_made_by_one_and_give_each_its_own() -> None:
-    thread, made_by = OwnThread("own"), set()
+    thread, made_by = WorkerThread("own"), set()
 
     def work(number: int) -> int:
         made_by.add(threading.get_ident())
@@ -27,7 +27,7 @@ def test_calls_of_all_threads_are_made_by_one_and_give_each_its_own() -> None:
 
 
 def test_what_a_call_raises_is_raised_where_it_was_asked_for_and_the_thread_goes_on() -> None:
-    thread = OwnThread("own")
+    thread = WorkerThread("own")
     with pytest.raises(ZeroDivisionError):
         thread.run(lambda: 1 / 0)
     assert thread.run(lambda: 3) == 3
@@ -38,7 +38,7 @@ def test_what_a_call_raises_is_raised_where_it_was_asked_for_and_the_thread_goes
 
 
 def test_the_thread_ends_with_what_owns_it() -> None:
-    thread = OwnThread("own that is forgotten")
+    thread = WorkerThread("own that is forgotten")
     running = thread._thread
     del thread
     gc.collect()
@@ -47,7 +47,7 @@ def test_the_thread_ends_with_what_owns_it() -> None:
 
 
 def test_another_process_is_told_so_and_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    thread = OwnThread("own")
+    thread = WorkerThread("own")
     with monkeypatch.context() as patch:
         patch.setattr(os, "getpid", lambda: -1)
         with pytest.raises(RuntimeError, match="another process's: load the model after forking"):
@@ -60,8 +60,8 @@ def test_another_process_is_told_so_and_does_not_wait(monkeypatch: pytest.Monkey
 def test_it_works_on_after_the_main_thread_has_ended() -> None:
     program = """if True:
         import threading, time
-        from dpr_export.runtime.engines.worker_thread import OwnThread
-        own = OwnThread("own")
+        from dpr_export.runtime.engines.worker_thread import WorkerThread
+        own = WorkerThread("own")
         def late():
             time.sleep(0.5)
             print(own.run(lambda: "still here"))

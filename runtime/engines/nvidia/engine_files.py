@@ -1,8 +1,8 @@
-"""Engines that were built, in the user's cache folder: one file for each graph, library and kind of GPU.
+"""Read and write TensorRT engine files in the user's cache folder: one for each graph, library and kind of GPU.
 
-A file is one line of JSON, which says what the engine was built from and for, and the engine behind it; it is written
-whole or not at all. What it was built for is compared with what is here first, and then its hash: an engine that does
-not match is never given to TensorRT, which might end the process.
+The first line of a file is JSON: what the engine was built from and for, its size and its hash. The engine follows. A
+file is written atomically. The key is compared with this machine first, and then the hash: TensorRT is never given an
+engine that does not match, because such an engine can crash the process.
 """
 
 import hashlib
@@ -46,7 +46,7 @@ class EngineKey:
 
 @dataclass(frozen=True, slots=True)
 class EngineRecord:
-    """What stands before an engine in its file.
+    """The first line of a TensorRT engine file.
 
     Attributes:
         key: what it was built from and for.
@@ -54,7 +54,7 @@ class EngineRecord:
         outputs: the shapes of its outputs, by name.
         bytes: its size.
         sha256: its hash.
-        verified: what was found when its outputs were compared with the original's on this GPU; None: they were not.
+        verified: the result of comparing its outputs with the reference outputs on this GPU; None: not compared.
     """
 
     key: EngineKey
@@ -98,10 +98,10 @@ def write_engine(path: Path, record: EngineRecord, engine: bytes) -> None:
 
 
 def new_record(
-    key: EngineKey, inputs: Sequence[str], outputs: dict[str, Shape], engine: bytes, proved: str | None = None
+    key: EngineKey, inputs: Sequence[str], outputs: dict[str, Shape], engine: bytes, verified: str | None = None
 ) -> EngineRecord:
     """The record of an engine that was just built."""
-    return EngineRecord(key, tuple(inputs), outputs, len(engine), hashlib.sha256(engine).hexdigest(), proved)
+    return EngineRecord(key, tuple(inputs), outputs, len(engine), hashlib.sha256(engine).hexdigest(), verified)
 
 
 def read_record(path: Path) -> EngineRecord:
@@ -148,8 +148,8 @@ def read_engine(path: Path, record: EngineRecord) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where an engine is to run: as in its key."""
+class EngineTarget:
+    """The library and GPU that will run a TensorRT engine; the fields are those of its key."""
 
     library: str
     version: str
@@ -158,45 +158,44 @@ class Place:
     driver: str
 
 
-def find_engine(graph: str, place: Place) -> tuple[Path, EngineRecord]:
-    """The engine of a graph that was built for a place.
+def find_engine(graph: str, target: EngineTarget) -> tuple[Path, EngineRecord]:
+    """Find the TensorRT engine file of a graph that was built for a target.
 
     Args:
         graph: the SHA-256 of the .onnx file.
-        place: where it is to run.
+        target: the library and GPU that will run it.
 
     Raises:
-        LookupError: there is none that will do; the message says why.
+        LookupError: no engine file fits; the message says why.
     """
-    path = engine_path(graph, place.library, place.compute_capability, place.gpu)
+    path = engine_path(graph, target.library, target.compute_capability, target.gpu)
     if not path.is_file():
         others = sorted(other.stem.partition("-")[2] for other in path.parent.glob(f"{graph[:32]}-*.engine"))
         built = f"there is one for {', '.join(others)}" if others else f"none is in {path.parent}"
-        kind = f"compute capability {place.compute_capability}" + (f", {place.gpu}" if place.gpu else "")
-        raise LookupError(f"{place.library} has no engine for this GPU, of {kind} ({built})")
+        kind = f"compute capability {target.compute_capability}" + (f", {target.gpu}" if target.gpu else "")
+        raise LookupError(f"{target.library} has no engine for this GPU, of {kind} ({built})")
     try:
         record = read_record(path)
     except (OSError, ValueError) as error:
         raise LookupError(str(error)) from None
-    if problem := mismatch(record.key, graph, place):
+    if problem := mismatch(record.key, graph, target):
         raise LookupError(f"the engine will not do: {problem}")
     return path, record
 
 
-def mismatch(key: EngineKey, graph: str, place: Place) -> str | None:
-    """Why an engine will not do in a place, in words; None where it will."""
+def mismatch(key: EngineKey, graph: str, target: EngineTarget) -> str | None:
+    """Why an engine cannot run on a target; None where it can."""
     if key.graph != graph:
         return "it was built from another graph"
-    if key.library != place.library:
-        return f"it was built by {key.library}, and this is {place.library}"
-    if key.version != place.version:
-        return f"it was built by {key.library} {key.version}, and {place.version} is installed"
-    if key.compute_capability != place.compute_capability:
-        return (
-            f"it was built for compute capability {key.compute_capability}, and this GPU has {place.compute_capability}"
-        )
-    if key.gpu != place.gpu:
-        return f"it was built for {key.gpu}, and this GPU is {place.gpu}"
-    if key.driver not in (None, place.driver):
-        return f"it was built with a driver of CUDA {key.driver}, and this one is of CUDA {place.driver}"
+    if key.library != target.library:
+        return f"it was built by {key.library}, and this is {target.library}"
+    if key.version != target.version:
+        return f"it was built by {key.library} {key.version}, and {target.version} is installed"
+    if key.compute_capability != target.compute_capability:
+        built, here = key.compute_capability, target.compute_capability
+        return f"it was built for compute capability {built}, and this GPU has {here}"
+    if key.gpu != target.gpu:
+        return f"it was built for {key.gpu}, and this GPU is {target.gpu}"
+    if key.driver not in (None, target.driver):
+        return f"it was built with a driver of CUDA {key.driver}, and this one is of CUDA {target.driver}"
     return None

@@ -1,11 +1,11 @@
-"""Which engine runs a graph on a GPU, and whether it is what its record says once TensorRT has loaded it."""
+"""Find the TensorRT engine file for a graph and a GPU, and check the loaded engine against its record."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from dpr_export.runtime.engines.nvidia.cuda import Gpu
-from dpr_export.runtime.engines.nvidia.engine_files import EngineRecord, Place, find_engine
+from dpr_export.runtime.engines.nvidia.engine_files import EngineRecord, EngineTarget, find_engine
 from dpr_export.runtime.engines.nvidia.shape_buckets import Bucket
 from dpr_export.runtime.engines.nvidia.tensorrt import TensorRt, shape_of
 
@@ -19,11 +19,11 @@ def engine_for(graph: str, index: int) -> tuple[TensorRt, Gpu, Path, EngineRecor
         LookupError: there is no engine that will do; the message says why.
     """
     trt, gpu = TensorRt(), Gpu(index)
-    return trt, gpu, *find_engine(graph, place_of(trt, gpu))
+    return trt, gpu, *find_engine(graph, target_of(trt, gpu))
 
 
-def place_of(trt: TensorRt, gpu: Gpu) -> Place:
-    """Where an engine of a library runs on a GPU. Engines of TensorRT-RTX run on all of its compute capability.
+def target_of(trt: TensorRt, gpu: Gpu) -> EngineTarget:
+    """The target of an engine for a GPU. An engine of TensorRT-RTX runs on every GPU of the same compute capability.
 
     Raises:
         RuntimeError: the library has no kernels for the GPU.
@@ -35,7 +35,7 @@ def place_of(trt: TensorRt, gpu: Gpu) -> Place:
             f'for {", ".join(known)}: pip install "dpr-export[tensorrt]"'
         )
     model = None if trt.library.other_gpus else gpu.name
-    return Place(trt.library.name, trt.version, gpu.compute_capability, model, gpu.driver)
+    return EngineTarget(trt.library.name, trt.version, gpu.compute_capability, model, gpu.driver)
 
 
 def check_engine(engine: Any, record: EngineRecord) -> None:

@@ -44,7 +44,7 @@ from dpr_export.runtime.engines.nvidia.shape_buckets import (
     true_shape,
 )
 from dpr_export.runtime.engines.session import LONGEST, Feeds, OnDevice, Outputs
-from dpr_export.runtime.engines.worker_thread import OwnThread
+from dpr_export.runtime.engines.worker_thread import WorkerThread
 
 try:
     import onnxruntime as ort
@@ -104,7 +104,7 @@ class OnnxRuntimeCudaSession:
         self._index = parse_device(device)[1]
         if problem := cuda_problem(self._index):
             raise RuntimeError(f"ONNX Runtime cannot use cuda:{self._index}: {problem}")
-        self._thread = OwnThread("dpr-export-cuda")
+        self._thread = WorkerThread("dpr-export-cuda")
         try:
             self._session, recording = self._thread.run(lambda: _open(graph, self._index))
         except BaseException:

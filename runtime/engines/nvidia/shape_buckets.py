@@ -153,7 +153,7 @@ def corner(shape: tuple[int, ...]) -> tuple[slice, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SessionMemory:
     """The device memory of a session, in bytes, for its largest call: the same buffers serve every size.
 
     Attributes:
@@ -170,9 +170,9 @@ class Plan:
         return sum(self.inputs.values()) + sum(self.outputs.values()) + self.scratch
 
 
-def plan(
+def plan_memory(
     buckets: Sequence[Bucket], inputs: Sequence[str], outputs: Mapping[str, Shape], scratch: Sequence[int]
-) -> Plan:
+) -> SessionMemory:
     """The memory that a session needs.
 
     Args:
@@ -181,15 +181,15 @@ def plan(
         outputs: the outputs' shapes, float32 each.
         scratch: what the engine needs for each bucket's largest call, in bytes.
 
-    >>> plan([Bucket(32, 1, 4), Bucket(64, 1, 2)], ["input_ids"], {"pooler_output": (None, 8)}, [100, 300])
-    Plan(inputs={'input_ids': 1024}, outputs={'pooler_output': 128}, scratch=300)
+    >>> plan_memory([Bucket(32, 1, 4), Bucket(64, 1, 2)], ["input_ids"], {"pooler_output": (None, 8)}, [100, 300])
+    SessionMemory(inputs={'input_ids': 1024}, outputs={'pooler_output': 128}, scratch=300)
     """
     tokens = max(bucket.most * bucket.length for bucket in buckets)
     largest = {
         name: max(int(np.prod(true_shape(shape, bucket.most, bucket.length))) for bucket in buckets)
         for name, shape in outputs.items()
     }
-    return Plan(
+    return SessionMemory(
         {name: tokens * np.dtype(np.int64).itemsize for name in inputs},
         {name: numbers * np.dtype(np.float32).itemsize for name, numbers in largest.items()},
         max(scratch, default=0),

@@ -2,7 +2,7 @@
 
 Their Python interfaces are one but for what the table says. Networks are always strongly typed: precision is in the
 graph, and no flag of the builder changes it. An engine has one optimization profile for each length of the table in
-`buckets.py`; only the number of rows is dynamic in it, so that kernels are chosen for the length.
+`shape_buckets.py`; only the number of rows is dynamic in it, so that kernels are chosen for the length.
 """
 
 from collections.abc import Sequence

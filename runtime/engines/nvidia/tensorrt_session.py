@@ -1,11 +1,11 @@
 """The TensorRT session: an engine that `dpr-runtime build` made, run on an NVIDIA GPU.
 
-Everything is allocated once, for the largest call of the table in `buckets.py`: device memory for inputs, outputs and
-the scratch that all execution contexts share, and pinned memory of the machine, which the GPU copies from and to by
-itself. One call runs at a time, on the session's stream, and none while ONNX Runtime captures a CUDA graph, which would
-break both. There is an execution context for each length, and one for each size that is recorded, made when it is first
-met. Of small calls the whole way is recorded as a CUDA graph (copy
-in, compute, copy out) and replayed from then on; TensorRT-RTX records what it computes by itself.
+All memory is allocated once, for the largest call of the table in `shape_buckets.py`: device memory for the inputs, the
+outputs and the scratch space that all execution contexts share, and pinned host memory, which the GPU copies from and
+to by itself. One call runs at a time, on the session's stream, and none while ONNX Runtime captures a CUDA graph: each
+would break the other. Each length, and each recorded size, has an execution context, made in its first call. A small
+call is recorded as a CUDA graph, copies included, and replayed from then on; TensorRT-RTX records what it computes by
+itself.
 
 An error of CUDA that is not about memory mostly means that the device is lost to the process: the session says so from
 then on, and can be closed.
@@ -32,7 +32,7 @@ from dpr_export.runtime.engines.nvidia.cuda import Address, CudaError, Gpu, Hand
 from dpr_export.runtime.engines.nvidia.dlpack import CUDA, DeviceArray
 from dpr_export.runtime.engines.nvidia.engine_files import EngineRecord, kernels_path, read_engine
 from dpr_export.runtime.engines.nvidia.engine_lookup import check_engine, engine_for
-from dpr_export.runtime.engines.nvidia.shape_buckets import MOST_TOKENS, Piece, joined, pieces, plan, true_shape
+from dpr_export.runtime.engines.nvidia.shape_buckets import MOST_TOKENS, Piece, joined, pieces, plan_memory, true_shape
 from dpr_export.runtime.engines.nvidia.tensorrt import TensorRt
 from dpr_export.runtime.engines.session import LONGEST, Feeds, OnDevice, Outputs
 
@@ -112,7 +112,7 @@ class TensorRtSession:
         """All the memory that the session will ever have."""
         gpu, engine = self._gpu, self._engine
         scratch = [engine.get_device_memory_size_for_profile_v2(number) for number in range(len(self._buckets))]
-        self.memory = plan(self._buckets, record.inputs, record.outputs, scratch)
+        self.memory = plan_memory(self._buckets, record.inputs, record.outputs, scratch)
         sizes = {**self.memory.inputs, **self.memory.outputs}
         kept = partial(_kept_until_closed, self._keeping, gpu)
         self._stream = kept(gpu.new_stream(), gpu.end_stream)
