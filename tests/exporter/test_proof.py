@@ -270,3 +270,12 @@ def test_the_axes_of_inputs_and_outputs_are_named(tiny) -> None:
 
 def test_a_readers_projection_which_nothing_reads_stops_no_export(checkpoint, tmp_path: Path) -> None:
     assert export(str(checkpoint("reader", projection_dim=32)), tmp_path / "out").variants
+
+
+def test_a_checkpoint_that_was_never_trained_is_exported(checkpoint, tmp_path: Path) -> None:
+    """Its biases are zero, and the tracer drops the addition of a single zero."""
+    folder = checkpoint("reader")
+    weights = load_file(folder / "model.safetensors")
+    zeroed = {name: tensor * 0 if name.endswith("bias") else tensor for name, tensor in weights.items()}
+    save_file(zeroed, folder / "model.safetensors", metadata={"format": "pt"})
+    assert export(str(folder), tmp_path / "out").variants[0].parity.share_of_tolerance < 1
