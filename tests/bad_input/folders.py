@@ -111,7 +111,7 @@ USAGE = [
     (dpr_export, ("it", "--opset", "new"), 2, "Invalid value for '--opset': Input should be a valid integer|'new' is not a valid int"),
     (dpr_export, ("nobody/nothing",), 1, "nobody/nothing is not in the cache and the hub cannot be reached"),
     (dpr_export, ("no such/../name/at all",), 1, "there is no folder"),
-    (dpr_export, ("a.txt",), 1, "a.txt is a file: give a checkpoint.s folder"),
+    (dpr_export, ("a.txt",), 1, "a.txt is a file: give the folder of a checkpoint"),
     (dpr_export, ("demo/judge",), 1, "there is no demo/judge, only demo/question"),
     (dpr_runtime, ("sing",), 2, "No such command 'sing'"),
     (dpr_runtime, ("answer", "gone", "--question", "who ?", "--text", "it"), 1, "gone is not an exported folder|gone"),

@@ -532,7 +532,7 @@ def test_a_model_picks_an_engine_by_itself_only_where_it_was_proved(
 ) -> None:
     question = tiny_variants["question"]
     with DPRQuestionEncoder.from_pretrained(question) as model:
-        assert "tensorrt fp16 on cuda: its engine file was not verified" in model.explain()
+        assert "tensorrt fp16 on cuda: not verified on its engine" in model.explain()
         assert model.device == "cpu"
     with pytest.raises(RuntimeError, match=r"has no engine for this GPU.*: dpr-runtime build .* --precision int8"):
         DPRQuestionEncoder.from_pretrained(question, backend="tensorrt", precision="int8")
