@@ -104,9 +104,9 @@ def _not_installed(error: ModuleNotFoundError) -> ExportError:
 
 
 def _export_checkpoint(source: str, output: str | Path | None, options: ExportOptions, step: Step) -> Manifest:
-    from dpr_export.quantization.add import calibration_texts, readable
+    from dpr_export.quantization.add import read_calibration_set, select_readable
 
-    texts = calibration_texts(options.calibration)
+    texts = read_calibration_set(options.calibration)
     folder = Path(output) if output is not None else default_output(source, options.kind)
     with (
         atomic_folder(folder, options.force, is_exported_folder) as unfinished,
@@ -120,7 +120,7 @@ def _export_checkpoint(source: str, output: str | Path | None, options: ExportOp
             loaded = load(checkpoint)
             _write_tokenizer(loaded, checkpoint, unfinished)
             _write_config(loaded, options, unfinished)
-        variants = _make_graphs(loaded, unfinished, options, readable(texts, loaded.kind), step)
+        variants = _make_graphs(loaded, unfinished, options, select_readable(texts, loaded.kind), step)
         with step(f"write {folder}"):
             manifest = _manifest(loaded, checkpoint, unfinished, variants, options.opset or DEFAULT_OPSET)
             (unfinished / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
@@ -157,8 +157,7 @@ def _make_graphs(
         ParityError, QuantizationError: a graph fails its check.
         ValueError: a lossy variant is asked for together with optional outputs.
     """
-    from dpr_export.quantization.add import make_variants
-    from dpr_export.quantization.variants import Maker
+    from dpr_export.quantization.variants import VariantMaker
 
     outputs = _optional_outputs(loaded.config, options)
     specs = [spec for spec in options.specs if not (outputs and spec.recipe)]
@@ -171,8 +170,8 @@ def _make_graphs(
     kept: list[Example] = []
     for file, tokens, wanted in graphs:
         grid, examples = _trace(loaded, folder / file, options.opset or DEFAULT_OPSET, outputs, tokens, step)
-        maker = Maker(loaded.kind, folder, grid, examples, texts, options.atol, options.allow_loss, step)
-        variants += make_variants(maker, wanted, folder)
+        maker = VariantMaker(loaded.kind, folder, grid, examples, texts, options.atol, options.allow_loss, step)
+        variants += maker.make_all(wanted, folder)
         kept += examples
     write_reference_outputs(folder / REFERENCE_OUTPUTS_FILE, kept)
     return tuple(replace(variant, optional_outputs=outputs.fields) for variant in variants)

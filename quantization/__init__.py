@@ -3,7 +3,7 @@
 from dpr_export.models.artifact.variant_options import VariantOptions
 from dpr_export.quantization.add import add_variants
 from dpr_export.quantization.errors import QuantizationError
-from dpr_export.quantization.gate import Gate, tokenized
+from dpr_export.quantization.gate import Gate, tokenize_each
 from dpr_export.quantization.passes.fp16 import to_fp16
 from dpr_export.quantization.passes.fusion import fuse
 from dpr_export.quantization.passes.int8_dynamic import quantize_dynamic_int8
@@ -20,5 +20,5 @@ __all__ = [
     "quantize_static_int8",
     "read_texts",
     "to_fp16",
-    "tokenized",
+    "tokenize_each",
 ]

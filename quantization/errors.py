@@ -1,4 +1,4 @@
-"""What a pass raises when the graph it would write is not the one it promises."""
+"""The error of passes and recipes."""
 
 
 class QuantizationError(RuntimeError):

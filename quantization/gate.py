@@ -1,14 +1,13 @@
-"""Judge what a lossy variant costs, on texts it was not calibrated with.
+"""Measure the accuracy drop of a lossy variant, on texts that it was not calibrated with.
 
-An encoder is judged by its vectors: their cosine with the fp32 graph's, and whether each text keeps its nearest
-neighbours among the others. A reader is judged by its answers: each question is read in its own passage and in the
-three that follow it in the file, which are about related things. Both are judged, too, by whether a text gives the same
-result alone as in a padded batch with others.
+The metrics of an encoder compare its vectors with the fp32 graph's: their cosine, and the share of each text's nearest
+neighbours that stay the same. The metrics of a reader compare answers: each question is read in its own passage and in
+the next three of the file, which are about related subjects. For both, a text alone must give the same result as in a
+padded batch.
 
-Every figure is a share or a cosine: 1 is no loss at all.
+Every metric is a share, a cosine or an F1: 1 is no drop at all.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,8 @@ from numpy.typing import NDArray
 from dpr_export.models.config import DPRConfig
 from dpr_export.models.kinds import READER, Kind
 from dpr_export.models.tokenization.by_kind import TOKENIZER_CLASSES
-from dpr_export.quantization.texts import Row
+from dpr_export.quantization.texts import QuestionAndPassage
+from dpr_export.runtime.corpus.evaluation.squad_metrics import f1
 from dpr_export.runtime.engines.session import Feeds, Session
 from dpr_export.runtime.inference.answers import Answer
 from dpr_export.runtime.inference.batching import TokenizedRows, run_rows
@@ -31,8 +31,8 @@ PASSAGES = 4
 NEIGHBOURS = 10
 
 
-def tokenized(kind: Kind, folder: Path, texts: Sequence[Row]) -> list[Feeds]:
-    """The graph's inputs for each text alone, int64 (1, sequence), as the kind's own tokenizer makes them."""
+def tokenize_each(kind: Kind, folder: Path, texts: Sequence[QuestionAndPassage]) -> list[Feeds]:
+    """Tokenize each text alone, with the kind's tokenizer, into the graph's inputs: int64 (1, sequence)."""
     config, tokenizer = _parts(kind, folder)
     limit = min(config.max_position_embeddings, tokenizer.model_max_length)
     calls = []
@@ -51,22 +51,22 @@ class Gate:
         kind: the kind of model.
         folder: where its configuration and tokenizer are.
         reference: a session of the fp32 graph.
-        texts: what to judge on; for a reader, related passages stand next to each other.
+        texts: the evaluation set; for a reader, related passages must be next to each other.
     """
 
-    def __init__(self, kind: Kind, folder: Path, reference: Session, texts: Sequence[Row]) -> None:
+    def __init__(self, kind: Kind, folder: Path, reference: Session, texts: Sequence[QuestionAndPassage]) -> None:
         self._texts = texts
         self._config, self._tokenizer = _parts(kind, folder)
-        self._rows = [] if kind is READER else tokenized(kind, folder, texts)
+        self._rows = [] if kind is READER else tokenize_each(kind, folder, texts)
         self._judge = self._judge_reader if kind is READER else self._judge_encoder
         self._expected: Any = self._answers(reference) if kind is READER else _vectors(reference, self._rows)
 
     def judge(self, variant: Session) -> Metrics:
-        """What a variant keeps.
+        """Measure a variant's metrics.
 
         Returns:
             For an encoder: mean_cosine, least_cosine, top1 and top10 (neighbours kept), least_cosine_alone (alone
-            against batched). For a reader: same_passage, same_span, f1 (of the answers), same_span_alone.
+            against batched). For a reader: same_passage, same_span, f1 (SQuAD's, of the answers), same_span_alone.
         """
         return self._judge(variant)
 
@@ -87,9 +87,9 @@ class Gate:
         pairs = list(zip(self._expected, found, strict=True))
         return {
             "same_passage": _share(a[0].passage == b[0].passage for a, b in pairs),
-            "same_span": _share(_own(a) == _own(b) for a, b in pairs),
-            "f1": float(np.mean([f1(_own(a)[2], _own(b)[2]) for a, b in pairs])),
-            "same_span_alone": _share(_own(a) == _own(b) for a, b in zip(alone, found, strict=True)),
+            "same_span": _share(_find_own(a) == _find_own(b) for a, b in pairs),
+            "f1": float(np.mean([f1(_find_own(a)[2], _find_own(b)[2]) for a, b in pairs])),
+            "same_span_alone": _share(_find_own(a) == _find_own(b) for a, b in zip(alone, found, strict=True)),
         }
 
     def _answers(
@@ -135,7 +135,8 @@ def cosine(one: Vectors, other: Vectors) -> Vectors:
 
 
 def neighbours_kept(one: Vectors, other: Vectors, count: int) -> float:
-    """Which share of each row's `count` nearest neighbours by inner product, itself left out, stays the same.
+    """The share of each row's `count` nearest neighbours by inner product that stays the same. A row is no neighbour
+    of itself.
 
     >>> neighbours_kept(np.eye(3), np.eye(3), 1)
     1.0
@@ -150,22 +151,11 @@ def neighbours_kept(one: Vectors, other: Vectors, count: int) -> float:
     return float(np.mean(kept) / count)
 
 
-def _own(answers: Sequence[Answer]) -> tuple[int, int, str]:
-    """Where the answer from the question's own passage stands, and what it is."""
+def _find_own(answers: Sequence[Answer]) -> tuple[int, int, str]:
+    """The start, end and text of the answer from the question's own passage."""
     own = next(answer for answer in answers if answer.passage == 0)
     return own.start, own.end, own.text
 
 
 def _share(same: Iterable[bool]) -> float:
     return float(np.mean(list(same)))
-
-
-def f1(one: str, other: str) -> float:
-    """How much of their words two answers share, 0 to 1.
-
-    >>> f1("the red house", "red house")
-    0.8
-    """
-    words, others = Counter(one.lower().split()), Counter(other.lower().split())
-    shared = (words & others).total()
-    return 2 * shared / (words.total() + others.total()) if shared else 0.0

@@ -1,9 +1,9 @@
-"""How each variant is made from `model.onnx`, and what is tried next where the first settings lose too much.
+"""Recipes: make each variant from `model.onnx`, with several settings where the fastest may not be accurate enough.
 
-A recipe writes its graph and yields what it did, once for each of its settings, the fastest first. Whoever judges the
-result stops at the first that is good enough. Static INT8 has these settings: everything quantized; then, one after
-another, the parts that its error comes from left in float32, found by leaving out each alone. Heads always stay in
-float32: they cost nothing, and all of the answer goes through them.
+A recipe is a generator. It writes its graph and yields an `Attempt`, once for each of its settings, the fastest first.
+The caller judges the graph and stops at the first that reaches every bound. Static INT8 first quantizes everything but
+the heads: these cost nothing, and the whole answer passes through them. Then it leaves one more part in float32 with
+each attempt, in the order in which leaving out that part alone reduces the error most.
 """
 
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -20,9 +20,9 @@ from dpr_export.models.artifact.reference_outputs import Arrays
 from dpr_export.quantization.passes.fp16 import to_fp16
 from dpr_export.quantization.passes.fusion import fuse
 from dpr_export.quantization.passes.int8_dynamic import BLOCK, quantize_blockwise_int8, quantize_dynamic_int8
-from dpr_export.quantization.passes.int8_static import quantize_static_int8, unquantized
-from dpr_export.quantization.passes.parts import HEADS, parts
-from dpr_export.quantization.passes.tensorrt import check_for_tensorrt, scales_in_fp16
+from dpr_export.quantization.passes.int8_static import quantize_static_int8, remove_quantizers
+from dpr_export.quantization.passes.parts import HEADS, find_parts
+from dpr_export.quantization.passes.tensorrt import check_for_tensorrt, raise_small_scales
 from dpr_export.runtime.engines.processors import usable_processors
 from dpr_export.runtime.engines.session import Feeds, open_session
 
@@ -32,123 +32,125 @@ MOST_PARTS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """What a recipe did.
+class Attempt:
+    """A graph that a recipe has written.
 
     Attributes:
-        settings: its settings, in words.
-        fused_operators: how many of ONNX Runtime's own operators it fused, by name.
-        more: whether other settings follow.
+        settings: the settings, in words.
+        fused_operators: how many of ONNX Runtime's own operators the graph has, by name.
+        has_more: whether the recipe has more settings to try.
     """
 
     settings: str = ""
     fused_operators: dict[str, int] = field(default_factory=dict)
-    more: bool = False
+    has_more: bool = False
 
 
-Settings = Generator[Made, None, None]
+Attempts = Generator[Attempt, None, None]
 
 
-def fused(source: Path, output: Path, _: Sequence[Feeds]) -> Settings:
-    yield Made("", fuse(source, output))
+def make_fused(source: Path, output: Path, _: Sequence[Feeds]) -> Attempts:
+    yield Attempt("", fuse(source, output))
 
 
-def fp16(source: Path, output: Path, calls: Sequence[Feeds]) -> Settings:
+def make_fp16(source: Path, output: Path, calls: Sequence[Feeds]) -> Attempts:
     made = _to_fp16(source, output, calls)
     check_for_tensorrt(output)
     yield made
 
 
-def fused_fp16(source: Path, output: Path, calls: Sequence[Feeds]) -> Settings:
-    """Everything in fp16, the faster; then, where that loses too much, LayerNorm in float32."""
+def make_fused_fp16(source: Path, output: Path, calls: Sequence[Feeds]) -> Attempts:
+    """First everything in fp16, which is faster; then LayerNorm in float32."""
     with TemporaryDirectory() as folder:
         counts = fuse(source, Path(folder, "fused.onnx"), device="cuda")
         for layer_norm_in_float32 in (False, True):
             made = _to_fp16(Path(folder, "fused.onnx"), output, calls, layer_norm_in_float32)
-            yield replace(made, fused_operators=counts, more=not layer_norm_in_float32)
+            yield replace(made, fused_operators=counts, has_more=not layer_norm_in_float32)
 
 
-def _to_fp16(source: Path, output: Path, calls: Sequence[Feeds], layer_norm_in_float32: bool = True) -> Made:
+def _to_fp16(source: Path, output: Path, calls: Sequence[Feeds], layer_norm_in_float32: bool = True) -> Attempt:
     spoiled = to_fp16(source, output, calls[:RANGE_CALLS], layer_norm_in_float32=layer_norm_in_float32)
     in_float32 = ["LayerNorm"] * layer_norm_in_float32
     in_float32 += [f"{len(spoiled)} operators whose values fp16 cannot hold"] if spoiled else []
-    return Made(f"{' and '.join(in_float32)} in float32" if in_float32 else "everything in fp16")
+    return Attempt(f"{' and '.join(in_float32)} in float32" if in_float32 else "everything in fp16")
 
 
-def static_int8(source: Path, output: Path, calls: Sequence[Feeds]) -> Settings:
-    yield from _static(source, output, calls, linear_alone=False, finish=copyfile)
+def make_static_int8(source: Path, output: Path, calls: Sequence[Feeds]) -> Attempts:
+    yield from _make_static_int8(source, output, calls, linear_only=False, finish=copyfile)
 
 
-def tensorrt_int8(source: Path, output: Path, calls: Sequence[Feeds]) -> Settings:
-    """INT8 linear layers, and fp16 all around them: TensorRT's fused attention takes products in fp16 alone."""
+def make_tensorrt_int8(source: Path, output: Path, calls: Sequence[Feeds]) -> Attempts:
+    """Linear layers in INT8, the rest in fp16: TensorRT's fused attention takes only fp16 products."""
 
-    def in_half(quantized: Path, output: Path) -> None:
-        scales_in_fp16(quantized)
+    def convert_to_fp16(quantized: Path, output: Path) -> None:
+        raise_small_scales(quantized)
         to_fp16(quantized, output, calls[:RANGE_CALLS])
         check_for_tensorrt(output)
 
-    yield from _static(source, output, calls, linear_alone=True, finish=in_half)
+    yield from _make_static_int8(source, output, calls, linear_only=True, finish=convert_to_fp16)
 
 
-def _static(
-    source: Path, output: Path, calls: Sequence[Feeds], *, linear_alone: bool, finish: Callable[[Path, Path], object]
-) -> Settings:
-    by_part = parts(onnx.load(source, load_external_data=False))
+def _make_static_int8(
+    source: Path, output: Path, calls: Sequence[Feeds], *, linear_only: bool, finish: Callable[[Path, Path], object]
+) -> Attempts:
+    by_part = find_parts(onnx.load(source, load_external_data=False))
     heads = by_part.pop(HEADS, [])
-    rest = "fp16" if linear_alone else "float32"
+    rest = "fp16" if linear_only else "float32"
     with TemporaryDirectory() as folder:
         quantized, without = Path(folder, "quantized.onnx"), Path(folder, "without.onnx")
 
         def quantize(names: Sequence[str]) -> None:
-            quantize_static_int8(source, quantized, calls, in_float=[*heads, *names], linear_alone=linear_alone)
+            quantize_static_int8(source, quantized, calls, in_float=[*heads, *names], linear_only=linear_only)
             finish(quantized, output)
 
         def leave_out(part: str) -> Path:
-            unquantized(quantized, without, by_part[part])
+            remove_quantizers(quantized, without, by_part[part])
             return without
 
-        most = min(MOST_PARTS, len(by_part) - linear_alone)  # something stays quantized, of a small model too
+        most = min(MOST_PARTS, len(by_part) - linear_only)  # a small model too keeps a quantized part
         quantize([])
-        yield Made(f"heads in {rest}", more=most > 0)
-        ranked = by_error(by_part, leave_out, source, calls[:RANKING_CALLS])
+        yield Attempt(f"heads in {rest}", has_more=most > 0)
+        ranked = rank_parts(by_part, leave_out, source, calls[:RANKING_CALLS])
         for count in range(1, most + 1):
             left = ranked[:count]
             quantize([name for part in left for name in by_part[part]])
-            yield Made(f"heads and {', '.join(left)} in {rest}", more=count < most)
+            yield Attempt(f"heads and {', '.join(left)} in {rest}", has_more=count < most)
 
 
-def dynamic_int8(source: Path, output: Path, _: Sequence[Feeds]) -> Settings:
-    """Scales for each tensor, the faster; then, where that loses too much, scales for each block of 128 numbers."""
+def make_dynamic_int8(source: Path, output: Path, _: Sequence[Feeds]) -> Attempts:
+    """First one scale for each activation, which is faster; then one for each block of 128 numbers."""
     with TemporaryDirectory() as folder:
         graph = Path(folder, "fused.onnx")
         counts = fuse(source, graph)
-        heads = parts(onnx.load(graph)).get(HEADS, [])
+        heads = find_parts(onnx.load(graph)).get(HEADS, [])
         quantize_dynamic_int8(graph, output, in_float=heads)
-        yield Made("a scale for each activation; heads in float32", counts, more=True)
+        yield Attempt("a scale for each activation; heads in float32", counts, has_more=True)
         quantize_blockwise_int8(graph, output, in_float=heads)
-        yield Made(f"a scale for each {BLOCK} numbers; heads in float32", counts)
+        yield Attempt(f"a scale for each {BLOCK} numbers; heads in float32", counts)
 
 
-Recipe = Callable[[Path, Path, Sequence[Feeds]], Settings]
+Recipe = Callable[[Path, Path, Sequence[Feeds]], Attempts]
 RECIPES: dict[str, Recipe] = {
-    "fused": fused,
-    "fp16": fp16,
-    "fused_fp16": fused_fp16,
-    "static_int8": static_int8,
-    "tensorrt_int8": tensorrt_int8,
-    "dynamic_int8": dynamic_int8,
+    "fused": make_fused,
+    "fp16": make_fp16,
+    "fused_fp16": make_fused_fp16,
+    "static_int8": make_static_int8,
+    "tensorrt_int8": make_tensorrt_int8,
+    "dynamic_int8": make_dynamic_int8,
 }
 
 
-def by_error(names: Iterable[str], leave_out: Callable[[str], Path], source: Path, calls: Sequence[Feeds]) -> list[str]:
-    """Order parts by how near the graph comes to `source` when one of them alone is left out, the nearest first."""
-    expected = _outputs(source, calls)
-    errors = {name: relative_error(_outputs(leave_out(name), calls), expected) for name in names}
+def rank_parts(
+    names: Iterable[str], leave_out: Callable[[str], Path], source: Path, calls: Sequence[Feeds]
+) -> list[str]:
+    """Sort parts by the error of the graph in which that part alone is left out, the smallest error first."""
+    expected = _run_calls(source, calls)
+    errors = {name: sum_relative_squared_errors(_run_calls(leave_out(name), calls), expected) for name in names}
     return sorted(errors, key=errors.__getitem__)
 
 
-def _outputs(graph: Path, calls: Sequence[Feeds]) -> list[Arrays]:
-    """What a graph computes, on OpenVINO where that is installed, which runs quantized graphs fastest."""
+def _run_calls(graph: Path, calls: Sequence[Feeds]) -> list[Arrays]:
+    """Run a graph on OpenVINO, which runs quantized graphs fastest; if it is not installed, on ONNX Runtime."""
     backend = "openvino" if find_spec("openvino") else "onnxruntime"
     session = open_session(backend, graph, threads=usable_processors())
     try:
@@ -157,11 +159,11 @@ def _outputs(graph: Path, calls: Sequence[Feeds]) -> list[Arrays]:
         session.close()
 
 
-def relative_error(found: Sequence[Arrays], expected: Sequence[Arrays]) -> float:
-    """The squared error of each output over its squared size, over all calls, summed over the outputs.
+def sum_relative_squared_errors(found: Sequence[Arrays], expected: Sequence[Arrays]) -> float:
+    """Sum, over the outputs, sum((found - expected)²) / sum(expected²) over all calls.
 
     >>> one = {"a": np.array([3.0, 4.0])}
-    >>> relative_error([{"a": np.array([3.0, 3.0])}], [one])
+    >>> sum_relative_squared_errors([{"a": np.array([3.0, 3.0])}], [one])
     0.04
     """
     total = 0.0

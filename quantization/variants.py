@@ -1,16 +1,15 @@
-"""Make the variants of an exported model: each by its recipe, each shown on the engine that runs it.
+"""Make the variants of an exported model by their recipes, and check each on the engine that runs it.
 
-What is equal to the original is proved over the grid of `runtime/checks/parity.py`. What is lossy must give finite
-numbers there, whatever is masked, and keep its bounds on texts that it was not calibrated with; a recipe may try
+A float32 variant passes the parity check over the grid of `runtime/checks/parity.py`. A lossy variant must give finite
+numbers there, whatever is masked, and reach its bounds on texts that it was not calibrated with. A recipe may try
 several settings until one does.
 """
 
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
 from functools import cached_property
-from importlib.util import find_spec
 from pathlib import Path
 
 from dpr_export.models.artifact.manifest import AccuracyDrop, Variant
@@ -18,187 +17,167 @@ from dpr_export.models.artifact.reference_outputs import Example
 from dpr_export.models.artifact.variants import BOUNDS, MODEL_FILE, VariantSpec, metrics_below_bound
 from dpr_export.models.kinds import Kind
 from dpr_export.quantization.errors import QuantizationError
-from dpr_export.quantization.gate import Gate, Metrics, tokenized
-from dpr_export.quantization.recipes import RECIPES, Made, Settings
+from dpr_export.quantization.gate import Gate, Metrics, tokenize_each
+from dpr_export.quantization.recipes import RECIPES, Attempt, Attempts
 from dpr_export.quantization.speed import speedup
 from dpr_export.quantization.texts import EVALUATION_SET_FILE, Texts, read_texts
-from dpr_export.runtime.checks.parity import check_parity, measure_errors, measure_relative_error
-from dpr_export.runtime.engines.nvidia.driver import gpu_problem
-from dpr_export.runtime.engines.processors import usable_processors
-from dpr_export.runtime.engines.session import Feeds, Session, open_session
+from dpr_export.runtime.checks.parity import measure_errors, measure_relative_error
+from dpr_export.runtime.checks.variant_parity import REFERENCE, check_variant, find_device, open_graph, open_variant
+from dpr_export.runtime.engines.session import Feeds, Session
 from dpr_export.runtime.inference.progress import Step, silent
 
 WORTH_KEEPING = 1.03
-REFERENCE = "onnxruntime"
 
 
 @dataclass(frozen=True)
-class Maker:
+class VariantMaker:
     """Makes variants of one folder.
 
     Attributes:
         kind: the kind of model.
-        folder: holds the configuration, the tokenizer and `model.onnx`; new graphs are written there too.
-        grid: calls of many sizes, with the outputs that are right.
-        golden: the examples of reference_outputs.npz.
-        calibration: the texts that scales are measured on.
-        atol: the absolute part of the error allowed to what is not lossy.
-        allow_loss: write a variant that misses a bound too, and say so in the manifest.
-        step: told of each step.
-        reference_error: how far the outputs of `grid` may be from the original's.
+        folder: holds the configuration, the tokenizer and `model.onnx`.
+        grid: calls of many sizes, with the right outputs.
+        examples: the examples of reference_outputs.npz.
+        calibration: the calibration set.
+        atol: the absolute part of the tolerance of variants that are not lossy.
+        allow_loss: write a variant that is below a bound too, and record that in the manifest.
+        step: called with the name of each step.
+        reference_error: the largest error of the outputs of `grid` themselves.
     """
 
     kind: Kind
     folder: Path
     grid: Sequence[Example]
-    golden: Sequence[Example]
+    examples: Sequence[Example]
     calibration: Texts
     atol: float
     allow_loss: bool = False
     step: Step = silent
     reference_error: float = 0.0
 
-    def make(self, spec: VariantSpec, output: Path) -> Variant | None:
-        """Write one variant's graph at `output`, unless it is `model.onnx` itself, and show what it is.
-
-        Returns:
-            The variant; None where it is of no use (a fused graph that is no faster), and then nothing is written.
+    def make_all(self, specs: Iterable[VariantSpec], output: Path) -> tuple[Variant, ...]:
+        """Make variants, with new graphs below `output`. `model.onnx` itself is only checked.
 
         Raises:
-            ParityError: it does not compute what the original does.
-            QuantizationError: it cannot be made, or loses more than its bounds allow.
+            ParityError, QuantizationError: as `make`.
+        """
+        made = []
+        for spec in specs:
+            graph = (output if spec.recipe else self.folder) / spec.file
+            graph.parent.mkdir(exist_ok=True)
+            made.append(self.make(spec, graph))
+        return tuple(variant for variant in made if variant is not None)
+
+    def make(self, spec: VariantSpec, graph: Path) -> Variant | None:
+        """Write one variant's graph, unless the variant is `model.onnx` itself, and check it.
+
+        Returns:
+            The variant; None if it is a fused graph that is hardly faster. Its file is removed then.
+
+        Raises:
+            ParityError: its outputs differ from transformers' by more than the tolerance.
+            QuantizationError: it cannot be made, or a metric is below its bound.
         """
         if spec.lossy:
-            return self._lossy(spec, output)
-        prove_it = f"prove {spec.file} {'on' if _place(spec) else 'for'} {spec.backend}"
-        what = f"make {spec.file}, and keep it if it is faster" if spec.recipe else prove_it
-        with self.step(what):
-            fused = _last(self._recipe(spec, output)).fused_operators if spec.recipe else {}
-            with _opened(spec, output) as session:
-                proof = check_parity(session, self.grid, self.atol, self.reference_error)
-                times = self._speedup(spec, session)
+            return self._make_lossy(spec, graph)
+        if spec.recipe is None:
+            with self.step(f"prove {spec.file} {'on' if find_device(spec) else 'for'} {spec.backend}"):
+                return check_variant(spec, graph, self.grid, self.atol, self.reference_error)
+        with self.step(f"make {spec.file}, and keep it if it is faster"):
+            *_, attempt = self._run_recipe(spec, graph)
+            variant = check_variant(spec, graph, self.grid, self.atol, self.reference_error)
+            with open_variant(spec, graph) as session:
+                times = self._measure_speedup(spec, session)
         if times is not None and times < WORTH_KEEPING:
-            output.unlink()
+            graph.unlink()
             return None
-        proved = _place(spec) is not None
-        return Variant(spec.backend, spec.precision, spec.file, proof, None, proved, fused, times)
+        return replace(variant, fused_operators=attempt.fused_operators, speedup=times)
 
-    def _lossy(self, spec: VariantSpec, output: Path) -> Variant:
-        """Try the recipe's settings until the gate lets one pass; of those that fail, keep the best."""
-        kept, best = output.with_suffix(".best"), (float("inf"), Metrics(), Made())
-        what, more = f"make {spec.file}", True
-        with closing(self._recipe(spec, output)) as recipe:
-            while more and best[0] > 0:
-                with self.step(what):
-                    made = next(recipe)
-                    with _opened(spec, output) as session:
+    def _make_lossy(self, spec: VariantSpec, graph: Path) -> Variant:
+        """Try the recipe's settings until one reaches every bound; if none does, take the one nearest to its bounds."""
+        kept, best = graph.with_suffix(".best"), (float("inf"), Metrics(), Attempt())
+        step_name, has_more = f"make {spec.file}", True
+        with closing(self._run_recipe(spec, graph)) as recipe:
+            while has_more and best[0] > 0:
+                with self.step(step_name):
+                    attempt = next(recipe)
+                    with open_variant(spec, graph) as session:
                         metrics = self._gate.judge(session)
-                lack = sum(_lack(metrics[name], BOUNDS[name]) for name in metrics_below_bound(metrics))
-                if lack < best[0]:
-                    best = (lack, metrics, made)
-                    shutil.copyfile(output, kept)
-                what, more = f"make {spec.file} again, since {_short(metrics)}", made.more
-        kept.replace(output)
-        _, metrics, made = best
+                shortfall = sum(_shortfall(metrics[name], BOUNDS[name]) for name in metrics_below_bound(metrics))
+                if shortfall < best[0]:
+                    best = (shortfall, metrics, attempt)
+                    shutil.copyfile(graph, kept)
+                step_name, has_more = f"make {spec.file} again, since {_describe_misses(metrics)}", attempt.has_more
+        kept.replace(graph)
+        _, metrics, attempt = best
         below_bound = tuple(metrics_below_bound(metrics))
         if below_bound and not self.allow_loss:
             raise QuantizationError(
-                f"{spec.file} loses too much: {_short(metrics)}; allow_loss (--allow-loss) writes it all the same"
+                f"{spec.file} is not accurate enough: {_describe_misses(metrics)}; "
+                "allow_loss (--allow-loss) writes it all the same"
             )
-        with self.step(f"measure {spec.file}"), _opened(spec, output) as session:
-            loss = AccuracyDrop(
+        with self.step(f"measure {spec.file}"), open_variant(spec, graph) as session:
+            drop = AccuracyDrop(
                 engine=session.engine,
                 shapes=tuple(call.shape for call in self.grid),
-                largest_error=_finite(session, self.grid, spec.file) + self.reference_error,
-                reference_output_error=measure_relative_error(session, self.golden),
+                largest_error=_check_finite(session, self.grid, spec.file) + self.reference_error,
+                reference_output_error=measure_relative_error(session, self.examples),
                 metrics={name: round(value, 5) for name, value in metrics.items()},
                 below_bound=below_bound,
-                evaluation_set_sha256=self._judging.sha256,
+                evaluation_set_sha256=self._evaluation_set.sha256,
                 calibration_set_sha256=self.calibration.sha256,
-                settings=made.settings,
+                settings=attempt.settings,
             )
-            times = self._speedup(spec, session)
-        proved = _place(spec) is not None and not below_bound
-        return Variant(spec.backend, spec.precision, spec.file, None, loss, proved, made.fused_operators, times)
+            times = self._measure_speedup(spec, session)
+        verified = find_device(spec) is not None and not below_bound
+        return Variant(spec.backend, spec.precision, spec.file, None, drop, verified, attempt.fused_operators, times)
 
-    def _recipe(self, spec: VariantSpec, output: Path) -> Settings:
-        return RECIPES[spec.recipe or ""](self.folder / MODEL_FILE, output, self._calls)
+    def _run_recipe(self, spec: VariantSpec, graph: Path) -> Attempts:
+        return RECIPES[spec.recipe or ""](self.folder / MODEL_FILE, graph, self._calibration_calls)
 
-    def _speedup(self, spec: VariantSpec, session: Session) -> float | None:
-        """How many times as fast as `model.onnx` on the same engine; None for that itself, and where
-        that engine is not at hand."""
-        if spec.recipe is None or _place(spec) is None:
+    def _measure_speedup(self, spec: VariantSpec, session: Session) -> float | None:
+        """How many times as fast as `model.onnx` on the same engine; None if this machine lacks that engine."""
+        if find_device(spec) is None:
             return None
         largest = max(self.grid, key=lambda call: call.shape[0] * call.shape[1])
         one_row = {name: array[:1] for name, array in largest.feeds.items()}
-        with _opened(spec, self.folder / MODEL_FILE) as plain:
+        with open_variant(spec, self.folder / MODEL_FILE) as plain:
             return speedup(session, plain, one_row)
 
     @cached_property
-    def _calls(self) -> list[Feeds]:
-        return tokenized(self.kind, self.folder, self.calibration.rows)
+    def _calibration_calls(self) -> list[Feeds]:
+        return tokenize_each(self.kind, self.folder, self.calibration.rows)
 
     @cached_property
-    def _judging(self) -> Texts:
+    def _evaluation_set(self) -> Texts:
         return read_texts(EVALUATION_SET_FILE)
 
     @cached_property
     def _gate(self) -> Gate:
-        with opened(REFERENCE, self.folder / MODEL_FILE) as reference:
-            return Gate(self.kind, self.folder, reference, self._judging.rows)
+        with open_graph(REFERENCE, self.folder / MODEL_FILE) as reference:
+            return Gate(self.kind, self.folder, reference, self._evaluation_set.rows)
 
 
-def _short(metrics: Metrics) -> str:
-    """Which metrics miss their bounds, for people."""
+def _describe_misses(metrics: Metrics) -> str:
+    """Each metric below its bound, with its value and that bound."""
     return ", ".join(
         f"{name} is {metrics[name]:.3f} and must be at least {BOUNDS[name]:.2f}"
         for name in metrics_below_bound(metrics)
     )
 
 
-def _lack(figure: float, bound: float) -> float:
-    """How much a figure is short of its bound; a figure that is no number lacks all of it."""
-    return bound - figure if figure == figure else bound
+def _shortfall(value: float, bound: float) -> float:
+    """How far a metric is below its bound. NaN is as far as it can be: the bound itself."""
+    return bound - value if value == value else bound
 
 
-def _place(spec: VariantSpec) -> str | None:
-    """The device at hand that a variant is for, with its engine; None where there is none.
+def _check_finite(session: Session, calls: Sequence[Example], file: str) -> float:
+    """The largest error over the calls.
 
-    TensorRT's engines are not built here: they are proved when they are (`dpr-runtime build`).
+    Raises:
+        QuantizationError: an output is not finite. No mask and no length may give NaN.
     """
-    if "cpu" in spec.devices:
-        return "cpu" if find_spec(spec.backend) else None
-    if spec.backend != "onnxruntime" or gpu_problem(0):
-        return None
-    from dpr_export.runtime.engines.nvidia.onnxruntime_cuda import cuda_problem
-
-    return None if cuda_problem(0) else "cuda"
-
-
-def _opened(spec: VariantSpec, graph: Path) -> AbstractContextManager[Session]:
-    """A session on the engine and device that a variant is for; where they are not at hand, on ONNX Runtime's CPU."""
-    place = _place(spec)
-    return opened(spec.backend if place else REFERENCE, graph, place or "cpu")
-
-
-@contextmanager
-def opened(backend: str, graph: Path, device: str = "cpu") -> Iterator[Session]:
-    """A session for as long as the context lasts, on the CPU with this process's processors; nothing is cached."""
-    session = open_session(backend, graph, device=device, threads=usable_processors())
-    try:
-        yield session
-    finally:
-        session.close()
-
-
-def _finite(session: Session, calls: Sequence[Example], file: str) -> float:
-    """The largest error over the calls, which must be finite: no mask and no length may give NaN."""
     largest = max(max(measure_errors(session, call).values()) for call in calls)
     if largest == float("inf"):
         raise QuantizationError(f"{file} gives numbers that are not finite, on {session.engine}")
     return largest
-
-
-def _last(made: Iterator[Made]) -> Made:
-    *_, last = made
-    return last

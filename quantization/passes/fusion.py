@@ -1,15 +1,14 @@
-"""Fuse a graph with ONNX Runtime's own operators: attention, GELU, and on GPUs LayerNorm with its residual.
+"""Fuse a graph into ONNX Runtime's own operators: attention, GELU, and on GPUs LayerNorm with its residual.
 
-onnxscript's rewriter knows the shape of graph that `torch.onnx.export` makes today; ONNX Runtime's own optimizer for
-BERT finds no attention in it. The projections of queries, keys and values stay the matrix products they were: fused
-into one Attention operator they could not be quantized without losing the mask (see int8_dynamic.py).
+onnxscript's rewriter recognizes the graphs of `torch.onnx.export`; ONNX Runtime's own optimizer for BERT finds no
+attention in them. The projections of queries, keys and values stay matrix products: fused into one Attention operator
+they could not be quantized without losing the mask (see int8_dynamic.py).
 
-On CPUs LayerNorm with its residual, and GELU with its bias, are slower as one operator than apart: the sum and the
-LayerNorm are vector code, the two in one are not, and a bias costs nothing in the product before it. The rewriter joins
-them all the same, so they are taken apart again; the session keeps ONNX Runtime from joining them once more.
+On CPUs, LayerNorm with its residual and GELU with its bias are slower as one operator than as two: a sum and a
+LayerNorm are vectorized, SkipLayerNormalization is not, and a bias is free in the product before it. The rewriter fuses
+them anyway, so this pass splits them again. The session keeps ONNX Runtime from fusing them once more.
 
-The result is for ONNX Runtime alone: other engines do not know its operators. onnxscript takes a second to import, so
-it is imported when it is needed.
+Only ONNX Runtime knows the operators of the result. onnxscript is imported at first use, since that takes a second.
 """
 
 from collections import Counter
@@ -47,18 +46,18 @@ def fuse(source: Path, output: Path, *, device: str = "cpu") -> dict[str, int]:
     layers = sum(node.op_type == "Softmax" for node in model.graph)
     fused, _ = optimize_for_ort(model)
     if device == "cpu":
-        _apart(fused.graph)
+        _split_fused(fused.graph)
     optimize(fused, input_size_limit=_ANY_SIZE, output_size_limit=_ANY_SIZE)
     counts = Counter(node.op_type for node in fused.graph if node.domain == "com.microsoft")
     attentions = sum(counts[name] for name in _ATTENTION)
     if attentions != layers:
-        raise QuantizationError(f"{attentions} attentions were fused in {source.name}, and it has {layers} layers")
+        raise QuantizationError(f"{source.name} has {layers} layers, but {attentions} attentions were fused")
     onnx_ir.save(fused, output)
     return dict(counts)
 
 
-def _apart(graph: "onnx_ir.Graph") -> None:
-    """Put the plain operators in the place of those that are slower as one."""
+def _split_fused(graph: "onnx_ir.Graph") -> None:
+    """Split the fused operators that are slower than the plain ones."""
     for node in list(graph):
         if node.op_type == "SkipLayerNormalization":
             _replace(graph, node, _sum_and_layer_norm(node))
@@ -88,7 +87,7 @@ def _sum_and_gelu(node: "onnx_ir.Node") -> "list[onnx_ir.Node]":
 
 
 def _replace(graph: "onnx_ir.Graph", node: "onnx_ir.Node", nodes: "list[onnx_ir.Node]") -> None:
-    """The last node's output takes the place of the node's; a fourth output is the sum before the LayerNorm."""
+    """Replace a node: its first output by the last node's, its fourth, the sum before LayerNorm, by the one before."""
     from onnx_ir.convenience import replace_nodes_and_values
 
     old = [node.outputs[0], *node.outputs[3:]]

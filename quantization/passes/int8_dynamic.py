@@ -1,11 +1,11 @@
-"""INT8 for ONNX Runtime on CPUs: weights quantized once, activations as they come.
+"""Quantize a graph dynamically to INT8 for ONNX Runtime on CPUs: weights beforehand, activations at each call.
 
-Matrix products with a constant, the Q/K/V projections among them, become integer products; weights have one scale a
-column. Attention itself stays in float32, as MultiHeadAttention. Were it one Attention operator instead, ONNX Runtime's
-quantizer would skip it, or turn it into a QAttention that drops the mask without a word.
+Matrix products with a constant, such as the Q/K/V projections, become integer products; weights have one scale for
+each column. Attention itself stays in float32, as MultiHeadAttention: ONNX Runtime's quantizer skips its Attention
+operator, or turns it into a QAttention that silently drops the mask.
 
-No calibration is needed, since every activation is measured when it is there. That measuring is also why a text's
-result depends a little on the texts beside it: one scale serves the whole batch.
+No calibration is needed, since every activation is measured at each call. One scale serves the whole batch, so a text's
+result depends a little on the other texts of its batch.
 """
 
 from collections.abc import Sequence
@@ -46,8 +46,8 @@ def quantize_dynamic_int8(source: Path, output: Path, *, in_float: Sequence[str]
 def quantize_blockwise_int8(source: Path, output: Path, *, in_float: Sequence[str] = ()) -> None:
     """Quantize a fused graph's weights and activations to INT8 with a scale for each block of `BLOCK` numbers.
 
-    An outlier then spoils its own block alone, and no row another: much nearer to float32, and slower in batches, than
-    one scale for each activation.
+    An outlier then affects only its own block, and a row no other row. This is much nearer to float32 than one scale
+    for each activation, and slower in batches.
 
     Args:
         source: the .onnx file that `fuse` wrote.

@@ -1,11 +1,11 @@
-"""INT8 for OpenVINO: weights and activations quantized beforehand, by scales measured on calibration texts.
+"""Quantize a graph statically to INT8 for OpenVINO: the scales of activations are measured on calibration texts.
 
-NNCF places the quantizers: symmetric, so that zero stays zero and every engine reads them; one scale a column of
-weights; SmoothQuant moves the outliers of activations, which BERT is known for, into the weights first. What NNCF
-writes is standard ONNX (QuantizeLinear and DequantizeLinear), which OpenVINO turns into integer products.
+NNCF places symmetric quantizers, which every engine reads, with one scale for each column of weights. Before that,
+SmoothQuant moves the outliers of BERT's activations into the weights. The graph that NNCF writes is standard ONNX
+(QuantizeLinear and DequantizeLinear); OpenVINO turns it into integer products.
 
-Since scales are fixed, a text's result hardly depends on the texts beside it. NNCF takes seconds to import, since it
-brings torch where that is installed, so it is imported when it is needed.
+Since scales are fixed, a text's result hardly depends on the other texts of its batch. NNCF is imported at first use,
+since that takes seconds: it imports torch where torch is installed.
 """
 
 import logging
@@ -22,7 +22,7 @@ from dpr_export.runtime.engines.session import Feeds
 
 
 def quantize_static_int8(
-    source: Path, output: Path, calls: Sequence[Feeds], *, in_float: Sequence[str] = (), linear_alone: bool = False
+    source: Path, output: Path, calls: Sequence[Feeds], *, in_float: Sequence[str] = (), linear_only: bool = False
 ) -> int:
     """Quantize a graph to INT8 by scales measured on calls.
 
@@ -31,7 +31,7 @@ def quantize_static_int8(
         output: the .onnx file to write.
         calls: the graph's inputs for each calibration text, int64 (1, sequence).
         in_float: the matrix products to leave in float32, by name.
-        linear_alone: quantize the linear layers alone; embeddings, and attention's products, stay in float32.
+        linear_only: quantize only the linear layers; embeddings, and attention's products, stay in float32.
 
     Returns:
         How many matrix products were quantized.
@@ -44,8 +44,8 @@ def quantize_static_int8(
     nncf.set_log_level(logging.ERROR)
     original = onnx.load(source)
     ignored, types = list(in_float), []
-    if linear_alone:
-        ignored, types = [*ignored, *products_of_activations(original)], ["Gather"]
+    if linear_only:
+        ignored, types = [*ignored, *find_products_of_activations(original)], ["Gather"]
     with redirect_stdout(StringIO()):
         model = nncf.quantize(
             original,
@@ -61,8 +61,8 @@ def quantize_static_int8(
     return sum(node.op_type == "MatMul" and set(node.input) <= dequantized for node in model.graph.node)
 
 
-def unquantized(source: Path, output: Path, names: Sequence[str]) -> None:
-    """Take the quantizers of some matrix products' activations out of a graph again; weights stay as they are.
+def remove_quantizers(source: Path, output: Path, names: Sequence[str]) -> None:
+    """Remove the quantizers of some matrix products' activations from a graph. Weights stay quantized.
 
     Args:
         source: an .onnx file that `quantize_static_int8` wrote.
@@ -81,14 +81,18 @@ def unquantized(source: Path, output: Path, names: Sequence[str]) -> None:
     onnx.save(model, output)
 
 
-def products_of_activations(model: onnx.ModelProto) -> list[str]:
-    """The matrix products that no weight has a part in: attention's two, by name."""
+def find_products_of_activations(model: onnx.ModelProto) -> list[str]:
+    """Name the matrix products that read no weight: attention's two in each layer."""
     weights = {tensor.name for tensor in model.graph.initializer}
     return [node.name for node in model.graph.node if node.op_type in PRODUCTS and not weights & set(node.input)]
 
 
 def check_symmetric(model: onnx.ModelProto) -> None:
-    """Every zero point is zero: other engines refuse what is not."""
+    """Check that every zero point is zero, since other engines refuse asymmetric quantizers.
+
+    Raises:
+        QuantizationError: a zero point is not, or the graph has no quantizers.
+    """
     constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     quantizers = [node for node in model.graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
     if not quantizers:

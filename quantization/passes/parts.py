@@ -1,7 +1,7 @@
-"""The parts of a graph that may stay in float32: the heads, and each layer's attention and feed-forward.
+"""Divide a graph's matrix products into parts: the heads, and each layer's attention and feed-forward.
 
-The exporter names every node by the module it comes from, `encoder.layer.1.output.dense/MatMul`; a part is read off
-that name.
+Each part may stay in float32 by itself. The exporter names every node after its module, such as
+`encoder.layer.1.output.dense/MatMul`, and the name tells the part.
 """
 
 import re
@@ -13,24 +13,24 @@ PRODUCTS = ("MatMul", "Gemm")
 _LAYER = re.compile(r"\.layer\.(\d+)\.(attention|)")
 
 
-def parts(model: onnx.ModelProto) -> dict[str, list[str]]:
+def find_parts(model: onnx.ModelProto) -> dict[str, list[str]]:
     """The names of the matrix products of each part: "heads", "layer 0 attention", "layer 0 feed-forward", ..."""
     found: dict[str, list[str]] = {}
     for node in model.graph.node:
         if node.op_type in PRODUCTS:
-            found.setdefault(part_of(node.name), []).append(node.name)
+            found.setdefault(name_part(node.name), []).append(node.name)
     return found
 
 
-def part_of(name: str) -> str:
-    """The part that a node belongs to, by its name.
+def name_part(name: str) -> str:
+    """Tell the part of a node from its name.
 
-    >>> part_of("encoder.layer.1.attention.self.key/MatMul"), part_of("encoder.layer.1.output.dense/MatMul")
+    >>> name_part("encoder.layer.1.attention.self.key/MatMul"), name_part("encoder.layer.1.output.dense/MatMul")
     ('layer 1 attention', 'layer 1 feed-forward')
-    >>> part_of("predictor.qa_outputs/MatMul")
+    >>> name_part("predictor.qa_outputs/MatMul")
     'heads'
     """
-    place = _LAYER.search(name)
-    if place is None:
+    match = _LAYER.search(name)
+    if match is None:
         return HEADS
-    return f"layer {place[1]} {place[2] or 'feed-forward'}"
+    return f"layer {match[1]} {match[2] or 'feed-forward'}"

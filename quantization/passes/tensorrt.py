@@ -1,8 +1,8 @@
-"""What TensorRT wants of a graph, and refuses: checked here, before TensorRT sees it, so that the reason is plain.
+"""Check that TensorRT can build a graph, and prepare a quantized graph for fp16.
 
-Networks are strongly typed: what the graph says is what is computed, and TensorRT's flags for precision, which its
-version 11 has no longer, are never used. So the scales of quantizers are fp16 where the numbers around them are, which
-ONNX allows from opset 19 on.
+TensorRT's own errors do not say what to change in the graph; these do. Networks are strongly typed: TensorRT computes
+in the graph's types, and its flags for precision, which TensorRT 11 no longer has, are never used. So scales of
+quantizers are fp16 where the numbers around them are, which ONNX allows from opset 19 on.
 """
 
 from pathlib import Path
@@ -20,11 +20,11 @@ _INTEGER_OPERATORS = ("ConvInteger", "DynamicQuantizeLinear", "MatMulInteger", "
 
 
 def check_for_tensorrt(graph: Path) -> None:
-    """Refuse a graph that TensorRT would refuse.
+    """Check a graph for what TensorRT refuses.
 
     Raises:
-        QuantizationError: an operator that is not ONNX's own, or that TensorRT has not; a quantizer that is not
-            symmetric, or not to int8.
+        QuantizationError: TensorRT lacks an operator, such as those that are not standard ONNX; or a quantizer is not
+            symmetric, or not int8.
     """
     model = onnx.load(graph)
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
@@ -50,11 +50,11 @@ def check_for_tensorrt(graph: Path) -> None:
                 )
 
 
-def scales_in_fp16(graph: Path) -> None:
-    """Make a quantized graph ready to become fp16, in place: its opset, and scales that fp16 can hold.
+def raise_small_scales(graph: Path) -> None:
+    """Raise the opset and the smallest scales of a quantized graph in place, so that it can be converted to fp16.
 
-    A scale below fp16's least normal number, of a column of weights that are all but zero, becomes that number, and its
-    weights are quantized again.
+    A column of weights that are almost zero can have a scale below fp16's smallest normal number. The scale becomes
+    that number, and the weights are quantized again.
     """
     model = onnx.load(graph)
     if next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")) < _OPSET:

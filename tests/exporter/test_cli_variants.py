@@ -152,7 +152,7 @@ def test_what_loses_too_much_is_one_line_with_the_option_that_writes_it_all_the_
     assert done.code == 1
     assert done.out == ""
     assert re.fullmatch(
-        r"dpr-export: onnx/model_ort_int8\.onnx loses too much: top10 is 0\.\d{3} and must be at least 1\.01; "
+        r"dpr-export: onnx/model_ort_int8\.onnx is not accurate enough: top10 is 0\.\d{3} and must be at least 1\.01; "
         r"allow_loss \(--allow-loss\) writes it all the same",
         done.error,
     )
@@ -265,7 +265,7 @@ def test_a_variant_that_fails_in_an_export_leaves_no_folder(
     monkeypatch.setitem(BOUNDS, "top10", 1.01)
     done = run(checkpoint("question"), "--precision", "int8", *ORT)
     assert (done.code, done.out) == (1, "")
-    assert "loses too much: top10 is" in done.error
+    assert "is not accurate enough: top10 is" in done.error
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
 
 

@@ -20,8 +20,8 @@ from dpr_export.models.artifact.reference_outputs import read_reference_outputs
 from dpr_export.models.artifact.variants import MODEL_FILE, VARIANTS
 from dpr_export.models.kinds import KINDS
 from dpr_export.quantization import QuantizationError, VariantOptions, add_variants, read_texts
-from dpr_export.quantization.recipes import RECIPES, Made
-from dpr_export.quantization.variants import Maker
+from dpr_export.quantization.recipes import RECIPES, Attempt
+from dpr_export.quantization.variants import VariantMaker
 from dpr_export.runtime import DPRQuestionEncoder
 from dpr_export.runtime.checks.parity import ParityError
 from dpr_export.runtime.engines.session import Feeds
@@ -105,14 +105,14 @@ def test_the_command_too_needs_no_torch_to_add_variants(plain: Callable[..., Pat
     assert ("onnxruntime", ORT_FP16) in files_of(ExportedFolder.open(folder, verify=True).manifest)
 
 
-def then_fail(error: BaseException) -> Callable[..., Iterator[Made]]:
+def then_fail(error: BaseException) -> Callable[..., Iterator[Attempt]]:
     """A recipe that writes a file, and then fails."""
 
-    def recipe(source: Path, output: Path, _: Sequence[Feeds]) -> Iterator[Made]:
+    def recipe(source: Path, output: Path, _: Sequence[Feeds]) -> Iterator[Attempt]:
         shutil.copyfile(source, output)
         output.with_name("left.onnx").write_text("something to clear away")
         raise error
-        yield Made()
+        yield Attempt()
 
     return recipe
 
@@ -207,7 +207,7 @@ def test_a_graph_that_is_not_worth_keeping_is_not_left_beside_the_others(
 ) -> None:
     folder = plain()
     golden = read_reference_outputs(folder / "reference_outputs.npz")
-    maker = Maker(KINDS["question"], folder, golden, golden, read_texts(few["calibration"]), 1e-4)
+    maker = VariantMaker(KINDS["question"], folder, golden, golden, read_texts(few["calibration"]), 1e-4)
     (spec,) = (spec for spec in VARIANTS if spec.recipe == "fused")
     monkeypatch.setattr("dpr_export.quantization.variants.speedup", lambda *_: 1.02)
     assert maker.make(spec, tmp_path / "fused.onnx") is None
@@ -312,7 +312,7 @@ def test_a_folder_that_is_replaced_meanwhile_gets_no_variants_of_the_old_one(
     else:
         other = replace(manifest, versions={**manifest.versions, "torch": "99.0"})
 
-    def replaced(source: Path, output: Path, calls: Sequence[Feeds]) -> Iterator[Made]:
+    def replaced(source: Path, output: Path, calls: Sequence[Feeds]) -> Iterator[Attempt]:
         made = list(fused_fp16(source, output, calls))
         (folder / MANIFEST_FILE).write_text(other.to_json())
         yield from made
@@ -359,7 +359,7 @@ def test_a_folder_without_a_proof_of_model_onnx_gets_no_variants(
     manifest = ExportedFolder.open(tmp_path / "copy").manifest
     lossy = replace(manifest, variants=tuple(variant for variant in manifest.variants if variant.accuracy_drop))
     (tmp_path / "copy" / MANIFEST_FILE).write_text(lossy.to_json())
-    with pytest.raises(ValueError, match=r"holds no onnx/model\.onnx that was proved, of which variants"):
+    with pytest.raises(ValueError, match=r"has no onnx/model\.onnx that passed the parity check, and variants"):
         add_variants(tmp_path / "copy", VariantOptions(precisions=["fp32"]))
 
 

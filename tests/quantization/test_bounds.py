@@ -1,4 +1,4 @@
-"""A variant that loses too much is not written, or said to; and a recipe's later settings are tried before that."""
+"""A variant below a bound is not written, or marked so; and a recipe's later settings are tried before that."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +13,7 @@ from dpr_export.models.artifact.folder import ExportedFolder, hash_file
 from dpr_export.models.artifact.manifest import Variant
 from dpr_export.models.artifact.variants import BOUNDS, MODEL_FILE, metrics_below_bound
 from dpr_export.quantization import QuantizationError, VariantOptions, add_variants
-from dpr_export.quantization.recipes import RECIPES, Made
+from dpr_export.quantization.recipes import RECIPES, Attempt
 from dpr_export.runtime import DPRQuestionEncoder, DPRReader
 from dpr_export.runtime.engines.session import Feeds, open_session
 from dpr_export.runtime.inference.selection import choose
@@ -41,11 +41,11 @@ def recipe(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[float]]:
     def use(*amounts: float) -> list[float]:
         tried = []
 
-        def noisy(source: Path, output: Path, _: Sequence[Feeds]) -> Iterator[Made]:
+        def noisy(source: Path, output: Path, _: Sequence[Feeds]) -> Iterator[Attempt]:
             for noise in amounts:
                 spoil(source, output, noise)
                 tried.append(noise)
-                yield Made(f"noise {noise}", more=len(tried) < len(amounts))
+                yield Attempt(f"noise {noise}", has_more=len(tried) < len(amounts))
 
         monkeypatch.setitem(RECIPES, "dynamic_int8", noisy)
         return tried
@@ -83,7 +83,7 @@ def test_a_variant_below_its_bounds_is_refused_with_each_figure_and_bound_and_no
         add_variants(folder, VariantOptions(**ASKED))
     message = str(raised.value)
     assert re.fullmatch(
-        r"onnx/model_ort_int8\.onnx loses too much: (\w+ is -?0\.\d{3} and must be at least 0\.\d\d(, )?)+; "
+        r"onnx/model_ort_int8\.onnx is not accurate enough: (\w+ is -?0\.\d{3} and must be at least 0\.\d\d(, )?)+; "
         r"allow_loss \(--allow-loss\) writes it all the same",
         message,
     )
@@ -176,7 +176,7 @@ def test_settings_that_give_no_numbers_are_worse_than_any_others(
     assert lossy_of(folder).accuracy_drop.settings == "noise 0.001"
 
 
-def damaged_mask(source: Path, output: Path, _: Sequence[Feeds]) -> Iterator[Made]:
+def damaged_mask(source: Path, output: Path, _: Sequence[Feeds]) -> Iterator[Attempt]:
     """Make a masked score -inf: good on every text, and NaN where a row is all masked."""
     model = onnx.load(source)
     least = float(np.finfo(np.float32).min)
@@ -189,7 +189,7 @@ def damaged_mask(source: Path, output: Path, _: Sequence[Feeds]) -> Iterator[Mad
     mask.output[0] = "half"
     model.graph.node.insert(list(model.graph.node).index(mask) + 1, doubled)
     onnx.save(model, output)
-    yield Made("a mask of -inf")
+    yield Attempt("a mask of -inf")
 
 
 @pytest.mark.usefixtures("quick")
@@ -213,10 +213,10 @@ def test_texts_that_are_judged_are_others_than_those_that_are_calibrated_with(
 ) -> None:
     seen: list[Feeds] = []
 
-    def recipe(source: Path, output: Path, calls: Sequence[Feeds]) -> Iterator[Made]:
+    def recipe(source: Path, output: Path, calls: Sequence[Feeds]) -> Iterator[Attempt]:
         seen.extend(calls)
         spoil(source, output, 0.001)
-        yield Made()
+        yield Attempt()
 
     monkeypatch.setitem(RECIPES, "dynamic_int8", recipe)
     folder = plain()

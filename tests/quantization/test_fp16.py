@@ -16,7 +16,7 @@ from onnx.reference import ReferenceEvaluator
 from dpr_export.models.artifact.variants import MODEL_FILE
 from dpr_export.models.config import DPRConfig
 from dpr_export.models.kinds import KINDS
-from dpr_export.quantization import QuantizationError, fuse, read_texts, to_fp16, tokenized
+from dpr_export.quantization import QuantizationError, fuse, read_texts, to_fp16, tokenize_each
 from dpr_export.quantization.passes import fp16
 from dpr_export.quantization.texts import CALIBRATION_SET_FILE
 from dpr_export.runtime.checks.parity import make_grid
@@ -33,7 +33,7 @@ def feeds(kind: str, folder: Path) -> Feeds:
 
 
 def calls(kind: str, folder: Path) -> list[Feeds]:
-    return tokenized(KINDS[kind], folder, read_texts(CALIBRATION_SET_FILE).rows[:8])
+    return tokenize_each(KINDS[kind], folder, read_texts(CALIBRATION_SET_FILE).rows[:8])
 
 
 def in_float16(graph: Path, given: Feeds) -> Outputs:

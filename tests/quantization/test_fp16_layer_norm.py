@@ -22,7 +22,7 @@ from dpr_export.models.artifact.folder import ExportedFolder, hash_file
 from dpr_export.models.artifact.manifest import MANIFEST_FILE, AccuracyDrop
 from dpr_export.models.artifact.variants import MODEL_FILE
 from dpr_export.models.kinds import KINDS
-from dpr_export.quantization import VariantOptions, add_variants, fuse, read_texts, to_fp16, tokenized
+from dpr_export.quantization import VariantOptions, add_variants, fuse, read_texts, to_fp16, tokenize_each
 from dpr_export.quantization.gate import cosine
 from dpr_export.quantization.passes import fp16
 from dpr_export.quantization.texts import CALIBRATION_SET_FILE
@@ -132,7 +132,7 @@ def put_offset(bias: np.ndarray, _: np.ndarray) -> None:
 
 
 def calls(kind: str, folder: Path, count: int = 4) -> list[Feeds]:
-    return tokenized(KINDS[kind], folder, read_texts(CALIBRATION_SET_FILE).rows[:count])
+    return tokenize_each(KINDS[kind], folder, read_texts(CALIBRATION_SET_FILE).rows[:count])
 
 
 def add_fp16(folder: Path) -> AccuracyDrop:

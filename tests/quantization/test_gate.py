@@ -8,7 +8,7 @@ import pytest
 from dpr_export.models.artifact.variants import MODEL_FILE
 from dpr_export.models.kinds import KINDS
 from dpr_export.quantization import Gate, read_texts
-from dpr_export.quantization.gate import f1, neighbours_kept
+from dpr_export.quantization.gate import neighbours_kept
 from dpr_export.quantization.texts import EVALUATION_SET_FILE
 from dpr_export.runtime.engines.session import Feeds, Outputs, open_session
 from tests.doubles.fake_session import FakeSession
@@ -43,10 +43,3 @@ def test_neighbours_are_counted_by_hand() -> None:
     assert neighbours_kept(line, swapped, 1) == 0
     assert neighbours_kept(line, swapped, 2) == 1
     assert neighbours_kept(line, line[[0, 1, 1]], 1) == pytest.approx(2 / 3)
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "share"), [("a b", "a b", 1), ("a", "b", 0), ("a b c", "c", 0.5), ("", "a", 0), ("A", "a", 1)]
-)
-def test_f1_counts_shared_words(one: str, other: str, share: float) -> None:
-    assert f1(one, other) == share

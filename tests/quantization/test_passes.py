@@ -16,7 +16,7 @@ from dpr_export.quantization import (
     quantize_dynamic_int8,
     quantize_static_int8,
     read_texts,
-    tokenized,
+    tokenize_each,
 )
 from dpr_export.quantization.passes.int8_static import check_symmetric
 from dpr_export.quantization.texts import CALIBRATION_SET_FILE, EVALUATION_SET_FILE
@@ -118,7 +118,7 @@ def test_a_static_int8_graph_is_symmetric_and_gives_nearly_the_same_whatever_sta
     kind, folder = KINDS["question"], demo["question"]
     calibration, judging = read_texts(CALIBRATION_SET_FILE).rows[:60], read_texts(EVALUATION_SET_FILE).rows[:60]
     graph = tmp_path / "int8.onnx"
-    assert quantize_static_int8(folder / MODEL_FILE, graph, tokenized(kind, folder, calibration)) >= 6 * 6
+    assert quantize_static_int8(folder / MODEL_FILE, graph, tokenize_each(kind, folder, calibration)) >= 6 * 6
     assert graph.stat().st_size < 0.3 * (folder / MODEL_FILE).stat().st_size
     assert {node.domain for node in onnx.load(graph).graph.node} == {""}
     reference = open_session("onnxruntime", folder / MODEL_FILE, device="cpu", threads=1)

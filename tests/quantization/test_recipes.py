@@ -10,16 +10,16 @@ from onnx import numpy_helper
 
 from dpr_export.models.artifact.variants import MODEL_FILE
 from dpr_export.models.kinds import KINDS
-from dpr_export.quantization import read_texts, tokenized
-from dpr_export.quantization.passes.parts import HEADS, part_of, parts
-from dpr_export.quantization.recipes import RECIPES, by_error
+from dpr_export.quantization import read_texts, tokenize_each
+from dpr_export.quantization.passes.parts import HEADS, find_parts, name_part
+from dpr_export.quantization.recipes import RECIPES, rank_parts
 from dpr_export.runtime.engines.session import Feeds
 
 PARTS = {"layer 0 attention", "layer 0 feed-forward", "layer 1 attention", "layer 1 feed-forward"}
 
 
 def calls(kind: str, folder: Path, few: dict[str, Path]) -> list[Feeds]:
-    return tokenized(KINDS[kind], folder, read_texts(few["calibration"]).rows)
+    return tokenize_each(KINDS[kind], folder, read_texts(few["calibration"]).rows)
 
 
 def quantized_parts(graph: Path) -> set[str]:
@@ -32,7 +32,7 @@ def quantized_parts(graph: Path) -> set[str]:
         return node is not None and node.op_type == "DequantizeLinear"
 
     return {
-        part_of(node.name)
+        name_part(node.name)
         for node in model.graph.node
         if node.op_type in ("MatMulInteger", "MatMulNBits")
         or (node.op_type in ("MatMul", "Gemm") and all(map(integers, node.input[:2])))
@@ -40,7 +40,7 @@ def quantized_parts(graph: Path) -> set[str]:
 
 
 def test_the_parts_of_a_graph_are_its_layers_halves_and_its_heads(tiny: dict[str, Path]) -> None:
-    found = {kind: parts(onnx.load(tiny[kind] / MODEL_FILE)) for kind in KINDS}
+    found = {kind: find_parts(onnx.load(tiny[kind] / MODEL_FILE)) for kind in KINDS}
     assert found["reader"].keys() == {*PARTS, HEADS}
     assert found["question"].keys() == found["context"].keys() == PARTS
     assert len(found["reader"]["layer 0 feed-forward"]) == 2
@@ -68,7 +68,7 @@ def test_static_int8_leaves_one_more_part_in_float32_with_each_setting(
         named = {part for part in PARTS if part in made.settings}
         assert quantized_parts(output) == PARTS - named
         left.append(named)
-        more.append(made.more)
+        more.append(made.has_more)
     assert [len(named) for named in left] == [0, 1, 2, 3, 4]
     assert all(fewer < further for fewer, further in pairwise(left))
     assert more == [True, True, True, True, False]
@@ -79,7 +79,7 @@ def test_a_recipe_says_whether_other_settings_follow(
     tiny: dict[str, Path], tmp_path: Path, few: dict[str, Path], recipe: str
 ) -> None:
     source, texts = tiny["question"] / MODEL_FILE, calls("question", tiny["question"], few)[:8]
-    more = [made.more for made in RECIPES[recipe](source, tmp_path / "made.onnx", texts)]
+    more = [made.has_more for made in RECIPES[recipe](source, tmp_path / "made.onnx", texts)]
     assert more == [True] * (len(more) - 1) + [False]
 
 
@@ -101,5 +101,5 @@ def test_parts_are_ranked_by_the_error_that_is_left_without_them(
         onnx.save(model, path)
         return path
 
-    ranked = by_error(noise, leave_out, source, calls("question", tiny["question"], few)[:4])
+    ranked = rank_parts(noise, leave_out, source, calls("question", tiny["question"], few)[:4])
     assert ranked == ["nothing is left", "little is left", "much is left"]

@@ -13,8 +13,8 @@ from dpr_export.models.artifact.variants import MODEL_FILE
 from dpr_export.models.config import DPRConfig
 from dpr_export.models.kinds import KINDS
 from dpr_export.quantization import QuantizationError
-from dpr_export.quantization.passes.parts import HEADS, parts
-from dpr_export.quantization.passes.tensorrt import check_for_tensorrt, scales_in_fp16
+from dpr_export.quantization.passes.parts import HEADS, find_parts
+from dpr_export.quantization.passes.tensorrt import check_for_tensorrt, raise_small_scales
 from dpr_export.runtime.engines.nvidia.shape_buckets import buckets_for
 from dpr_export.runtime.engines.nvidia.tensorrt import LIBRARIES, TensorRt
 
@@ -124,7 +124,7 @@ def test_linear_layers_are_int8_and_all_else_is_fp16(tiny_variants: dict[str, Pa
     graph = onnx.load(tiny_variants[kind] / "onnx/model_trt_int8.onnx")
     made_by = {name: node for node in graph.graph.node for name in node.output}
     weights = {tensor.name for tensor in graph.graph.initializer}
-    heads = parts(onnx.load(tiny_variants[kind] / MODEL_FILE)).get(HEADS, [])
+    heads = find_parts(onnx.load(tiny_variants[kind] / MODEL_FILE)).get(HEADS, [])
     quantized, floats = 0, 0
     for node in graph.graph.node:
         if node.op_type in ("MatMul", "Gemm"):
@@ -184,7 +184,7 @@ def test_scales_that_fp16_cannot_hold_become_its_least_and_weights_stay_what_the
 ) -> None:
     model, numbers = one_product(np.asarray(scales), axis)
     onnx.save(model, tmp_path / "small.onnx")
-    scales_in_fp16(tmp_path / "small.onnx")
+    raise_small_scales(tmp_path / "small.onnx")
     changed = onnx.load(tmp_path / "small.onnx")
     scale = numpy_helper.to_array(constant(changed, "scale"))
     least = float(np.finfo(np.float16).smallest_normal)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dpr_export.quantization.texts import CALIBRATION_SET_FILE, EVALUATION_SET_FILE, Row, read_texts
+from dpr_export.quantization.texts import CALIBRATION_SET_FILE, EVALUATION_SET_FILE, QuestionAndPassage, read_texts
 
 
 def test_the_two_sets_are_whole_varied_and_share_no_text() -> None:
@@ -24,15 +24,15 @@ def test_the_two_sets_are_whole_varied_and_share_no_text() -> None:
 def test_json_lines_and_tabs_give_the_same_rows(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"question": "q", "title": "t", "text": "x"}\n\n{"text": "only"}\n')
     (tmp_path / "a.tsv").write_text("question\ttitle\ttext\nq\tt\tx\n\t\tonly\n")
-    expected = (Row("q", "t", "x"), Row("", "", "only"))
+    expected = (QuestionAndPassage("q", "t", "x"), QuestionAndPassage("", "", "only"))
     assert read_texts(tmp_path / "a.jsonl").rows == read_texts(tmp_path / "a.tsv").rows == expected
 
 
 def test_a_header_names_the_columns_and_a_byte_order_mark_is_none_of_them(tmp_path: Path) -> None:
     (tmp_path / "a.tsv").write_text("\ufeffid\ttext\ttitle\n1\tx\tt\n")
-    assert read_texts(tmp_path / "a.tsv").rows == (Row("", "t", "x"),)
+    assert read_texts(tmp_path / "a.tsv").rows == (QuestionAndPassage("", "t", "x"),)
     (tmp_path / "a.jsonl").write_text('\ufeff{"text": "x"}\n')
-    assert read_texts(tmp_path / "a.jsonl").rows == (Row("", "", "x"),)
+    assert read_texts(tmp_path / "a.jsonl").rows == (QuestionAndPassage("", "", "x"),)
 
 
 def test_of_a_long_file_the_same_rows_are_drawn_each_time(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_of_a_long_file_the_same_rows_are_drawn_each_time(tmp_path: Path) -> Non
         ("a.jsonl", b'{"text": 3}', "line 1, needs strings"),
         ("a.jsonl", b"[]", "line 1: not a JSON object"),
         ("a.jsonl", b'{"other": "x"}', "line 1, needs strings"),
-        ("a.tsv", b"q\tt\tx\nq\tt\n", "line 2, has 2 columns, not question, title, text"),
+        ("a.tsv", b"q\tt\tx\nq\tt\n", "line 2: the number of columns is 2, not 3: question, title, text"),
         ("a.tsv", b"\xff\tt\tx\n", "is not UTF-8 text"),
     ],
 )

@@ -83,7 +83,7 @@ def test_what_is_there_is_replaced_only_with_force(tiny: dict[str, Path], tmp_pa
 
 def test_no_variants_are_made_of_a_packed_folder(tiny_variants: dict[str, Path], tmp_path: Path) -> None:
     pack(tiny_variants["question"], tmp_path / "packed", "onnxruntime-int8")
-    with pytest.raises(ValueError, match=r"holds no onnx/model\.onnx that was proved, of which variants are made"):
+    with pytest.raises(ValueError, match=r"has no onnx/model\.onnx that passed the parity check, and variants"):
         add_variants(tmp_path / "packed", VariantOptions(precisions=["fp16"], backends=["onnxruntime"]))
 
 

@@ -16,7 +16,7 @@ from dpr_export.exporter import export
 from dpr_export.models.artifact.variants import MODEL_FILE, VARIANTS
 from dpr_export.models.config import DPRConfig
 from dpr_export.models.kinds import KINDS
-from dpr_export.quantization.gate import tokenized
+from dpr_export.quantization.gate import tokenize_each
 from dpr_export.quantization.recipes import RECIPES
 from dpr_export.quantization.texts import CALIBRATION_SET_FILE, read_texts
 from dpr_export.runtime.checks.build_engine import build_engine
@@ -51,7 +51,7 @@ def graph_of(folder: Path, kind: str, precision: str, output: Path) -> Path:
     (spec,) = (spec for spec in ROWS if spec.precision == precision)
     if spec.recipe is None:
         return folder / MODEL_FILE
-    calls = tokenized(KINDS[kind], folder, read_texts(CALIBRATION_SET_FILE).rows[:24])
+    calls = tokenize_each(KINDS[kind], folder, read_texts(CALIBRATION_SET_FILE).rows[:24])
     next(RECIPES[spec.recipe](folder / MODEL_FILE, output / Path(spec.file).name, calls))
     return output / Path(spec.file).name
 
