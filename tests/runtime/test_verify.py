@@ -21,7 +21,7 @@ from dpr_export.models.kinds import KINDS
 from dpr_export.runtime.checks import verify as verifying
 from dpr_export.runtime.checks.parity import ParityError, measure_relative_error
 from dpr_export.runtime.checks.verify import Check, verify
-from dpr_export.runtime.cli.app import app as cli
+from dpr_export.runtime.cli import app as cli
 from tests.doubles.fake_session import FakeSession
 
 LOSSY = {
