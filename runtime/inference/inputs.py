@@ -51,25 +51,24 @@ def check_inputs(
         raise ValueError("You cannot specify both input_ids and inputs_embeds at the same time")
     if input_ids is None and inputs_embeds is None:
         raise ValueError("You have to specify either input_ids or inputs_embeds")
-    name: str
-    tokens: NDArray[Any]
+    values: dict[str, NDArray[Any]] = {}
     if inputs_embeds is None:
-        name, tokens = IDS, _check_integers(IDS, input_ids, config)
+        name, values[IDS] = IDS, (ids := _check_integers(IDS, input_ids, config))
+        if attention_mask is None:
+            values["attention_mask"] = kind.default_mask(ids, config.pad_token_id or 0)
     else:
-        name, tokens = EMBEDS, _check_embeddings(inputs_embeds, config)
-    values = {name: tokens}
+        name, values[EMBEDS] = EMBEDS, _check_embeddings(inputs_embeds, config)
     if attention_mask is not None:
         values["attention_mask"] = _check_mask(attention_mask)
-    elif name == IDS:
-        values["attention_mask"] = kind.default_mask(tokens, config.pad_token_id or 0)
     if token_type_ids is not None:
         values["token_type_ids"] = _check_integers("token_type_ids", token_type_ids, config)
-    feeds = {}
+    feeds: Feeds = {}
+    shape = values[name].shape
     for key in (name, *kind.inputs[1:]):
         default = np.ones if key == "attention_mask" else np.zeros
-        feeds[key] = array = values[key] if key in values else default(tokens.shape[:2], np.int64)
-        if array.shape[:2] != tokens.shape[:2]:
-            raise ValueError(f"{key} has shape {array.shape}, and {name} has {tokens.shape}")
+        feeds[key] = array = values[key] if key in values else default(shape[:2], np.int64)
+        if array.shape[:2] != shape[:2]:
+            raise ValueError(f"{key} has shape {array.shape}, and {name} has {shape}")
     return feeds
 
 
@@ -145,4 +144,4 @@ def _check_mask(value: Any) -> NDArray[np.int64]:
     if not (ones | (array == 0)).all():
         row, column = np.argwhere(~(ones | (array == 0)))[0]
         raise ValueError(f"attention_mask[{row}, {column}] is {array[row, column]}, and must be 0 or 1")
-    return ones.astype(np.int64)
+    return np.asarray(ones, dtype=np.int64)

@@ -135,8 +135,10 @@ class DPRReader(DPRModel):
         ):
             if not isinstance(value, Integral) or value < 1:
                 raise ValueError(f"{name} is {value!r}, and must be an integer of at least 1")
-        one = isinstance(question, str)
-        requests = _check_requests(*([each] if one else each for each in (question, titles, texts)))
+        if isinstance(question, str):
+            requests = _check_requests([question], [titles], [texts])
+        else:
+            requests = _check_requests(question, titles, texts)
         results = [
             best_answers(
                 rows,
@@ -152,7 +154,7 @@ class DPRReader(DPRModel):
                 requests, self._read_passages(requests, stride, batch_tokens), strict=True
             )
         ]
-        return results[0] if one else results
+        return results[0] if isinstance(question, str) else results
 
     def rank(
         self, question: str, titles: Sequence[str], texts: Sequence[str], *, batch_tokens: int | None = None
