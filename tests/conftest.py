@@ -105,7 +105,7 @@ def checkpoint(tmp_path: Path) -> MakeCheckpoint:
 
 
 @pytest.fixture(scope="session")
-def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+def exported_folders(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """The exported folders, shared by the processes of this run."""
     if folder := request.config.getoption("exported"):
         return Exported(folder, ready=True)
@@ -116,32 +116,32 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _traces(exported: Exported) -> Iterator[None]:
+def _traces(exported_folders: Exported) -> Iterator[None]:
     """Trace each model once in a session."""
     if not find_spec("torch"):
         yield
         return
-    (exported.root / "traces").mkdir(exist_ok=True)
-    with remembered_traces(exported.root / "traces"):
+    (exported_folders.root / "traces").mkdir(exist_ok=True)
+    with remembered_traces(exported_folders.root / "traces"):
         yield
 
 
 @pytest.fixture(scope="session")
-def tiny(exported: Exported) -> dict[str, Path]:
+def tiny(exported_folders: Exported) -> dict[str, Path]:
     """An exported folder of each kind, by its name; beside it, as `KIND-checkpoint`, what it was made from."""
-    return exported.of_each_kind(exported.tiny)
+    return exported_folders.of_each_kind(exported_folders.tiny)
 
 
 @pytest.fixture(scope="session")
-def tiny_whole(exported: Exported) -> dict[str, Path]:
+def tiny_whole(exported_folders: Exported) -> dict[str, Path]:
     """The tiny folders again, with hidden states, attentions, and a graph that takes embeddings."""
-    return exported.of_each_kind(exported.tiny_whole)
+    return exported_folders.of_each_kind(exported_folders.tiny_whole)
 
 
 @pytest.fixture(scope="session")
-def demo(exported: Exported) -> dict[str, Path]:
+def demo(exported_folders: Exported) -> dict[str, Path]:
     """The exported demo model of each kind: trained weights."""
-    return exported.of_each_kind(exported.demo)
+    return exported_folders.of_each_kind(exported_folders.demo)
 
 
 @pytest.fixture
@@ -151,9 +151,9 @@ def plain(tiny: dict[str, Path], tmp_path: Path) -> CopyPlain:
 
 
 @pytest.fixture(scope="session")
-def few(exported: Exported) -> dict[str, Path]:
+def few(exported_folders: Exported) -> dict[str, Path]:
     """The first texts of the two sets, "calibration" and "judging": with so few a gate takes a second."""
-    return {name: exported.few(name) for name in ("calibration", "judging")}
+    return {name: exported_folders.few(name) for name in ("calibration", "judging")}
 
 
 @pytest.fixture
@@ -164,12 +164,12 @@ def quick(few: dict[str, Path]) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def tiny_variants(exported: Exported) -> dict[str, Path]:
+def tiny_variants(exported_folders: Exported) -> dict[str, Path]:
     """Of each kind, the tiny folder with every row of the table of variants, whatever they lose."""
-    return exported.of_each_kind(exported.tiny_variants)
+    return exported_folders.of_each_kind(exported_folders.tiny_variants)
 
 
 @pytest.fixture(scope="session")
-def demo_variants(exported: Exported) -> Path:
+def demo_variants(exported_folders: Exported) -> Path:
     """The demo question encoder with every lossy variant: trained weights, within the bounds."""
-    return exported.demo_variants()
+    return exported_folders.demo_variants()
