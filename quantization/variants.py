@@ -81,7 +81,7 @@ class VariantMaker:
         if spec.lossy:
             return self._make_lossy(spec, graph)
         if spec.recipe is None:
-            with self.step(f"prove {spec.file} {'on' if find_device(spec) else 'for'} {spec.backend}"):
+            with self.step(f"check {spec.file} {'on' if find_device(spec) else 'for'} {spec.backend}"):
                 return check_variant(spec, graph, self.grid, self.atol, self.reference_error)
         with self.step(f"make {spec.file}, and keep it if it is faster"):
             *_, attempt = self._run_recipe(spec, graph)

@@ -22,11 +22,11 @@ DEVICES = {"cpu": "CPU", "cuda": "NVIDIA GPU"}
 
 @dataclass(frozen=True)
 class Difference:
-    """Something that is not as in the original, on purpose.
+    """A difference from transformers, on purpose.
 
     Attributes:
         where: what part of the surface it is of.
-        original: what the original does.
+        original: what transformers does.
         ours: what dpr-export does.
         test: the test that shows it.
     """
@@ -155,7 +155,7 @@ DIFFERENCES = (
     Difference(
         "TensorRT",
         "a row that is masked altogether attends to all of its tokens alike",
-        "finite, and not the original's: it is padded like all others",
+        "finite, but not as in transformers: the row is padded like all others",
         "tests/runtime/test_buckets.py::test_a_row_that_is_masked_stays_so_and_added_rows_attend",
     ),
 )
@@ -171,7 +171,7 @@ def supported() -> list[str]:
         "graphs": f"ONNX opset {OPSETS[0]} to {OPSETS[-1]} ({DEFAULT_OPSET} unless asked), any batch and length; "
         + f"on request {_code(LENGTH_AXES)}, and `{EMBEDS_FILE}` for `inputs_embeds`",
         "engines": "; ".join(
-            f"{backend} on {DEVICES[device]}" + (" (not yet run on one)" if device == "cuda" else "")
+            f"{backend} on {DEVICES[device]}" + (" (not yet run on one)" if backend == "tensorrt" else "")
             for backend, device in SESSION_CLASSES
         ),
         "without a file": "; ".join(

@@ -1,4 +1,4 @@
-"""Show how a build goes on, a bar for each of TensorRT's phases that is under way, and what was built."""
+"""Show the progress of a TensorRT build, with one bar for each phase, and then its result."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 class BuildBars:
-    """Draws on a terminal, and nothing elsewhere.
+    """The progress bars of a build. They draw on a terminal only.
 
     Args:
         console: where to draw.
-        stopped: whether the build should end.
+        stopped: returns True if the build should end.
     """
 
     def __init__(self, console: Console, stopped: Callable[[], bool]) -> None:
@@ -48,16 +48,16 @@ class BuildBars:
 
 
 def show_engine(console: Console, engine: "Engine") -> None:
-    """Print what was built, whether it was proved, and where it is."""
+    """Print a built engine: its file, whether it was verified on this GPU, and its path."""
     key = engine.record.key
-    took = "is there already" if engine.seconds is None else f"built in {engine.seconds:.1f} s"
+    took = "existed already" if engine.seconds is None else f"built in {engine.seconds:.1f} s"
     lengths = ", ".join(str(bucket.length) for bucket in key.buckets)
     size = engine.record.bytes / 1e6
     lines = [
         f"{engine.file} for {engine.gpu}, {key.library} {key.version}: {took}, {size:,.0f} MB, lengths {lengths}",
-        f"compared with the original on this GPU: {engine.record.verified}"
+        f"verified on this GPU against the reference outputs: {engine.record.verified}"
         if engine.record.verified
-        else "not compared with the original: that takes the GPU, where dpr-runtime build compares it",
+        else "not verified: run dpr-runtime build on the GPU to compare it with the reference outputs",
         f"in {engine.path}",
     ]
     for line in lines:

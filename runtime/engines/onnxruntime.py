@@ -51,7 +51,7 @@ class OnnxRuntimeSession:
         longest: int = LONGEST,  # noqa: ARG002
     ) -> None:
         if precision == "bf16":
-            raise ValueError("precision is 'bf16', which the openvino backend has, and onnxruntime has not")
+            raise ValueError("precision 'bf16' requires backend 'openvino'")
         options = ort.SessionOptions()
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL

@@ -46,8 +46,8 @@ def test_an_export_says_what_was_made_and_how_it_was_proved(checkpoint, tmp_path
         "load checkpoint",
         "trace onnx/model.onnx with torch.onnx",
         "compute reference outputs with PyTorch",
-        "prove onnx/model.onnx on onnxruntime",
-        "prove onnx/model.onnx on openvino",
+        "check onnx/model.onnx on onnxruntime",
+        "check onnx/model.onnx on openvino",
         "make onnx/model_ort.onnx, and keep it if it is faster",
         "write checkpoint-onnx",
     ):

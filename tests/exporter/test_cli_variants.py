@@ -108,7 +108,7 @@ def test_a_checkpoint_becomes_a_folder_with_int8_and_the_table_has_its_figures_a
         "trace",
         "compute",
         "run",
-        "prove",
+        "check",
         "make",
         "write",
     }

@@ -166,7 +166,7 @@ def test_a_graph_that_was_broken_is_not_proved_and_leaves_no_folder(
     monkeypatch.setattr("dpr_export.exporter.tracing.trace.trace", broken)
     source = checkpoint(kind)
     before = sorted(path.name for path in tmp_path.iterdir())
-    with pytest.raises(ExportError, match=r"not proved|parity check failed"):
+    with pytest.raises(ExportError, match="parity check failed"):
         export(str(source), tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.ci
 
 BIN = Path(sys.executable).parent
 ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
-STEPS = ("load", "trace", "compute reference outputs", "prove onnx/model.onnx on openvino", "make onnx/model_ort.onnx")
+STEPS = ("load", "trace", "compute reference outputs", "check onnx/model.onnx on openvino", "make onnx/model_ort.onnx")
 CALLING_SIGINT = """
 import importlib.abc, os, signal, sys
 
@@ -79,7 +79,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(("step", "delay"), [("load", 0.5), ("prove onnx/model.onnx on openvino", 0.02)])
+@pytest.mark.parametrize(("step", "delay"), [("load", 0.5), ("check onnx/model.onnx on openvino", 0.02)])
 def test_an_export_that_is_interrupted_ends_in_one_line(folder: Path, step: str, delay: float) -> None:
     interrupt_export(folder, step, delay)
 

@@ -81,14 +81,16 @@ def test_an_engine_is_built_proved_and_kept(
         first, second, third = out.splitlines()
         assert first.startswith(f"{FP16} for Double GPU, {name} 1.2.3.4: built in ")
         assert first.endswith("lengths 32, 64, 128, 256, 512")
-        assert second.startswith("compared with the original on this GPU: relative error on random tokens 0.0")
+        assert second.startswith(
+            "verified on this GPU against the reference outputs: relative error on random tokens 0.0"
+        )
         assert third == f"in {path}"
         record = read_record(path)
         assert record.verified is not None
         assert second.endswith(record.verified)
         assert (record.key.version, record.key.compute_capability, record.key.driver) == ("1.2.3.4", "8.9", "13.0")
         assert command("build", tiny_variants[kind])[1].startswith(
-            f"{FP16} for Double GPU, {name} 1.2.3.4: is there already"
+            f"{FP16} for Double GPU, {name} 1.2.3.4: existed already"
         )
     strongly_typed = 1 << double.NetworkDefinitionCreationFlag.STRONGLY_TYPED
     assert double.networks == [strongly_typed] * 2
@@ -349,7 +351,7 @@ def test_elsewhere_than_on_a_terminal_nothing_is_drawn(tiny_variants: dict[str, 
     assert done.stdout.splitlines()[0].startswith(
         "onnx/model_trt_int8.onnx for GPUs of compute capability 8.9, tensorrt_rtx "
     )
-    assert done.stdout.splitlines()[1].startswith("not compared with the original")
+    assert done.stdout.splitlines()[1].startswith("not verified")
     path = Path(done.stdout.splitlines()[2].removeprefix("in "))
     assert path.is_relative_to(tmp_path / "cache")
     assert read_record(path).key.compute_capability == "8.9"

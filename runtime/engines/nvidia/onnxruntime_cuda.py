@@ -100,7 +100,7 @@ class OnnxRuntimeCudaSession:
         longest: int = LONGEST,
     ) -> None:
         if precision == "bf16":
-            raise ValueError("precision is 'bf16', which the openvino backend has, and onnxruntime has not")
+            raise ValueError("precision 'bf16' requires backend 'openvino'")
         self._index = parse_device(device)[1]
         if problem := cuda_problem(self._index):
             raise RuntimeError(f"ONNX Runtime cannot use cuda:{self._index}: {problem}")
