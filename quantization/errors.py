@@ -1,4 +1,4 @@
-"""The error of passes and recipes."""
+"""The exception that passes and recipes raise for a graph that they cannot convert."""
 
 
 class QuantizationError(RuntimeError):
