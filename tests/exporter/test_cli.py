@@ -15,7 +15,7 @@ import pytest
 from dpr_export.exporter.checkpoint.load import load
 from dpr_export.exporter.checkpoint.source import Checkpoint
 from dpr_export.exporter.cli import main
-from dpr_export.exporter.tracing.trace import trace
+from dpr_export.exporter.tracing import trace as tracing
 from tests.commands import run_command
 
 COMMAND = Path(sys.executable).with_name("dpr-export")
@@ -73,6 +73,7 @@ def test_an_existing_folder_is_replaced_only_with_force(checkpoint, tmp_path: Pa
 def test_a_graph_that_is_not_proved_ends_in_one_line_and_leaves_nothing(
     checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    trace = tracing.trace
     other = load(Checkpoint(checkpoint("question", "other", seed=1), "other"))
     monkeypatch.setattr("dpr_export.exporter.tracing.trace.trace", lambda _, *how: trace(other, *how))
     monkeypatch.setattr(sys, "argv", ["dpr-export", str(checkpoint("question")), "-o", str(tmp_path / "out")])
@@ -146,6 +147,7 @@ def test_a_vocabulary_larger_than_the_models_is_refused(checkpoint, tmp_path: Pa
     assert "but the model has embeddings for only 120 (vocab_size)" in error_of("checkpoint", cwd=tmp_path)
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     ("request_to_end", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )

@@ -11,7 +11,7 @@ import torch
 from dpr_export.exporter import ExportError, ExportOptions, export
 from dpr_export.exporter.checkpoint.load import load
 from dpr_export.exporter.checkpoint.source import Checkpoint
-from dpr_export.exporter.tracing.trace import trace
+from dpr_export.exporter.tracing import trace as tracing
 from dpr_export.models.artifact.folder import ExportedFolder
 from dpr_export.models.artifact.reference_outputs import read_reference_outputs, select_examples
 from dpr_export.models.artifact.variants import EMBEDS_FILE, MODEL_FILE
@@ -78,6 +78,8 @@ def test_the_configurations_default_is_followed_unless_the_export_says_otherwise
 def test_an_extra_output_that_is_wrong_is_not_proved(
     checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
+    trace = tracing.trace
+
     def swapped(original: object, path: Path, *how: object) -> None:
         """Give the neighbouring layer's in its place."""
         trace(original, path, *how)
@@ -103,6 +105,7 @@ def test_an_extra_output_that_is_wrong_is_not_proved(
 
 
 def test_a_wrong_graph_of_embeddings_is_not_proved(checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trace = tracing.trace
     other = load(Checkpoint(checkpoint("reader", "other", seed=5), "other"))
 
     def swapped(original: object, path: Path, opset: int, optional_outputs: object, tokens: str) -> None:

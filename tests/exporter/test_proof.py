@@ -17,7 +17,6 @@ from dpr_export.exporter.checkpoint.load import load
 from dpr_export.exporter.checkpoint.source import Checkpoint
 from dpr_export.exporter.tracing import trace as tracing
 from dpr_export.exporter.tracing.reference_outputs import run_pytorch
-from dpr_export.exporter.tracing.trace import trace
 from dpr_export.exporter.tracing.weights import check_weights
 from dpr_export.models.artifact.variants import MODEL_FILE
 from dpr_export.models.kinds import KINDS
@@ -156,6 +155,7 @@ def _fix_an_axis(model: onnx.ModelProto) -> None:
 def test_a_graph_that_was_broken_is_not_proved_and_leaves_no_folder(
     checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, damage: Callable[[onnx.ModelProto], None]
 ) -> None:
+    trace = tracing.trace
 
     def broken(original: object, path: Path, *how: Any) -> None:
         trace(original, path, *how)
@@ -175,7 +175,7 @@ def test_the_grid_finds_a_broken_graph_without_the_check_of_weights(
     checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The two proofs stand apart: what a graph computes is compared also where its weights are not."""
-
+    trace = tracing.trace
     monkeypatch.setattr("dpr_export.exporter.tracing.weights.check_weights", lambda *_, **__: 0)
     other = load(Checkpoint(checkpoint("question", "other", seed=1), "other"))
     monkeypatch.setattr("dpr_export.exporter.tracing.trace.trace", lambda _, *how: trace(other, *how))

@@ -27,6 +27,8 @@ from dpr_export.runtime.inference.selection import choose
 from tests.commands import run_command
 
 COMMAND = Path(sys.executable).with_name("dpr-runtime")
+pytestmark = pytest.mark.ci
+
 LOSSY = [(spec.backend, spec.precision) for spec in VARIANTS if spec.lossy]
 FIGURES = ("mean_cosine", "least_cosine", "top1", "top10", "least_cosine_alone")
 

@@ -104,6 +104,7 @@ def test_a_lossy_variant_that_was_changed_fails_alone(
     assert failed(folder) == [f"{file} on {LOSSY[file]}"]
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("file", LOSSY)
 def test_a_trained_encoder_that_answers_nothing_fails(demo_variants: Path, tmp_path: Path, file: str) -> None:
     folder = changed(demo_variants, tmp_path / "changed", file, answer_nothing)
