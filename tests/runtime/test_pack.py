@@ -98,5 +98,5 @@ def test_the_command_says_what_it_saved(tiny: dict[str, Path], tmp_path: Path) -
     assert done.stdout.startswith(f"openvino fp32 in {tmp_path / 'packed'}: ")
     manifest = json.loads((tmp_path / "packed" / "manifest.json").read_text())
     total = sum(record["bytes"] for record in manifest["files"].values())
-    assert f"{total / 1e3:.1f} kB, of the" in done.stdout
+    assert f"{total / 1e3:.1f} kB of" in done.stdout
     assert "exists: give another" in error_of("pack", tiny["reader"], "-o", tmp_path / "packed")
