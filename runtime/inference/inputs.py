@@ -144,4 +144,4 @@ def _check_mask(value: Any) -> NDArray[np.int64]:
     if not (ones | (array == 0)).all():
         row, column = np.argwhere(~(ones | (array == 0)))[0]
         raise ValueError(f"attention_mask[{row}, {column}] is {array[row, column]}, and must be 0 or 1")
-    return np.asarray(ones, dtype=np.int64)
+    return np.ascontiguousarray(ones, dtype=np.int64)
