@@ -26,13 +26,13 @@ class Difference:
 
     Attributes:
         where: what part of the surface it is of.
-        original: what transformers does.
+        reference: what transformers does.
         ours: what dpr-export does.
         test: the test that shows it.
     """
 
     where: str
-    original: str
+    reference: str
     ours: str
     test: str
 
@@ -150,7 +150,7 @@ DIFFERENCES = (
         "`DPRReader.answer`",
         "`decode_best_spans` may answer with a piece of the title",
         "answers come from the text alone, as it was written",
-        "tests/runtime/test_reader.py::test_an_answers_span_is_the_best_one_of_the_original_within_the_text",
+        "tests/runtime/test_reader.py::test_an_answers_span_is_the_best_one_of_transformers_within_the_text",
     ),
     Difference(
         "TensorRT",
@@ -190,7 +190,7 @@ def supported() -> list[str]:
 def differences() -> list[str]:
     """What differs, as the rows of a table."""
     head = ["| | transformers | dpr-export |", "| --- | --- | --- |"]
-    return head + [f"| {row.where} | {row.original} | {row.ours} |" for row in DIFFERENCES]
+    return head + [f"| {row.where} | {row.reference} | {row.ours} |" for row in DIFFERENCES]
 
 
 def _code(names: object) -> str:

@@ -36,7 +36,7 @@ def archives(exported: Path, work: Path) -> list[str]:
     """reference_outputs.npz: an array said to have 10**12 numbers, three gigabytes packed, one array 200 times."""
     said = []
     for name, content in (("declared", declared()), ("packed", packed()), ("overlapping", overlapping())):
-        folder = work / f"golden-{name}"
+        folder = work / f"reference-outputs-{name}"
         shutil.copytree(exported, folder)
         (folder / "reference_outputs.npz").write_bytes(content)
         sign(folder, "reference_outputs.npz")

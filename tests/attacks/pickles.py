@@ -26,7 +26,7 @@ def attack(exported: Path, work: Path) -> list[str]:
     touched = work / "touched"
     pickle.loads(pickle.dumps(Payload(touched)))  # it works where it is let
     touched.unlink()
-    said = [*golden(exported, work / "golden", Payload(touched))]
+    said = [*reference_outputs(exported, work / "reference_outputs", Payload(touched))]
     for name, write in (("zip", True), ("legacy", False)):
         said.append(weights(exported, work / f"weights-{name}", Payload(touched), write))
     said.append(first_code(exported, work / "first", Payload(touched)))
@@ -34,7 +34,7 @@ def attack(exported: Path, work: Path) -> list[str]:
     return said
 
 
-def golden(exported: Path, folder: Path, payload: Payload) -> list[str]:
+def reference_outputs(exported: Path, folder: Path, payload: Payload) -> list[str]:
     shutil.copytree(exported, folder)
     np.savez(
         folder / "reference_outputs.npz",

@@ -1,4 +1,4 @@
-"""Graphs with hidden states and attentions, and graphs that take embeddings: made, proved, and refused where wrong."""
+"""Graphs with hidden states, attentions and embeddings are verified, and refused where they are wrong."""
 
 import json
 from pathlib import Path
@@ -42,8 +42,8 @@ def test_a_graph_gives_what_was_asked_for_on_every_engine(tiny_whole: dict[str, 
 
 
 def test_the_examples_kept_hold_the_extra_outputs_and_embeddings(tiny_whole: dict[str, Path]) -> None:
-    golden = read_reference_outputs(tiny_whole["reader"] / "reference_outputs.npz")
-    with_ids, with_embeds = select_examples(golden, IDS), select_examples(golden, EMBEDS)
+    references = read_reference_outputs(tiny_whole["reader"] / "reference_outputs.npz")
+    with_ids, with_embeds = select_examples(references, IDS), select_examples(references, EMBEDS)
     assert [call.shape for call in with_ids] == [call.shape for call in with_embeds] == [(3, 7), (2, 16)]
     assert with_embeds[0].feeds[EMBEDS].shape == (3, 7, 32)
     assert with_ids[0].reference["attentions.1"].shape == (3, 4, 7, 7)
@@ -80,9 +80,9 @@ def test_an_extra_output_that_is_wrong_is_not_proved(
 ) -> None:
     trace = tracing.trace
 
-    def swapped(original: object, path: Path, *how: object) -> None:
+    def swapped(loaded: object, path: Path, *how: object) -> None:
         """Give the neighbouring layer's in its place."""
-        trace(original, path, *how)
+        trace(loaded, path, *how)
         model = onnx.load(path)
         field, number = name.split(".")
         values = {value.name: value for value in model.graph.output}
@@ -108,8 +108,8 @@ def test_a_wrong_graph_of_embeddings_is_not_proved(checkpoint, tmp_path: Path, m
     trace = tracing.trace
     other = load(Checkpoint(checkpoint("reader", "other", seed=5), "other"))
 
-    def swapped(original: object, path: Path, opset: int, optional_outputs: object, tokens: str) -> None:
-        trace(other if tokens == EMBEDS else original, path, opset, optional_outputs, tokens)
+    def swapped(loaded: object, path: Path, opset: int, optional_outputs: object, tokens: str) -> None:
+        trace(other if tokens == EMBEDS else loaded, path, opset, optional_outputs, tokens)
 
     monkeypatch.setattr("dpr_export.exporter.tracing.trace.trace", swapped)
     monkeypatch.setattr("dpr_export.exporter.tracing.weights.check_weights", lambda *_, **__: 0)
@@ -156,13 +156,13 @@ def test_the_ordinary_graph_is_not_changed_by_what_others_may_give(tiny: dict[st
 def test_embeddings_of_the_grid_are_no_words(checkpoint) -> None:
     from dpr_export.exporter.tracing.reference_outputs import run_pytorch
 
-    original = load(Checkpoint(checkpoint("context"), "it"))
-    (call,) = run_pytorch(original, [(2, 5)], tokens=EMBEDS)
-    (table,) = (w.detach().numpy() for n, w in original.model.named_parameters() if "word_embeddings" in n)
+    loaded = load(Checkpoint(checkpoint("context"), "it"))
+    (call,) = run_pytorch(loaded, [(2, 5)], tokens=EMBEDS)
+    (table,) = (w.detach().numpy() for n, w in loaded.model.named_parameters() if "word_embeddings" in n)
     nearest = np.abs(call.feeds[EMBEDS][:, :, None] - table).max(axis=-1).min(axis=-1)
     assert nearest.min() > 0.01 * table.std()
     with torch.no_grad():
-        assert original.model(
+        assert loaded.model(
             inputs_embeds=torch.from_numpy(call.feeds[EMBEDS]),
             attention_mask=torch.from_numpy(call.feeds["attention_mask"]),
             token_type_ids=torch.from_numpy(call.feeds["token_type_ids"]),

@@ -160,7 +160,7 @@ def test_a_pickle_that_would_run_code_does_not_run_it(checkpoint, tmp_path: Path
 
 
 def test_automodel_would_have_loaded_random_weights(checkpoint) -> None:
-    """Why `load` dispatches on `architectures`: the original's own short cut gives another model without an error."""
+    """Why `load` dispatches on `architectures`: transformers' own short cut gives another model without an error."""
     folder = checkpoint("context")
     auto = transformers.AutoModel.from_pretrained(folder)
     assert type(auto).__name__ == "DPRQuestionEncoder"

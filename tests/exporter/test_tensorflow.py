@@ -81,13 +81,13 @@ def test_every_weight_is_the_pytorch_models(checkpoint, kind: str, projection: i
 
 def test_the_graph_answers_as_the_pytorch_model_of_these_weights(checkpoint, tmp_path: Path) -> None:
     folder = checkpoint("reader")
-    original = transformers.DPRReader.from_pretrained(folder).eval()
+    reference = transformers.DPRReader.from_pretrained(folder).eval()
     write_h5(folder, weights_of(folder))
     manifest = export(str(folder), tmp_path / "out", ExportOptions(backends=["onnxruntime"]))
     assert (manifest.source.name, len(manifest.source.sha256)) == (str(folder), 64)
     ids = np.random.default_rng(0).integers(1, 120, (3, 17))
     with torch.no_grad():
-        expected = original(torch.from_numpy(ids), torch.ones(3, 17, dtype=torch.long))
+        expected = reference(torch.from_numpy(ids), torch.ones(3, 17, dtype=torch.long))
     with DPRReader.from_pretrained(tmp_path / "out", backend="onnxruntime") as reader:
         outputs = reader(ids, np.ones_like(ids))
     for name in KINDS["reader"].outputs:

@@ -179,7 +179,7 @@ def panics_as_errors() -> Iterator[None]:
         raise AssertionError(f"{type(error).__name__}: {error}") from error
 
 
-def golden_case(content: bytes, chance: Random) -> bytes:
+def reference_outputs_case(content: bytes, chance: Random) -> bytes:
     """Damaged bytes, or an archive of arrays whose headers lie."""
     if chance.random() < 0.5:
         return damaged_bytes(chance, content)
@@ -204,7 +204,7 @@ def _array(chance: Random) -> bytes:
     return b"\x93NUMPY" + version + size + header + b"\x00" * chance.randint(0, 40)
 
 
-def check_golden(file: Path, content: bytes) -> None:
+def check_reference_outputs(file: Path, content: bytes) -> None:
     file.write_bytes(content)
     try:
         examples = read_reference_outputs(file)
@@ -228,12 +228,16 @@ def file_targets(root: Path, exported: Path) -> list[Target]:
     documents = {name: json.loads((exported / name).read_text("utf-8")) for name in TOKENIZER_FILES[:2]}
     documents["special_tokens_map.json"] = {"cls_token": "[CLS]", "sep_token": {"content": "[SEP]", "lstrip": False}}
     documents["added_tokens.json"] = {"<x>": len(documents["tokenizer.json"]["model"]["vocab"])}
-    golden = (exported / "reference_outputs.npz").read_bytes()
+    outputs = (exported / "reference_outputs.npz").read_bytes()
     rows: list[tuple[str, Callable[[Random], Any], Callable[[Any], None]]] = [
         ("manifest", partial(json_case, manifest), check_manifest),
         ("folder", partial(json_case, manifest), partial(check_folder, copy)),
         ("config", partial(json_case, config), partial(check_config, folder)),
         ("tokenizer", partial(tokenizer_case, documents), partial(check_tokenizer, folder, documents)),
-        ("golden", partial(golden_case, golden), partial(check_golden, scratch / "reference_outputs.npz")),
+        (
+            "reference outputs",
+            partial(reference_outputs_case, outputs),
+            partial(check_reference_outputs, scratch / "reference_outputs.npz"),
+        ),
     ]
     return [Target(*row) for row in rows]

@@ -156,7 +156,7 @@ def check_inputs(case: tuple[str, dict[str, Any]]) -> None:
 
 
 def number_targets(root: Path, exported: Path) -> list[Target]:
-    """The span search against the original's, what is true of every answer, and the guard of a call's arguments."""
+    """The span search against transformers', what is true of every answer, and the guard of a call's arguments."""
     ours = DPRReaderTokenizer.from_pretrained(exported)
     theirs = transformers.DPRReaderTokenizerFast.from_pretrained(exported)
     clean = json.loads((exported / "tokenizer_config.json").read_text("utf-8"))["clean_up_tokenization_spaces"]

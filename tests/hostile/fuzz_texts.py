@@ -112,7 +112,7 @@ def outcome(tokenizer: Any, texts: tuple[Any, ...], options: dict[str, Any], ref
     """What a call returns, as plain lists, or "refused"."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the original's advice
+            warnings.simplefilter("ignore")  # transformers' advice
             encoding = tokenizer(*texts, **options)
     except refusals:
         return "refused"
@@ -124,7 +124,7 @@ def check_encoder(ours: dict[str, Any], theirs: dict[str, Any], case: Any) -> No
     got = outcome(ours[name], texts, options, (ValueError, TypeError))
     expected = outcome(theirs[name], texts, options, Exception)
     if got == "refused" and expected != "refused":
-        assert _too_short(texts, options) or _ragged(theirs[name], texts, options), "the original does not refuse it"
+        assert _too_short(texts, options) or _ragged(theirs[name], texts, options), "transformers does not refuse it"
         return
     assert got == expected
     if got == "refused":
@@ -135,7 +135,7 @@ def check_encoder(ours: dict[str, Any], theirs: dict[str, Any], case: Any) -> No
 
 
 def _too_short(texts: tuple[Any, ...], options: dict[str, Any]) -> bool:
-    """Mended: where max_length is below the number of special tokens the original cuts nothing."""
+    """Mended: where max_length is below the number of special tokens transformers cuts nothing."""
     edges = len(texts) + 1 if options.get("add_special_tokens", True) else 0
     longest = options.get("max_length")
     return longest is not None and longest < edges
@@ -143,19 +143,19 @@ def _too_short(texts: tuple[Any, ...], options: dict[str, Any]) -> bool:
 
 def check_reader(ours: dict[str, Any], theirs: dict[str, Any], case: Any) -> None:
     name, texts, options = case
-    if options.get("truncation") in (False, "do_not_truncate"):  # mended: the original cuts here too
+    if options.get("truncation") in (False, "do_not_truncate"):  # mended: transformers cuts here too
         options = {**options, "truncation": False}
     got = outcome(ours[name], texts, options, (ValueError, TypeError))
     expected = outcome(theirs[name], texts, options, Exception)
     if got == "refused" and expected != "refused":
-        assert _ragged(theirs[name], texts, options), "the original does not refuse it"
+        assert _ragged(theirs[name], texts, options), "transformers does not refuse it"
     else:
         assert got == expected
     check_rows(ours[name], texts)
 
 
 def _ragged(tokenizer: Any, texts: tuple[Any, ...], options: dict[str, Any]) -> bool:
-    """Mended: of rows that differ in length the original makes an array of objects."""
+    """Mended: of rows that differ in length transformers makes an array of objects."""
     if options.get("return_tensors") != "np":
         return False
     rows = outcome(tokenizer, texts, {**options, "return_tensors": None}, Exception)
@@ -185,8 +185,8 @@ def text_targets(root: Path) -> list[Target]:
     ours = {name: DPRContextEncoderTokenizer.from_pretrained(folder) for name, folder in folders.items()}
     theirs = {name: transformers.BertTokenizerFast.from_pretrained(folder) for name, folder in folders.items()}
     reader = {name: DPRReaderTokenizer.from_pretrained(folder) for name, folder in folders.items()}
-    original = {name: transformers.DPRReaderTokenizerFast.from_pretrained(folder) for name, folder in folders.items()}
+    reference = {name: transformers.DPRReaderTokenizerFast.from_pretrained(folder) for name, folder in folders.items()}
     return [
         Target("encoders", encoder_case, partial(check_encoder, ours, theirs)),
-        Target("passages", reader_case, partial(check_reader, reader, original)),
+        Target("passages", reader_case, partial(check_reader, reader, reference)),
     ]

@@ -8,7 +8,7 @@ from tests.hostile.fuzz import Target, every_target, fuzz
 
 NAMES = (
     *("encoders", "passages"),
-    *("manifest", "folder", "config", "tokenizer", "golden"),
+    *("manifest", "folder", "config", "tokenizer", "reference outputs"),
     *("spans", "answers", "inputs"),
 )
 

@@ -1,4 +1,4 @@
-"""The configuration is read and written as the original's."""
+"""The configuration is read and written as transformers'."""
 
 import json
 from pathlib import Path
@@ -9,14 +9,14 @@ import transformers
 from dpr_export.models.config import DPRConfig
 
 
-def test_defaults_are_the_originals() -> None:
+def test_defaults_are_those_of_transformers() -> None:
     ours, theirs = DPRConfig().to_dict(), transformers.DPRConfig().to_dict()
     shared = ours.keys() & theirs.keys()
     assert len(shared) >= 20
     assert {name: ours[name] for name in shared} == {name: theirs[name] for name in shared}
 
 
-def test_a_config_json_of_the_original_is_read_and_written_without_loss(tmp_path: Path) -> None:
+def test_a_config_json_of_transformers_is_read_and_written_without_loss(tmp_path: Path) -> None:
     transformers.DPRConfig(projection_dim=7, hidden_act="relu", my_own_field={"a": [1]}).save_pretrained(tmp_path)
     before = json.loads((tmp_path / "config.json").read_text())
     config = DPRConfig.from_pretrained(tmp_path)

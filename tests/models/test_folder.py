@@ -192,7 +192,7 @@ def test_what_is_no_exported_folder_is_not_opened(tmp_path: Path) -> None:
         ExportedFolder.open(tmp_path)
 
 
-def test_golden_examples_read_back_and_damaged_ones_are_refused(tmp_path: Path) -> None:
+def test_reference_outputs_are_read_back_and_damaged_ones_are_refused(tmp_path: Path) -> None:
     feeds = {"input_ids": np.array([[1, 2]]), "attention_mask": np.array([[1, 1]])}
     example = Example(feeds, {"pooler_output": np.array([[0.5]], np.float32)})
     write_reference_outputs(tmp_path / "reference_outputs.npz", [example, example])

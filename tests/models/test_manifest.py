@@ -19,7 +19,7 @@ from dpr_export.models.artifact.manifest import (
 )
 
 FILES = {name: FileRecord(3, "a" * 64) for name in ("onnx/model.onnx", "onnx/model_int8.onnx", *REQUIRED_FILES)}
-PROOF = ParityResult("engine 1.0", ((1, 1), (3, 7)), 1e-4, 2.5e-7, 0.0025)
+PARITY = ParityResult("engine 1.0", ((1, 1), (3, 7)), 1e-4, 2.5e-7, 0.0025)
 LOSS = AccuracyDrop(
     "engine 1.0", ((1, 1),), 0.5, 0.25, {"same_span": 0.93, "f1": 1.0}, ("f1",), "d" * 64, "e" * 64, "heads"
 )
@@ -29,7 +29,7 @@ MANIFEST = Manifest(
     versions={"torch": "2.13.0"},
     opset=18,
     variants=(
-        Variant("onnxruntime", "fp32", "onnx/model.onnx", PROOF),
+        Variant("onnxruntime", "fp32", "onnx/model.onnx", PARITY),
         Variant("openvino", "int8", "onnx/model_int8.onnx", None, LOSS, False, {"BiasGelu": 6}, 2.5),
     ),
     files=FILES,

@@ -1,4 +1,4 @@
-"""Outputs answer to attribute, key, index, slice and iteration as the original's do."""
+"""Outputs answer to attribute, key, index, slice and iteration as transformers' do."""
 
 import pickle
 from collections.abc import Callable, Mapping
@@ -49,7 +49,7 @@ def result(read: Callable[[Any], Any], output: Any) -> Any:
 
 @pytest.mark.parametrize("name", FIELDS)
 @pytest.mark.parametrize("extra", [(), ("hidden_states",), ("attentions",), ("hidden_states", "attentions")])
-def test_every_way_of_reading_gives_what_the_original_gives(name: str, extra: tuple[str, ...]) -> None:
+def test_every_way_of_reading_gives_what_transformers_gives(name: str, extra: tuple[str, ...]) -> None:
     arrays = {field: np.full((2, 2), float(i)) for i, field in enumerate((*FIELDS[name], *extra))}
     ours = getattr(outputs, name)(**arrays)
     theirs = getattr(modeling_dpr, name)(**{field: torch.from_numpy(array) for field, array in arrays.items()})

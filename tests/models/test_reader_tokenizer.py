@@ -42,7 +42,7 @@ def lists(encoding: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_ten_thousand_strings_in_passages_are_encoded_as_the_original_does(
+def test_ten_thousand_strings_in_passages_are_encoded_as_in_transformers(
     name: str, strings: list[str], ours: Any, theirs: Any
 ) -> None:
     passages = strings[:3400], strings[3300:6700], strings[6600:10_000]
@@ -51,7 +51,7 @@ def test_ten_thousand_strings_in_passages_are_encoded_as_the_original_does(
 
 @pytest.mark.parametrize("options", WORKLOADS)
 @pytest.mark.parametrize("name", NAMES)
-def test_padding_and_truncation_are_the_originals(
+def test_padding_and_truncation_are_those_of_transformers(
     name: str, options: dict[str, Any], strings: list[str], ours: Any, theirs: Any
 ) -> None:
     for start in range(0, 3000, 100):
@@ -63,14 +63,14 @@ def test_padding_and_truncation_are_the_originals(
 
 @settings(max_examples=200, deadline=None)
 @given(question=st.text(), title=st.text(), text=st.text(), name=st.sampled_from(NAMES))
-def test_any_passage_is_encoded_as_the_original_does(
+def test_any_passage_is_encoded_as_in_transformers(
     ours: Any, theirs: Any, question: str, title: str, text: str, name: str
 ) -> None:
     assert lists(ours[name](question, title, text)) == lists(theirs[name](question, title, text))
 
 
 @pytest.mark.parametrize("max_length", range(16))
-def test_a_row_is_cut_at_any_place_as_the_original_cuts_it(max_length: int, ours: Any, theirs: Any) -> None:
+def test_a_row_is_cut_at_any_place_as_in_transformers(max_length: int, ours: Any, theirs: Any) -> None:
     options = {"truncation": True, "max_length": max_length}
     encoding = ours["uncased"](*FOUR, **options)
     assert lists(encoding) == lists(theirs["uncased"](*FOUR, **options))
@@ -84,13 +84,13 @@ def test_a_row_is_question_title_and_text_without_a_closing_sep(ours: Any) -> No
 
 def test_a_question_alone_or_with_one_string_is_an_ordinary_row(strings: list[str], ours: Any, theirs: Any) -> None:
     some = strings[:200]
-    mine, original = ours["uncased"], theirs["uncased"]
+    mine, reference = ours["uncased"], theirs["uncased"]
     for options in ({}, {"padding": True}, {"truncation": True, "max_length": 9, "return_attention_mask": False}):
-        assert lists(mine(some, **options)) == lists(original(some, **options))
-        assert lists(mine(some, titles=some[::-1], **options)) == lists(original(some, titles=some[::-1], **options))
-        assert lists(mine(some, texts=some[::-1], **options)) == lists(original(some, texts=some[::-1], **options))
-    assert lists(mine("who")) == lists(original("who"))
-    assert lists(mine("who", "title")) == lists(original("who", "title"))
+        assert lists(mine(some, **options)) == lists(reference(some, **options))
+        assert lists(mine(some, titles=some[::-1], **options)) == lists(reference(some, titles=some[::-1], **options))
+        assert lists(mine(some, texts=some[::-1], **options)) == lists(reference(some, texts=some[::-1], **options))
+    assert lists(mine("who")) == lists(reference("who"))
+    assert lists(mine("who", "title")) == lists(reference("who", "title"))
 
 
 def test_a_question_is_repeated_for_every_passage_and_a_list_is_not(ours: Any, theirs: Any) -> None:
@@ -109,7 +109,7 @@ def test_a_literal_padding_token_is_masked(ours: Any, theirs: Any) -> None:
 
 
 def test_titles_and_texts_of_different_length_are_a_value_error(ours: Any) -> None:
-    """Mended: the original's Fast class asserts."""
+    """Mended: transformers' Fast class asserts."""
     with pytest.raises(ValueError, match="titles has 2 entries, but texts has 1"):
         ours["uncased"]("who", ["a", "b"], ["c"])
     with pytest.raises(ValueError, match="titles has 1 entries, but texts has 2"):
@@ -117,25 +117,25 @@ def test_titles_and_texts_of_different_length_are_a_value_error(ours: Any) -> No
 
 
 def test_do_not_truncate_does_not_cut(ours: Any) -> None:
-    """Mended: the original cuts for every strategy's name."""
+    """Mended: transformers cuts for every strategy's name."""
     for truncation in (False, None, "do_not_truncate"):
         assert len(ours["uncased"](*FOUR, truncation=truncation, max_length=5).input_ids[0]) == 13
 
 
 def test_an_unknown_strategy_is_refused(ours: Any) -> None:
-    """Mended: the original cuts for any name."""
+    """Mended: transformers cuts for any name."""
     with pytest.raises(ValueError, match="truncation is 'only_text', but must be"):
         ours["uncased"](*FOUR, truncation="only_text", max_length=5)
 
 
 def test_a_mask_that_is_not_wanted_is_left_out(ours: Any) -> None:
-    """Mended: the original makes it again while padding."""
+    """Mended: transformers makes it again while padding."""
     assert list(ours["uncased"](*FOUR, return_attention_mask=False, padding=True)) == ["input_ids"]
 
 
 @pytest.mark.parametrize("return_tensors", ["np", "pt"])
 def test_ragged_rows_asked_for_as_arrays_are_refused(return_tensors: str, ours: Any) -> None:
-    """Mended for "np": the original makes an array of objects."""
+    """Mended for "np": transformers makes an array of objects."""
     with pytest.raises(ValueError, match=r"input_ids has rows of 6 to 7 tokens.*padding=True"):
         ours["uncased"]("who", ["a", "b"], ["c", "d e"], return_tensors=return_tensors)
 
@@ -148,13 +148,13 @@ def test_no_passages_are_refused(ours: Any) -> None:
 
 
 def test_a_negative_max_length_is_refused(ours: Any) -> None:
-    """Mended: the original cuts tokens off the end."""
+    """Mended: transformers cuts tokens off the end."""
     with pytest.raises(ValueError, match="max_length is -1, but must be a whole number from 0"):
         ours["uncased"](*FOUR, truncation=True, max_length=-1)
 
 
 def test_an_unknown_keyword_is_refused(ours: Any) -> None:
-    """Mended: the original forgets it where there are three strings."""
+    """Mended: transformers forgets it where there are three strings."""
     with pytest.raises(TypeError, match="return_token_type_ids"):
         ours["uncased"](*FOUR, return_token_type_ids=True)
 
@@ -178,7 +178,7 @@ def test_what_is_no_text_is_refused_by_name(passages: Any, error: type[Exception
         ours["uncased"](*passages)
 
 
-def test_tensors_hold_what_the_original_returns(ours: Any, theirs: Any) -> None:
+def test_tensors_hold_what_transformers_returns(ours: Any, theirs: Any) -> None:
     encoding = ours["uncased"](*FOUR, return_tensors="pt")
     expected = theirs["uncased"](*FOUR, return_tensors="pt")
     for name, tensor in expected.items():
@@ -272,7 +272,7 @@ def test_a_stride_that_leaves_nothing_new_is_refused(ours: Any) -> None:
         ours["uncased"].encode_passages(*FOUR, max_length=11, stride=-1)
 
 
-def test_spans_are_decoded_as_the_original_decodes_them(ours: Any, theirs: Any) -> None:
+def test_spans_are_decoded_as_in_transformers(ours: Any, theirs: Any) -> None:
     passages = "who wrote it", ["Hamlet", "Macbeth"], ["Shakespeare wrote it, didn't he?", "nobody knows"]
     encoding = ours["uncased"](*passages, padding=True, return_tensors="np")
     chance = np.random.default_rng(0)

@@ -39,15 +39,15 @@ CASES = 150  # of each form and draw: 6,300 in all
 
 
 @pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Any:
     path = tmp_path_factory.mktemp("vocabulary") / "vocab.txt"
     path.write_text("\n".join(TOKENS))
     return DPRReaderTokenizer(str(path))  # type: ignore[no-untyped-call]
 
 
-def ours(original: Any, input_ids: Any, output: Any, **options: int) -> list[DPRSpanPrediction]:
+def ours(reference: Any, input_ids: Any, output: Any, **options: int) -> list[DPRSpanPrediction]:
     def decode(rows: list[list[int]]) -> list[str]:
-        return list(original.backend_tokenizer.decode_batch(rows, skip_special_tokens=False))
+        return list(reference.backend_tokenizer.decode_batch(rows, skip_special_tokens=False))
 
     return decode_best_spans(input_ids, output, sep_token_id=SEP, pad_token_id=PAD, decode=decode, **options)
 
@@ -112,48 +112,48 @@ def assert_same(got: list[DPRSpanPrediction], expected: list[Any]) -> None:
         assert all(map(same, one, other)), (one, other)
 
 
-def count_same_spans(original: Any, seed: int, form: str, draw: str, as_torch: bool = False) -> int:
-    """Compare one case with the original, and say how many spans there were."""
+def count_same_spans(reference: Any, seed: int, form: str, draw: str, as_torch: bool = False) -> int:
+    """Compare one case with transformers, and say how many spans there were."""
     rng = np.random.default_rng(seed)
     input_ids, output = make_case(rng, form, draw)
     if as_torch:
         input_ids, output = torch.tensor(input_ids), tuple(map(torch.tensor, output[:3]))
     options = make_options(rng)
-    with np.errstate(all="ignore"):  # the original's float16 sums overflow aloud
-        expected = original.decode_best_spans({"input_ids": input_ids}, output, **options)
-    assert_same(ours(original, input_ids, output, **options), expected)
+    with np.errstate(all="ignore"):  # transformers' float16 sums overflow aloud
+        expected = reference.decode_best_spans({"input_ids": input_ids}, output, **options)
+    assert_same(ours(reference, input_ids, output, **options), expected)
     return len(expected)
 
 
 @pytest.mark.parametrize("draw", DRAWS)
 @pytest.mark.parametrize("form", FORMS)
-def test_spans_are_the_originals(original: Any, form: str, draw: str) -> None:
+def test_spans_are_those_of_transformers(reference: Any, form: str, draw: str) -> None:
     first_seed = CASES * (list(DRAWS).index(draw) * len(FORMS) + list(FORMS).index(form))
     seeds = range(first_seed, first_seed + CASES)
-    assert sum(count_same_spans(original, seed, form, draw) for seed in seeds) > 5 * CASES
+    assert sum(count_same_spans(reference, seed, form, draw) for seed in seeds) > 5 * CASES
 
 
 @pytest.mark.parametrize("draw", DRAWS)
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-def test_spans_of_torch_tensors_are_the_originals(original: Any, dtype: str, draw: str) -> None:
-    assert sum(count_same_spans(original, seed, dtype, draw, as_torch=True) for seed in range(8)) > 20
+def test_spans_of_torch_tensors_are_those_of_transformers(reference: Any, dtype: str, draw: str) -> None:
+    assert sum(count_same_spans(reference, seed, dtype, draw, as_torch=True) for seed in range(8)) > 20
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-def test_spans_of_long_passages_are_the_originals(original: Any, dtype: str) -> None:
+def test_spans_of_long_passages_are_those_of_transformers(reference: Any, dtype: str) -> None:
     rng = np.random.default_rng(7)
     input_ids = np.full((3, 256), 5)
     input_ids[:, [0, 6, 10]] = CLS, SEP, SEP
     output = [rng.normal(size=shape).astype(dtype) for shape in ((3, 256), (3, 256), 3)]
-    expected = original.decode_best_spans({"input_ids": input_ids}, output)
-    assert_same(ours(original, input_ids, output), expected)
+    expected = reference.decode_best_spans({"input_ids": input_ids}, output)
+    assert_same(ours(reference, input_ids, output), expected)
 
 
-def test_tensors_that_require_a_gradient_are_read(original: Any) -> None:
+def test_tensors_that_require_a_gradient_are_read(reference: Any) -> None:
     logits = torch.tensor([[0.0, 0.0, 0.0, 0.0, 2.0, 1.0]], requires_grad=True)
     output = (logits, logits, torch.tensor([1.0], requires_grad=True))
-    expected = original.decode_best_spans({"input_ids": [[2, 5, 3, 3, 6, 7]]}, output)
-    assert_same(ours(original, [[2, 5, 3, 3, 6, 7]], output), expected)
+    expected = reference.decode_best_spans({"input_ids": [[2, 5, 3, 3, 6, 7]]}, output)
+    assert_same(ours(reference, [[2, 5, 3, 3, 6, 7]], output), expected)
 
 
 def every_span_sorted(start: Any, end: Any, max_answer_length: int, num_spans: int) -> list[tuple[int, int]]:
@@ -214,8 +214,8 @@ def test_integers_are_logits_too() -> None:
     assert best_spans([1, 2, 0], [0, 0, 2], max_answer_length=2, num_spans=1) == [(1, 2)]
 
 
-def test_no_passages_have_no_spans(original: Any) -> None:
-    assert ours(original, [], ([], [], [])) == original.decode_best_spans({"input_ids": []}, ([], [], [])) == []
+def test_no_passages_have_no_spans(reference: Any) -> None:
+    assert ours(reference, [], ([], [], [])) == reference.decode_best_spans({"input_ids": []}, ([], [], [])) == []
 
 
 def test_decode_is_called_once_for_all_spans() -> None:
@@ -246,9 +246,9 @@ WITH_NAN = [[0.0] * 7, [0.0, 0.0, math.nan, 0.0, 0.0, 0.0, 0.0]]
         (tuple(map(torch.tensor, (WITH_NAN, ZEROS, [1.0, 0.0]))), r"start_logits\[1\]\[2\]"),
     ],
 )
-def test_a_nan_is_refused_even_where_no_span_is_looked_for(original: Any, output: Any, place: str) -> None:
+def test_a_nan_is_refused_even_where_no_span_is_looked_for(reference: Any, output: Any, place: str) -> None:
     with pytest.raises(ValueError, match=f"{place} is NaN"):
-        ours(original, IDS, output, num_spans=1)
+        ours(reference, IDS, output, num_spans=1)
 
 
 def test_a_nan_in_one_passage_is_refused() -> None:
@@ -269,9 +269,9 @@ def test_a_nan_in_one_passage_is_refused() -> None:
         (IDS, ([0.0, 0.0], ZEROS, [1.0, 0.0]), r"start_logits\[0\] has shape \(\)"),
     ],
 )
-def test_inputs_that_do_not_fit_together_are_refused(original: Any, ids: Any, output: Any, message: str) -> None:
+def test_inputs_that_do_not_fit_together_are_refused(reference: Any, ids: Any, output: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        ours(original, ids, output)
+        ours(reference, ids, output)
 
 
 def test_logits_of_one_passage_must_be_of_one_length() -> None:
@@ -281,9 +281,9 @@ def test_logits_of_one_passage_must_be_of_one_length() -> None:
 
 @pytest.mark.parametrize("name", ["num_spans", "max_answer_length", "num_spans_per_passage"])
 @pytest.mark.parametrize("value", [0, -1])
-def test_a_bound_below_one_is_refused(original: Any, name: str, value: int) -> None:
+def test_a_bound_below_one_is_refused(reference: Any, name: str, value: int) -> None:
     with pytest.raises(ValueError, match=f"{name} is {value}, but it must be at least 1"):
-        ours(original, IDS, (ZEROS, ZEROS, [1.0, 0.0]), **{name: value})
+        ours(reference, IDS, (ZEROS, ZEROS, [1.0, 0.0]), **{name: value})
 
 
 def test_a_bound_below_one_is_refused_for_one_passage() -> None:
@@ -294,16 +294,16 @@ def test_a_bound_below_one_is_refused_for_one_passage() -> None:
 
 
 @pytest.mark.parametrize("cut", [[], [2], [2, 3], [2, 5, 6, 7], [2, 3, 5, 6, 7]])
-def test_a_row_cut_before_its_second_sep_cannot_be_decoded(original: Any, cut: list[int]) -> None:
+def test_a_row_cut_before_its_second_sep_cannot_be_decoded(reference: Any, cut: list[int]) -> None:
     logits = [[0.0] * 7, [0.0] * len(cut)]
     with pytest.raises(ValueError, match=r"input_ids\[1\] cannot be decoded: .*\[SEP\] \(3\).* max_length"):
-        ours(original, [IDS[0], cut], (logits, logits, [1.0, 0.0]))
+        ours(reference, [IDS[0], cut], (logits, logits, [1.0, 0.0]))
 
 
-def test_a_cut_row_that_is_not_needed_does_no_harm(original: Any) -> None:
+def test_a_cut_row_that_is_not_needed_does_no_harm(reference: Any) -> None:
     output = (ZEROS, ZEROS, [1.0, 0.0])
-    expected = original.decode_best_spans({"input_ids": [IDS[0], [2, 5]]}, output, num_spans=2)
-    assert_same(ours(original, [IDS[0], [2, 5]], output, num_spans=2), expected)
+    expected = reference.decode_best_spans({"input_ids": [IDS[0], [2, 5]]}, output, num_spans=2)
+    assert_same(ours(reference, [IDS[0], [2, 5]], output, num_spans=2), expected)
 
 
 def test_the_examples_in_the_docstrings_run() -> None:

@@ -51,12 +51,12 @@ def ours(folders: dict[str, Path]) -> dict[str, DPRContextEncoderTokenizer]:
 
 @pytest.fixture(scope="session")
 def theirs(folders: dict[str, Path]) -> dict[str, Any]:
-    """The original that follows the checkpoint's configuration in transformers 4 and 5 alike."""
+    """The class that follows the checkpoint's configuration in transformers 4 and 5 alike."""
     return {name: transformers.BertTokenizerFast.from_pretrained(folder) for name, folder in folders.items()}
 
 
 def outcome(tokenizer: Any, *texts: Any, **options: Any) -> Any:
-    """What a call returns as plain lists, or "refused"; the original raises bare exceptions here."""
+    """What a call returns as plain lists, or "refused"; transformers raises bare exceptions here."""
     try:
         encoding = tokenizer(*texts, **options)
     except Exception:
@@ -65,7 +65,7 @@ def outcome(tokenizer: Any, *texts: Any, **options: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_ten_thousand_strings_are_encoded_as_the_original_does(
+def test_ten_thousand_strings_are_encoded_as_in_transformers(
     name: str, strings: list[str], ours: Any, theirs: Any
 ) -> None:
     some = strings if name in ("uncased", "cased") else strings[:3000]
@@ -77,7 +77,7 @@ def test_ten_thousand_strings_are_encoded_as_the_original_does(
 
 
 @pytest.mark.parametrize(("name", "count"), [("uncased", 10_000), ("cased-vocab", 3000), ("tiny", 1500)])
-def test_ten_thousand_pairs_are_cut_and_encoded_as_the_original_does(
+def test_ten_thousand_pairs_are_cut_and_encoded_as_in_transformers(
     name: str, count: int, strings: list[str], ours: Any, theirs: Any
 ) -> None:
     pairs = strings[-count:], strings[-count:][::-1]
@@ -93,7 +93,7 @@ def test_ten_thousand_pairs_are_cut_and_encoded_as_the_original_does(
         ("cased-vocab", {"skip_special_tokens": True}),
     ],
 )
-def test_ten_thousand_rows_are_decoded_as_the_original_does(
+def test_ten_thousand_rows_are_decoded_as_in_transformers(
     name: str, options: dict[str, bool], strings: list[str], ours: Any, theirs: Any
 ) -> None:
     rows = theirs[name](strings[1:], strings[:-1])["input_ids"]
@@ -102,23 +102,23 @@ def test_ten_thousand_rows_are_decoded_as_the_original_does(
     assert [ours[name].decode(row, **options) for row in rows[:200]] == expected[:200]
 
 
-def test_spaces_are_cleaned_up_as_the_original_does(tmp_path: Path) -> None:
+def test_spaces_are_cleaned_up_as_in_transformers(tmp_path: Path) -> None:
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *". ? ! , ' n't 'm 's 've 're do ##ing".split()]
     (tmp_path / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
     tokenizer = DPRQuestionEncoderTokenizer.from_pretrained(tmp_path)
     tokenizer.backend_tokenizer.decoder = tokenizers.decoders.WordPiece(cleanup=False)
     tokenizer.save_pretrained(tmp_path)
     mine = DPRQuestionEncoderTokenizer.from_pretrained(tmp_path)
-    original = transformers.DPRQuestionEncoderTokenizerFast.from_pretrained(tmp_path)
+    reference = transformers.DPRQuestionEncoderTokenizerFast.from_pretrained(tmp_path)
     rows = [[15, one, two, 15] for one in range(17) for two in range(17)]
     for clean_up in (True, False, None):
-        expected = original.batch_decode(rows, clean_up_tokenization_spaces=clean_up)
+        expected = reference.batch_decode(rows, clean_up_tokenization_spaces=clean_up)
         assert mine.batch_decode(rows, clean_up_tokenization_spaces=clean_up) == expected
 
 
 @pytest.mark.parametrize("options", WORKLOADS)
 @pytest.mark.parametrize("name", ["uncased", "cased-vocab"])
-def test_padding_and_truncation_are_the_originals(
+def test_padding_and_truncation_are_those_of_transformers(
     name: str, options: dict[str, Any], strings: list[str], ours: Any, theirs: Any
 ) -> None:
     some = strings[:300]
@@ -128,7 +128,7 @@ def test_padding_and_truncation_are_the_originals(
 
 
 @pytest.mark.parametrize("options", WORKLOADS)
-def test_a_single_text_or_pair_is_encoded_as_the_original_does(
+def test_a_single_text_or_pair_is_encoded_as_in_transformers(
     options: dict[str, Any], strings: list[str], ours: Any, theirs: Any
 ) -> None:
     for text, pair in zip(strings[:150], strings[20:170], strict=True):
@@ -144,7 +144,7 @@ def test_a_single_text_or_pair_is_encoded_as_the_original_does(
     special=st.booleans(),
     side=st.sampled_from(["right", "left"]),
 )
-def test_every_strategy_cuts_where_the_original_cuts(
+def test_every_strategy_cuts_where_transformers_cuts(
     ours: Any, theirs: Any, lengths: Any, strategy: str, max_length: int, special: bool, side: str
 ) -> None:
     letters = "a b c d e f g h i j k l".split()
@@ -159,7 +159,7 @@ def test_every_strategy_cuts_where_the_original_cuts(
 
 @settings(max_examples=300, deadline=None)
 @given(text=st.text(), pair=st.text(), name=st.sampled_from(NAMES))
-def test_any_text_is_encoded_as_the_original_does(ours: Any, theirs: Any, text: str, pair: str, name: str) -> None:
+def test_any_text_is_encoded_as_in_transformers(ours: Any, theirs: Any, text: str, pair: str, name: str) -> None:
     assert dict(ours[name](text, pair)) == dict(theirs[name](text, pair))
 
 
@@ -172,41 +172,41 @@ def test_longest_first_fills_the_room_and_never_cuts_the_shorter_one_more(first:
     assert (kept[0] <= kept[1]) if first <= second else (kept[0] >= kept[1])
 
 
-def test_words_already_split_are_encoded_as_the_original_does(ours: Any, theirs: Any) -> None:
+def test_words_already_split_are_encoded_as_in_transformers(ours: Any, theirs: Any) -> None:
     rows = [["Who", "wrote", "Hamlet?"], ["Shakespeare", "unbelievably"], []]
     for texts in ((rows[0],), (rows,), (rows, rows[::-1])):
         options = {"is_split_into_words": True, "return_offsets_mapping": True}
         assert outcome(ours["uncased"], *texts, **options) == outcome(theirs["uncased"], *texts, **options) != "refused"
 
 
-def test_the_small_verbs_agree_with_the_original(ours: Any, theirs: Any) -> None:
+def test_the_small_verbs_agree_with_transformers(ours: Any, theirs: Any) -> None:
     for name in NAMES:
-        mine, original = ours[name], theirs[name]
+        mine, reference = ours[name], theirs[name]
         for attribute in (
             *("vocab_size", "model_max_length", "padding_side", "truncation_side", "all_special_tokens", "is_fast"),
             *("cls_token", "sep_token", "pad_token", "unk_token", "mask_token", "all_special_ids", "do_lower_case"),
             *("cls_token_id", "sep_token_id", "pad_token_id", "unk_token_id", "mask_token_id", "pad_token_type_id"),
             *("special_tokens_map", "clean_up_tokenization_spaces"),
         ):
-            assert getattr(mine, attribute) == getattr(original, attribute), attribute
-        assert len(mine) == len(original)
-        assert mine.get_vocab() == original.get_vocab()
-        assert list(mine.model_input_names) == original.model_input_names
+            assert getattr(mine, attribute) == getattr(reference, attribute), attribute
+        assert len(mine) == len(reference)
+        assert mine.get_vocab() == reference.get_vocab()
+        assert list(mine.model_input_names) == reference.model_input_names
         text, special = "What is love, Haddaway?", {"add_special_tokens": True}
-        assert mine.tokenize(text) == original.tokenize(text)
-        assert mine.tokenize(text, text, **special) == original.tokenize(text, text, **special)
-        assert mine.encode(text, max_length=5, truncation=True) == original.encode(text, max_length=5, truncation=True)
-        assert mine.convert_tokens_to_ids(["[SEP]", "q", "nonsense!"]) == original.convert_tokens_to_ids(
+        assert mine.tokenize(text) == reference.tokenize(text)
+        assert mine.tokenize(text, text, **special) == reference.tokenize(text, text, **special)
+        assert mine.encode(text, max_length=5, truncation=True) == reference.encode(text, max_length=5, truncation=True)
+        assert mine.convert_tokens_to_ids(["[SEP]", "q", "nonsense!"]) == reference.convert_tokens_to_ids(
             ["[SEP]", "q", "nonsense!"]
         )
-        assert mine.convert_tokens_to_ids("[SEP]") == original.convert_tokens_to_ids("[SEP]")
+        assert mine.convert_tokens_to_ids("[SEP]") == reference.convert_tokens_to_ids("[SEP]")
         ids = [*mine.encode(text), 10**6]
-        assert mine.convert_ids_to_tokens(ids) == original.convert_ids_to_tokens(ids)
-        assert mine.convert_ids_to_tokens(ids, skip_special_tokens=True) == original.convert_ids_to_tokens(
+        assert mine.convert_ids_to_tokens(ids) == reference.convert_ids_to_tokens(ids)
+        assert mine.convert_ids_to_tokens(ids, skip_special_tokens=True) == reference.convert_ids_to_tokens(
             ids, skip_special_tokens=True
         )
-        assert mine.convert_ids_to_tokens(3) == original.convert_ids_to_tokens(3)
-        assert mine.num_special_tokens_to_add(pair=True) == original.num_special_tokens_to_add(pair=True)
+        assert mine.convert_ids_to_tokens(3) == reference.convert_ids_to_tokens(3)
+        assert mine.num_special_tokens_to_add(pair=True) == reference.num_special_tokens_to_add(pair=True)
 
 
 def test_ids_are_decoded_from_integers_arrays_and_tensors(ours: Any, theirs: Any) -> None:
@@ -227,7 +227,7 @@ def test_ids_are_decoded_from_integers_arrays_and_tensors(ours: Any, theirs: Any
         {"padding_side": "left"},
     ],
 )
-def test_rows_encoded_before_are_padded_as_the_original_does(options: dict[str, Any], ours: Any, theirs: Any) -> None:
+def test_rows_encoded_before_are_padded_as_in_transformers(options: dict[str, Any], ours: Any, theirs: Any) -> None:
     batch = dict(ours["uncased"](["who", "who wrote hamlet", "who wrote"]))
     one = dict(ours["uncased"]("who wrote"))
     for encoded in (batch, one, [one, dict(ours["uncased"]("hamlet"))], {"input_ids": batch["input_ids"]}):
@@ -266,7 +266,7 @@ def test_an_unknown_keyword_is_refused(ours: Any, folders: dict[str, Path]) -> N
 
 @pytest.mark.parametrize(("max_length", "pair"), [(0, None), (1, None), (2, "hamlet")])
 def test_a_max_length_below_the_special_tokens_is_refused(ours: Any, max_length: int, pair: str | None) -> None:
-    """Mended: the original then cuts nothing at all."""
+    """Mended: transformers then cuts nothing at all."""
     with pytest.raises(ValueError, match=f"max_length is {max_length}, but the special tokens of a row alone are"):
         ours["uncased"]("who wrote hamlet", pair, truncation=True, max_length=max_length)
 
@@ -279,13 +279,13 @@ def test_a_max_length_of_just_the_special_tokens_leaves_them_alone(ours: Any) ->
 
 
 def test_no_texts_give_no_rows(ours: Any) -> None:
-    """Mended: an IndexError in the original."""
+    """Mended: an IndexError in transformers."""
     assert dict(ours["uncased"]([])) == {"input_ids": [], "token_type_ids": [], "attention_mask": []}
     assert ours["uncased"]([], [], padding=True, return_tensors="np").input_ids.shape == (0, 0)
 
 
 def test_a_lone_surrogate_is_refused_by_name_and_position(ours: Any) -> None:
-    """Mended: the original says that the input must be a string."""
+    """Mended: transformers says that the input must be a string."""
     with pytest.raises(ValueError, match=r"text holds half a surrogate pair, '\\udc9c', at position 3"):
         ours["uncased"]("abc\udc9c")
     with pytest.raises(ValueError, match=r"text\[1\] holds half a surrogate pair, '\\ud800', at position 0"):
@@ -297,7 +297,7 @@ def test_a_lone_surrogate_is_refused_by_name_and_position(ours: Any) -> None:
 
 
 def test_a_mask_that_is_not_wanted_is_left_out_of_padding(ours: Any) -> None:
-    """Mended: the original leaves a given mask in, unpadded."""
+    """Mended: transformers leaves a given mask in, unpadded."""
     batch = ours["uncased"](["who", "who wrote hamlet"])
     assert "attention_mask" not in ours["uncased"].pad(batch, return_attention_mask=False)
 
@@ -375,13 +375,13 @@ def test_a_saved_tokenizer_is_read_by_us_and_by_transformers(
     assert again.save_pretrained(tmp_path / "again")
     for file in ("tokenizer.json", "tokenizer_config.json"):
         assert (tmp_path / "new" / file).read_bytes() == (tmp_path / "again" / file).read_bytes()
-    original = transformers.DPRContextEncoderTokenizerFast.from_pretrained(tmp_path / "new")
-    assert dict(original(strings[:500])) == expected
-    assert original.model_max_length == ours[name].model_max_length
+    reference = transformers.DPRContextEncoderTokenizerFast.from_pretrained(tmp_path / "new")
+    assert dict(reference(strings[:500])) == expected
+    assert reference.model_max_length == ours[name].model_max_length
 
 
 @pytest.mark.parametrize("with_json", [False, True])
-def test_special_and_added_tokens_are_read_as_the_original_reads_them(
+def test_special_and_added_tokens_are_read_as_in_transformers(
     with_json: bool, strings: list[str], tmp_path: Path
 ) -> None:
     words = ["<pad>", "<unk>", "<s>", "</s>", "<mask>", "who", "wrote", "hamlet", "[SEP]"]
@@ -398,13 +398,13 @@ def test_special_and_added_tokens_are_read_as_the_original_reads_them(
         for file in ("vocab.txt", "special_tokens_map.json", "added_tokens.json"):
             (tmp_path / file).unlink()
         mine = DPRContextEncoderTokenizer.from_pretrained(tmp_path)
-    original = transformers.DPRContextEncoderTokenizerFast.from_pretrained(tmp_path)
+    reference = transformers.DPRContextEncoderTokenizerFast.from_pretrained(tmp_path)
     texts = ["who  </s> wrote Hamlet<q>, Yorick? <s>[SEP]", "<pad> Yoricks", *strings[:500]]
-    assert dict(mine(texts, **EVERYTHING)) == dict(original(texts, **EVERYTHING))
-    assert mine.get_vocab() == original.get_vocab()
-    assert mine.all_special_tokens == original.all_special_tokens
-    assert mine.batch_decode(mine(texts)["input_ids"], skip_special_tokens=True) == original.batch_decode(
-        original(texts)["input_ids"], skip_special_tokens=True
+    assert dict(mine(texts, **EVERYTHING)) == dict(reference(texts, **EVERYTHING))
+    assert mine.get_vocab() == reference.get_vocab()
+    assert mine.all_special_tokens == reference.all_special_tokens
+    assert mine.batch_decode(mine(texts)["input_ids"], skip_special_tokens=True) == reference.batch_decode(
+        reference(texts)["input_ids"], skip_special_tokens=True
     )
     assert (mine.model_max_length, mine.cls_token_id, mine.pad_token_id) == (40, 2, 0)
 
@@ -416,8 +416,8 @@ def test_tokens_listed_by_id_win_over_the_special_tokens_map(folders: dict[str, 
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
     (tmp_path / "special_tokens_map.json").write_text(json.dumps({"cls_token": "[MASK]"}), encoding="utf-8")
     mine = DPRContextEncoderTokenizer.from_pretrained(tmp_path)
-    original = transformers.DPRContextEncoderTokenizerFast.from_pretrained(tmp_path)
-    assert dict(mine("alas, poor Yorick! yorick [PAD]")) == dict(original("alas, poor Yorick! yorick [PAD]"))
+    reference = transformers.DPRContextEncoderTokenizerFast.from_pretrained(tmp_path)
+    assert dict(mine("alas, poor Yorick! yorick [PAD]")) == dict(reference("alas, poor Yorick! yorick [PAD]"))
     assert mine.convert_tokens_to_ids("Yorick") == 30522
 
 
@@ -498,7 +498,7 @@ def test_moving_an_encoding_moves_tensors_alone(ours: Any) -> None:
     assert arrays.to("cpu").input_ids is before
 
 
-def test_torch_tensors_hold_what_the_original_returns(ours: Any, theirs: Any) -> None:
+def test_torch_tensors_hold_what_transformers_returns(ours: Any, theirs: Any) -> None:
     options = {"padding": True, "return_tensors": "pt"}
     encoding, expected = (
         tokenizer(["who", "who wrote"], **options) for tokenizer in (ours["uncased"], theirs["uncased"])

@@ -206,8 +206,8 @@ def test_a_graph_that_is_not_worth_keeping_is_not_left_beside_the_others(
     plain: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: dict[str, Path]
 ) -> None:
     folder = plain()
-    golden = read_reference_outputs(folder / "reference_outputs.npz")
-    maker = VariantMaker(KINDS["question"], folder, golden, golden, read_texts(few["calibration"]), 1e-4)
+    references = read_reference_outputs(folder / "reference_outputs.npz")
+    maker = VariantMaker(KINDS["question"], folder, references, references, read_texts(few["calibration"]), 1e-4)
     (spec,) = (spec for spec in VARIANTS if spec.recipe == "fused")
     monkeypatch.setattr("dpr_export.quantization.variants.speedup", lambda *_: 1.02)
     assert maker.make(spec, tmp_path / "fused.onnx") is None
@@ -335,8 +335,8 @@ def test_what_model_onnx_differs_by_counts_in_the_proof_of_what_is_compared_with
     manifest = ExportedFolder.open(folder).manifest
 
     def differing(error: float) -> None:
-        proofs = [replace(variant.parity, largest_error=error) for variant in manifest.variants]
-        variants = tuple(replace(v, parity=proof) for v, proof in zip(manifest.variants, proofs, strict=True))
+        parities = [replace(variant.parity, largest_error=error) for variant in manifest.variants]
+        variants = tuple(replace(v, parity=parity) for v, parity in zip(manifest.variants, parities, strict=True))
         (folder / MANIFEST_FILE).write_text(replace(manifest, variants=variants).to_json())
 
     differing(1e-3)
@@ -345,10 +345,10 @@ def test_what_model_onnx_differs_by_counts_in_the_proof_of_what_is_compared_with
         add_variants(folder, VariantOptions(precisions=["fp32"]))
     assert content(folder) == before
     differing(5e-5)
-    proof = add_variants(folder, VariantOptions(precisions=["fp32"])).variants[2].parity
-    assert 5e-5 < proof.largest_error < 6e-5
-    assert proof.atol == 1e-4
-    assert 0.3 < proof.share_of_tolerance < 0.6
+    parity = add_variants(folder, VariantOptions(precisions=["fp32"])).variants[2].parity
+    assert 5e-5 < parity.largest_error < 6e-5
+    assert parity.atol == 1e-4
+    assert 0.3 < parity.share_of_tolerance < 0.6
 
 
 @pytest.mark.usefixtures("quick")

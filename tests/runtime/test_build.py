@@ -367,8 +367,8 @@ def test_a_build_that_is_interrupted_ends_as_a_good_citizen_and_leaves_nothing(
     folder = tmp_path / "reader-onnx"
     shutil.copytree(demo["reader"], folder)
     manifest = json.loads((folder / MANIFEST_FILE).read_text())
-    proof = next(variant for variant in manifest["variants"] if variant["file"] == "onnx/model.onnx")
-    manifest["variants"].append({**proof, "backend": "tensorrt", "verified": False})
+    verified = next(variant for variant in manifest["variants"] if variant["file"] == "onnx/model.onnx")
+    manifest["variants"].append({**verified, "backend": "tensorrt", "verified": False})
     (folder / MANIFEST_FILE).write_text(json.dumps(manifest))
     master, slave = pty.openpty()
     before = signal.signal(signal.SIGINT, signal.default_int_handler)

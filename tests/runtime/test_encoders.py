@@ -1,4 +1,4 @@
-"""`encode` gives the original's vectors, whatever stands beside a text and however batches are cut."""
+"""`encode` gives transformers' vectors, whatever stands beside a text and however batches are cut."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def expected_vectors(folder: Path, *texts: list[str], zeros: bool = False) -> np
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 64, 4096])
-def test_questions_get_the_originals_vectors_in_their_order(tiny: dict[str, Path], batch_tokens: int) -> None:
+def test_questions_get_transformers_vectors_in_their_order(tiny: dict[str, Path], batch_tokens: int) -> None:
     with DPRQuestionEncoder.from_pretrained(tiny["question"]) as model:
         found = model.encode(TEXTS, batch_tokens=batch_tokens)
     expected = expected_vectors(tiny["question"].with_name("question-checkpoint"), TEXTS)
@@ -40,7 +40,7 @@ def test_questions_get_the_originals_vectors_in_their_order(tiny: dict[str, Path
 
 
 @pytest.mark.parametrize("segments", ["hf", "dpr"])
-def test_passages_get_the_originals_vectors_with_either_kind_of_segments(tiny: dict[str, Path], segments: str) -> None:
+def test_passages_get_transformers_vectors_with_either_kind_of_segments(tiny: dict[str, Path], segments: str) -> None:
     with DPRContextEncoder.from_pretrained(tiny["context"]) as model:
         found = model.encode(TEXTS, TITLES, segments=segments)
     source = tiny["context"].with_name("context-checkpoint")

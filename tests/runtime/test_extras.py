@@ -1,4 +1,4 @@
-"""Calls with hidden states, attentions and embeddings, and with all arguments in the first place: as the original."""
+"""Calls with hidden states, attentions and embeddings, and with all arguments in the first place: as transformers."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ OPTIONS = [
 ]
 
 
-def original(folder: Path, kind: str) -> transformers.PreTrainedModel:
+def reference(folder: Path, kind: str) -> transformers.PreTrainedModel:
     source = folder.with_name(f"{kind}-checkpoint")
     return getattr(transformers, KINDS[kind].architecture).from_pretrained(source, attn_implementation="eager")
 
@@ -45,8 +45,8 @@ def flat(output: Any) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("kind", CLASSES)
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
-def test_every_option_gives_what_the_original_gives(tiny_whole: dict[str, Path], kind: str, backend: str) -> None:
-    theirs = original(tiny_whole[kind], kind)
+def test_every_option_gives_what_transformers_gives(tiny_whole: dict[str, Path], kind: str, backend: str) -> None:
+    theirs = reference(tiny_whole[kind], kind)
     with CLASSES[kind].from_pretrained(tiny_whole[kind], backend=backend) as ours, torch.no_grad():
         for options in OPTIONS:
             found = ours(**batch(), **options)
@@ -63,10 +63,10 @@ def test_every_option_gives_what_the_original_gives(tiny_whole: dict[str, Path],
 
 @pytest.mark.parametrize("kind", CLASSES)
 @pytest.mark.parametrize("masked", [True, False])
-def test_embeddings_in_place_of_ids_give_what_the_original_gives(
+def test_embeddings_in_place_of_ids_give_what_transformers_gives(
     tiny_whole: dict[str, Path], kind: str, masked: bool
 ) -> None:
-    theirs = original(tiny_whole[kind], kind)
+    theirs = reference(tiny_whole[kind], kind)
     (table,) = (weight.detach() for name, weight in theirs.named_parameters() if "word_embeddings" in name)
     arrays = batch()
     arrays["input_ids"][0, 8:] = 0  # padding, which no mask made of embeddings can leave out

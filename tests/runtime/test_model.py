@@ -1,4 +1,4 @@
-"""The original's call: same outputs, same defaults, same errors; and loading, closing, threads."""
+"""The call as in transformers: same outputs, same defaults, same errors; and loading, closing, threads."""
 
 import copy
 import pickle
@@ -24,7 +24,7 @@ from tests.doubles.fake_session import FakeSession
 CLASSES = {"question": DPRQuestionEncoder, "context": DPRContextEncoder, "reader": DPRReader}
 
 
-def original(tiny: dict[str, Path], kind: str) -> transformers.PreTrainedModel:
+def reference(tiny: dict[str, Path], kind: str) -> transformers.PreTrainedModel:
     source = tiny[kind].with_name(f"{kind}-checkpoint")
     return getattr(transformers, KINDS[kind].architecture).from_pretrained(source, attn_implementation="eager")
 
@@ -40,13 +40,13 @@ def batch(seed: int = 0) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("kind", CLASSES)
 @pytest.mark.parametrize("with_mask", [True, False])
 @pytest.mark.parametrize("return_dict", [True, False, None])
-def test_a_call_gives_what_the_original_gives(
+def test_a_call_gives_what_transformers_gives(
     tiny: dict[str, Path], kind: str, with_mask: bool, return_dict: bool | None
 ) -> None:
     feeds = {name: array for name, array in batch().items() if with_mask or name == "input_ids"}
     with CLASSES[kind].from_pretrained(tiny[kind]) as model, torch.no_grad():
         found = model(**feeds, return_dict=return_dict)
-        expected = original(tiny, kind)(
+        expected = reference(tiny, kind)(
             **{name: torch.from_numpy(array) for name, array in feeds.items()}, return_dict=return_dict
         )
     assert isinstance(found, tuple) == isinstance(expected, tuple)
@@ -63,7 +63,7 @@ def test_torch_tensors_in_give_torch_tensors_out(tiny: dict[str, Path]) -> None:
         assert isinstance(model(ids.numpy()).start_logits, np.ndarray)
 
 
-def test_one_changed_import_line_runs_the_originals_example(tiny: dict[str, Path]) -> None:
+def test_one_changed_import_line_runs_transformers_example(tiny: dict[str, Path]) -> None:
     results = []
     for library, folder in (
         (transformers, tiny["reader"].with_name("reader-checkpoint")),
@@ -87,7 +87,7 @@ def test_one_changed_import_line_runs_the_originals_example(tiny: dict[str, Path
     assert len(our_spans) == 4
 
 
-def test_neither_ids_nor_embeddings_is_the_originals_error(tiny: dict[str, Path]) -> None:
+def test_neither_ids_nor_embeddings_is_transformers_error(tiny: dict[str, Path]) -> None:
     with (
         DPRQuestionEncoder.from_pretrained(tiny["question"]) as model,
         pytest.raises(ValueError, match="You have to specify either input_ids or inputs_embeds"),
@@ -274,7 +274,7 @@ def test_a_damaged_folder_is_refused(tiny: dict[str, Path], tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("option", ["dtype", "torch_dtype"])
-def test_the_originals_names_of_precisions_choose_ours(tiny_variants: dict[str, Path], option: str) -> None:
+def test_transformers_names_of_precisions_choose_ours(tiny_variants: dict[str, Path], option: str) -> None:
     for dtype in (torch.float32, "float32", np.float32):
         with DPRQuestionEncoder.from_pretrained(tiny_variants["question"], **{option: dtype}) as model:
             assert "precision=fp32," in model.explain()

@@ -29,7 +29,7 @@ def reader(tiny: dict[str, Path]) -> DPRReader:
 
 
 @pytest.fixture(scope="module")
-def original(tiny: dict[str, Path]) -> tuple:
+def reference(tiny: dict[str, Path]) -> tuple:
     folder = tiny["reader"].with_name("reader-checkpoint")
     return (
         transformers.DPRReaderTokenizer.from_pretrained(folder),
@@ -37,8 +37,8 @@ def original(tiny: dict[str, Path]) -> tuple:
     )
 
 
-def test_rank_gives_the_originals_relevance_in_the_order_of_the_passages(reader: DPRReader, original: tuple) -> None:
-    tokenizer, model = original
+def test_rank_gives_transformers_relevance_in_the_order_of_the_passages(reader: DPRReader, reference: tuple) -> None:
+    tokenizer, model = reference
     found = reader.rank(QUESTION, TITLES, TEXTS)
     for index, (title, text) in enumerate(zip(TITLES, TEXTS, strict=True)):
         with torch.no_grad():
@@ -47,9 +47,9 @@ def test_rank_gives_the_originals_relevance_in_the_order_of_the_passages(reader:
     assert found.dtype == np.float32
 
 
-def test_an_answers_span_is_the_best_one_of_the_original_within_the_text(reader: DPRReader, original: tuple) -> None:
-    """With all spans of the original at hand, the first that lies in the text is the answer's."""
-    tokenizer, model = original
+def test_an_answers_span_is_the_best_one_of_transformers_within_the_text(reader: DPRReader, reference: tuple) -> None:
+    """With all spans of transformers at hand, the first that lies in the text is the answer's."""
+    tokenizer, model = reference
     answers = reader.answer(QUESTION, TITLES, TEXTS, top_k=3, max_answer_length=4)
     assert [answer.passage for answer in answers] == np.argsort(-reader.rank(QUESTION, TITLES, TEXTS)).tolist()
     for answer in answers:

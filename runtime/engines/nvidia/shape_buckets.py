@@ -5,7 +5,7 @@ table, and so is the number of rows of small calls, which a GPU spends launching
 recorded once, and replayed. Large calls are computed as they are; there a launch costs nothing beside the work.
 
 Rows that are added attend to their padding, so that no row attends to nothing, and are cut off again. A row of the
-caller's that is masked altogether attends to its bucket's padding too: its numbers are finite, and not the original's.
+caller's that is masked altogether attends to its bucket's padding too: its numbers are finite, and not transformers'.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The Python snippets of the original's documentation and model card run, after the change of the one import line.
+"""The Python snippets of transformers' documentation and model card run, after the change of the one import line.
 
 The documents are not part of this project. Where they are is said by DPR_EXPORT_REFERENCE, a folder of Markdown files;
 without it nothing is run. Names on the hub are folders here, which a snippet finds in the folder that it runs in.
@@ -98,7 +98,7 @@ def test_a_snippet_for_tensorflow_runs_after_the_change_of_three_words_more(code
 @needs_documents
 @pytest.mark.parametrize("code", FAMILIES["configuration"])
 def test_a_configuration_alone_makes_no_exported_model(code: str) -> None:
-    """Mended: the original makes a model of random weights, which nobody has exported."""
+    """Mended: transformers makes a model of random weights, which nobody has exported."""
     with pytest.raises(TypeError, match="DPRContextEncoder cannot be made of a configuration alone"):
         run(code)
 

@@ -1,4 +1,4 @@
-"""The graph equals the original, for every kind and configuration; a graph that does not is never written."""
+"""The graph computes what transformers computes, for every kind and configuration; others are never written."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -44,21 +44,21 @@ def test_a_graph_gives_what_transformers_gives_at_sizes_and_masks_it_was_not_tra
     source = checkpoint(kind, **config)
     manifest = export(str(source), tmp_path / "out")
     assert manifest.variants[0].parity.largest_error < BOUND
-    original = getattr(transformers, KINDS[kind].architecture).from_pretrained(source, attn_implementation="eager")
+    loaded = getattr(transformers, KINDS[kind].architecture).from_pretrained(source, attn_implementation="eager")
     session = open_session("onnxruntime", tmp_path / "out" / MODEL_FILE, device="cpu", threads=1)
     generator = np.random.default_rng(5)
-    positions = original.config.max_position_embeddings
+    positions = loaded.config.max_position_embeddings
     for batch, length in ((1, 2), (2, 1), (5, 33), (4, 200), (2, 512)):
         length = min(length, positions)
         feeds = {
             "input_ids": generator.integers(0, 120, (batch, length)),
             "attention_mask": generator.integers(0, 2, (batch, length)),
-            "token_type_ids": generator.integers(0, original.config.type_vocab_size, (batch, length)),
+            "token_type_ids": generator.integers(0, loaded.config.type_vocab_size, (batch, length)),
         }
         feeds["attention_mask"][0] = 0
         feeds = {name: feeds[name] for name in KINDS[kind].inputs}
         with torch.no_grad():
-            expected = original(**{name: torch.from_numpy(array) for name, array in feeds.items()})
+            expected = loaded(**{name: torch.from_numpy(array) for name, array in feeds.items()})
         found = session.run(feeds)
         for name in KINDS[kind].outputs:
             np.testing.assert_allclose(found[name], expected[name].numpy(), atol=1e-5, rtol=1e-5)
@@ -157,8 +157,8 @@ def test_a_graph_that_was_broken_is_not_proved_and_leaves_no_folder(
 ) -> None:
     trace = tracing.trace
 
-    def broken(original: object, path: Path, *how: Any) -> None:
-        trace(original, path, *how)
+    def broken(loaded: object, path: Path, *how: Any) -> None:
+        trace(loaded, path, *how)
         model = onnx.load(path)
         damage(model)
         onnx.save(model, path)
@@ -174,7 +174,7 @@ def test_a_graph_that_was_broken_is_not_proved_and_leaves_no_folder(
 def test_the_grid_finds_a_broken_graph_without_the_check_of_weights(
     checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The two proofs stand apart: what a graph computes is compared also where its weights are not."""
+    """The two checks are independent: outputs are compared also where weights are not."""
     trace = tracing.trace
     monkeypatch.setattr("dpr_export.exporter.tracing.weights.check_weights", lambda *_, **__: 0)
     other = load(Checkpoint(checkpoint("question", "other", seed=1), "other"))
@@ -186,15 +186,15 @@ def test_the_grid_finds_a_broken_graph_without_the_check_of_weights(
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_word_that_no_example_reads_is_missed_by_name(checkpoint, tmp_path: Path, kind: str) -> None:
     """The check of weights alone: a real vocabulary has far more words than the grid has places."""
-    original = load(Checkpoint(checkpoint(kind), "tiny"))
-    tracing.trace(original, tmp_path / "sound.onnx", 18)
-    count = len(list(original.model.parameters()))
-    assert check_weights(original.model, tmp_path / "sound.onnx") == count
+    loaded = load(Checkpoint(checkpoint(kind), "tiny"))
+    tracing.trace(loaded, tmp_path / "sound.onnx", 18)
+    count = len(list(loaded.model.parameters()))
+    assert check_weights(loaded.model, tmp_path / "sound.onnx") == count
     model = onnx.load(tmp_path / "sound.onnx")
     _forget_a_word(model)
     onnx.save(model, tmp_path / "broken.onnx")
     with pytest.raises(ExportError, match=r"the weight .*word_embeddings\.weight is missing from the graph"):
-        check_weights(original.model, tmp_path / "broken.onnx")
+        check_weights(loaded.model, tmp_path / "broken.onnx")
 
 
 def test_every_position_is_compared_and_so_are_more_than_512(checkpoint, tmp_path: Path) -> None:
@@ -216,11 +216,11 @@ def test_a_configuration_that_returns_tuples_is_exported(checkpoint, tmp_path: P
 
 
 def test_every_row_of_the_grid_has_its_own_padding(checkpoint) -> None:
-    original = load(Checkpoint(checkpoint("question"), "tiny"))
-    mask = next(call.feeds["attention_mask"] for call in run_pytorch(original) if call.shape == (8, 128))
+    loaded = load(Checkpoint(checkpoint("question"), "tiny"))
+    mask = next(call.feeds["attention_mask"] for call in run_pytorch(loaded) if call.shape == (8, 128))
     assert mask[0].all()
     assert not mask[1].any()
-    ids = next(call.feeds["input_ids"] for call in run_pytorch(original) if call.shape == (8, 128))
+    ids = next(call.feeds["input_ids"] for call in run_pytorch(loaded) if call.shape == (8, 128))
     assert ((ids == 0) & (mask == 1)).any()
     assert ((ids != 0) & (mask == 0)).any()
     middle = mask[2].tolist()

@@ -13,7 +13,7 @@ import transformers
 from dpr_export import runtime
 from dpr_export.models.config import DPRConfig
 from dpr_export.models.kinds import KINDS
-from tests.original.conftest import Both
+from tests.from_transformers.conftest import Both
 
 LAYERS, HEADS, HIDDEN, LENGTH, ROWS = 2, 4, 32, 7, 3
 EVERYTHING = {"output_hidden_states": True, "output_attentions": True}
@@ -21,7 +21,7 @@ EVERYTHING = {"output_hidden_states": True, "output_attentions": True}
 
 @pytest.fixture(scope="module")
 def models(tiny_whole: dict[str, Path]) -> Iterator[dict[str, Both]]:
-    """Of each kind ours, on ONNX Runtime, and the original."""
+    """Of each kind ours, on ONNX Runtime, and transformers."""
     made = {}
     for kind, folder in tiny_whole.items():
         name = KINDS[kind].architecture
@@ -60,7 +60,7 @@ def close(ours: Any, theirs: Any) -> None:
         np.testing.assert_allclose(np.asarray(mine), expected.detach().numpy(), atol=2e-5)
 
 
-def test_a_model_computes_what_the_original_computes(both: Both) -> None:
+def test_a_model_computes_what_transformers_computes(both: Both) -> None:
     ours, theirs = both
     given = inputs(ours)
     kind = ours.kind.name
@@ -193,7 +193,7 @@ def test_a_saved_model_computes_the_same(both: Both, tmp_path: Path) -> None:
             assert torch.equal(one, other)
 
 
-def test_the_first_argument_is_input_ids_and_the_rest_stand_in_the_originals_order(both: Both) -> None:
+def test_the_first_argument_is_input_ids_and_the_rest_stand_in_transformers_order(both: Both) -> None:
     mine = [name for name in inspect.signature(type(both.ours).__call__).parameters if name != "self"]
     their_class = inspect.signature(type(both.theirs).forward).parameters
     assert mine == [name for name in their_class if name not in ("self", "kwargs", "return_dict")] + ["return_dict"]
@@ -218,14 +218,14 @@ def test_a_configuration_has_what_every_configuration_has(both: Both, tmp_path: 
 
 
 def test_a_checkpoint_of_another_shape_is_not_loaded_as_one(both: Both, tmp_path: Path) -> None:
-    """Mended: the original makes the missing layers of random numbers where it is told to."""
+    """Mended: transformers makes the missing layers of random numbers where it is told to."""
     both.ours.save_pretrained(tmp_path)
     with pytest.raises(TypeError, match="projection_dim"):
         type(both.ours).from_pretrained(tmp_path, projection_dim=512)
 
 
 def test_a_model_of_another_kind_is_not_loaded_as_one(models: dict[str, Both], tiny_whole: dict[str, Path]) -> None:
-    """Mended: the original loads a context encoder as any of the three, with random weights."""
+    """Mended: transformers loads a context encoder as any of the three, with random weights."""
     for kind, both in models.items():
         for other, folder in tiny_whole.items():
             if kind != other:

@@ -1,4 +1,4 @@
-"""One small vocabulary, and each tokenizer class of the original beside ours of the same name."""
+"""One small vocabulary, and each tokenizer class of transformers beside ours of the same name."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ VOCABULARY = [
 
 
 class Both(NamedTuple):
-    """Ours and the original's, of one class, from one folder."""
+    """Ours and transformers', of one class, from one folder."""
 
     ours: Any
     theirs: Any
@@ -38,7 +38,7 @@ def vocabulary(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def load_both(name: str, folder: Path, **options: Any) -> Both:
-    """Ours and the original's, which follows the checkpoint's configuration in its Fast class alone."""
+    """Ours and transformers', which follows the checkpoint's configuration in its Fast class alone."""
     theirs = getattr(transformers, f"{name}Fast").from_pretrained(folder, **options)
     return Both(getattr(runtime, name).from_pretrained(folder, **options), theirs)
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from dpr_export.models.tokenization.batch_encoding import BatchEncoding
 from dpr_export.models.tokenization.rows import truncated_lengths
-from tests.original.conftest import Both, load_both
-from tests.original.test_tokenizers_as_tested_there import PAIR, TEXT, TEXTS, same
+from tests.from_transformers.conftest import Both, load_both
+from tests.from_transformers.test_tokenizers_as_tested_there import PAIR, TEXT, TEXTS, same
 
 BY_TOKEN = ("token_to_sequence", "token_to_word", "token_to_chars")
 BY_WORD = ("word_to_tokens", "word_to_chars")
@@ -38,7 +38,7 @@ def row_knowledge(encoding: Any, row: int) -> list[Any]:
 
 
 def answer(encoding: Any, verb: str, *place: int) -> Any:
-    """What an encoding answers; None where the original's `word_to_chars` cannot say that there is no such word."""
+    """What an encoding answers; None where transformers' `word_to_chars` cannot say that there is no such word."""
     try:
         return getattr(encoding, verb)(*place)
     except TypeError:
@@ -151,7 +151,7 @@ def test_any_row_is_cut_into_the_parts_it_is_cut_into_there(
     if any(count < (length or 0) and count <= stride for count, length in zip(kept, lengths, strict=True)):
         with pytest.raises(ValueError, match=f"must be more than stride, {stride}: raise max_length"):
             context.ours(*texts, **options)
-    elif stride < max_length - 2:  # the original refuses a larger one, even where nothing is cut
+    elif stride < max_length - 2:  # transformers refuses a larger one, even where nothing is cut
         same(context.ours(*texts, **options), context.theirs(*texts, **options))
 
 

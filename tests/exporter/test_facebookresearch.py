@@ -1,4 +1,4 @@
-"""Files of the first DPR code, laid out as its training scripts write them: weights, optimizer, schedule, settings."""
+"""Files of facebookresearch/DPR, as its training scripts write them: weights, optimizer, schedule, settings."""
 
 import hashlib
 import os
@@ -31,7 +31,7 @@ PREFIX = {"question": "question_encoder.", "context": "ctx_encoder.", "reader": 
 PARAMS = {"do_lower_case": True, "pretrained_model_cfg": "bert-base-uncased", "projection_dim": 0}
 
 
-def as_the_first_code(kind: str, folder: Path) -> Weights:
+def as_in_facebookresearch(kind: str, folder: Path) -> Weights:
     """The weights of a checkpoint by the names that they had there, with those of BERT that nothing reads."""
     there = THERE[kind]
     weights = {there + "embeddings.position_ids": torch.arange(512)[None]}
@@ -61,7 +61,7 @@ def biencoder(checkpoint, tmp_path: Path) -> Path:
     """A bi-encoder's file; the checkpoints `question` and `context` hold the same weights and the vocabulary."""
     weights = {}
     for seed, kind in enumerate(("question", "context")):
-        weights |= as_the_first_code(kind, checkpoint(kind, kind, seed=seed))
+        weights |= as_in_facebookresearch(kind, checkpoint(kind, kind, seed=seed))
     return save(tmp_path / "dpr_biencoder.cp", weights)
 
 
@@ -70,29 +70,29 @@ def read(path: Path, kind: str, tokenizer: Path, heads: int | None = 4) -> Loade
         return load(checkpoint)
 
 
-def same(original: LoadedCheckpoint, folder: Path) -> bool:
-    expected, state = load_file(folder / "model.safetensors"), original.model.state_dict()
+def same(reference: LoadedCheckpoint, folder: Path) -> bool:
+    expected, state = load_file(folder / "model.safetensors"), reference.model.state_dict()
     return state.keys() == expected.keys() and all(torch.equal(state[name], expected[name]) for name in expected)
 
 
 @pytest.mark.parametrize("kind", ["question", "context"])
 def test_a_biencoder_gives_each_of_its_two_models(biencoder: Path, kind: str) -> None:
-    original = read(biencoder, kind, biencoder.with_name(kind))
-    assert original.kind is KINDS[kind]
-    assert same(original, biencoder.with_name(kind))
+    reference = read(biencoder, kind, biencoder.with_name(kind))
+    assert reference.kind is KINDS[kind]
+    assert same(reference, biencoder.with_name(kind))
 
 
 @pytest.mark.parametrize("zipped", [True, False])
 def test_a_reader_gives_its_model_in_either_format_of_pytorch(checkpoint, tmp_path: Path, zipped: bool) -> None:
     folder = checkpoint("reader")
-    path = save(tmp_path / "dpr_reader.5.300", as_the_first_code("reader", folder), zipped=zipped)
+    path = save(tmp_path / "dpr_reader.5.300", as_in_facebookresearch("reader", folder), zipped=zipped)
     assert same(read(path, "reader", folder), folder)
 
 
 def test_the_configuration_is_that_of_the_weights(checkpoint, tmp_path: Path) -> None:
     sizes = {"projection_dim": 16, "num_hidden_layers": 11, "type_vocab_size": 3, "max_position_embeddings": 100}
     folder = checkpoint("context", **sizes)
-    path = save(tmp_path / "dpr_biencoder.1", as_the_first_code("context", folder))
+    path = save(tmp_path / "dpr_biencoder.1", as_in_facebookresearch("context", folder))
     found, expected = read(path, "context", folder).config.to_dict(), transformers.DPRConfig.from_pretrained(folder)
     same_fields = found.keys() & expected.to_dict().keys() - {"initializer_range", "transformers_version", "dtype"}
     assert {name: found[name] for name in same_fields} == {name: getattr(expected, name) for name in same_fields}
@@ -101,28 +101,28 @@ def test_the_configuration_is_that_of_the_weights(checkpoint, tmp_path: Path) ->
 
 def test_heads_are_64_wide_unless_their_number_is_given(checkpoint, tmp_path: Path) -> None:
     folder = checkpoint("question", hidden_size=128, num_attention_heads=2)
-    path = save(tmp_path / "file", as_the_first_code("question", folder))
+    path = save(tmp_path / "file", as_in_facebookresearch("question", folder))
     assert read(path, "question", folder, heads=None).config.num_attention_heads == 2
     assert read(path, "question", folder, heads=8).config.num_attention_heads == 8
 
 
 def test_a_readers_projection_is_left_out_since_nothing_reads_it(checkpoint, tmp_path: Path) -> None:
     folder = checkpoint("reader")
-    weights = as_the_first_code("reader", folder) | {"encoder.encode_proj.weight": torch.ones(16, 32)}
+    weights = as_in_facebookresearch("reader", folder) | {"encoder.encode_proj.weight": torch.ones(16, 32)}
     assert same(read(save(tmp_path / "file", weights), "reader", folder), folder)
 
 
-def test_the_command_exports_what_the_original_computes(
+def test_the_command_exports_what_transformers_computes(
     biencoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     command = "dpr_biencoder.cp --kind question --tokenizer question --heads 4 --backend onnxruntime"
     app(command.split(), standalone_mode=False)
-    original = transformers.DPRQuestionEncoder.from_pretrained("question").eval()
+    reference = transformers.DPRQuestionEncoder.from_pretrained("question").eval()
     ids = np.random.default_rng(0).integers(1, 120, (3, 17))
     with DPRQuestionEncoder.from_pretrained("dpr_biencoder-question-onnx", backend="onnxruntime") as model:
         with torch.no_grad():
-            expected = original(torch.from_numpy(ids)).pooler_output
+            expected = reference(torch.from_numpy(ids)).pooler_output
         np.testing.assert_allclose(model(ids).pooler_output, expected, atol=1e-4)
     source = ExportedFolder.open("dpr_biencoder-question-onnx").manifest.source
     assert source == Source("dpr_biencoder.cp", None, hashlib.sha256(biencoder.read_bytes()).hexdigest())
@@ -174,7 +174,7 @@ def test_an_encoders_configuration_of_omegaconf_does_not_need_it(checkpoint, tmp
     folder = checkpoint("reader")
     with pytest.MonkeyPatch.context() as patch:
         params = {"do_lower_case": True, "encoder": Omegaconf(patch).config()}
-        path = save(tmp_path / "file", as_the_first_code("reader", folder), params, zipped)
+        path = save(tmp_path / "file", as_in_facebookresearch("reader", folder), params, zipped)
     assert b"omegaconf.dictconfig" in path.read_bytes()
     assert "omegaconf.dictconfig" not in sys.modules
     assert same(read(path, "reader", folder), folder)
@@ -208,7 +208,7 @@ def test_a_pickle_that_would_run_code_is_refused_and_does_not_run_it(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     folder = checkpoint("reader")
-    good = {"weights": as_the_first_code("reader", folder), "params": PARAMS}
+    good = {"weights": as_in_facebookresearch("reader", folder), "params": PARAMS}
     path = save(tmp_path / "file", **good | {place: Payload(function, argument)}, zipped=zipped)  # type: ignore[arg-type]
     with pytest.raises(
         ExportError,
@@ -228,7 +228,7 @@ def test_the_payloads_would_run_where_all_is_unpickled(tmp_path: Path, monkeypat
 @pytest.mark.parametrize("share", [0, 0.001, 0.1, 0.5, 0.99])
 def test_a_file_that_is_cut_short_is_refused(checkpoint, tmp_path: Path, share: float, zipped: bool) -> None:
     folder = checkpoint("reader")
-    path = save(tmp_path / "file", as_the_first_code("reader", folder), zipped=zipped)
+    path = save(tmp_path / "file", as_in_facebookresearch("reader", folder), zipped=zipped)
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
     with pytest.raises(ExportError, match=r"file is damaged, or not a facebookresearch/DPR checkpoint: [^\n]+$"):
         read(path, "reader", folder)
@@ -266,7 +266,7 @@ def test_a_kind_that_the_file_does_not_hold_is_refused_by_what_it_holds(
     folder = checkpoint("reader", "reader")
     with pytest.raises(ExportError, match=r"kind is 'reader', but .*cp holds question, context$"):
         read(biencoder, "reader", folder)
-    path = save(tmp_path / "file", as_the_first_code("reader", folder))
+    path = save(tmp_path / "file", as_in_facebookresearch("reader", folder))
     with pytest.raises(ExportError, match=r"kind is 'context', but .*file holds reader$"):
         read(path, "context", folder)
 
@@ -290,7 +290,7 @@ def test_a_kind_that_the_file_does_not_hold_is_refused_by_what_it_holds(
 )
 def test_weights_that_are_not_the_models_are_named(checkpoint, tmp_path: Path, change: dict, message: str) -> None:
     folder = checkpoint("reader")
-    weights = {**as_the_first_code("reader", folder), **change}
+    weights = {**as_in_facebookresearch("reader", folder), **change}
     path = save(tmp_path / "file", {name: weight for name, weight in weights.items() if weight is not None})
     with pytest.raises(ExportError, match=message):
         read(path, "reader", folder)
@@ -358,7 +358,7 @@ def test_what_is_for_such_files_alone_is_refused_with_an_exported_folder(tiny: d
 
 def test_a_tokenizer_that_lower_cases_otherwise_than_in_training_is_refused(checkpoint, tmp_path: Path) -> None:
     folder = checkpoint("reader")
-    path = save(tmp_path / "file", as_the_first_code("reader", folder), {"do_lower_case": False})
+    path = save(tmp_path / "file", as_in_facebookresearch("reader", folder), {"do_lower_case": False})
     with pytest.raises(
         ExportError, match=r"file was trained with do_lower_case False, but tokenizer .* has True: correct"
     ):
@@ -371,5 +371,5 @@ def test_the_padding_is_the_tokenizers(checkpoint, tmp_path: Path) -> None:
     folder = checkpoint("question")
     vocabulary = (folder / "vocab.txt").read_text().replace("[PAD]\n[UNK]", "[UNK]\n[PAD]")
     (folder / "vocab.txt").write_text(vocabulary)
-    path = save(tmp_path / "file", as_the_first_code("question", folder))
+    path = save(tmp_path / "file", as_in_facebookresearch("question", folder))
     assert read(path, "question", folder).config.pad_token_id == 1

@@ -11,8 +11,8 @@ from tokenizers import AddedToken
 
 from dpr_export import runtime
 from dpr_export.runtime import DPRContextEncoderTokenizer, DPRReaderTokenizer
-from tests.original.conftest import Both, load_both
-from tests.original.test_tokenizers_as_tested_there import PAIR, TEXT, TEXTS, same
+from tests.from_transformers.conftest import Both, load_both
+from tests.from_transformers.test_tokenizers_as_tested_there import PAIR, TEXT, TEXTS, same
 
 HIDDEN = {"__type": "AddedToken", "content": "[MASK]", "lstrip": True, "normalized": False}
 NAMES = ("unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
@@ -52,7 +52,7 @@ def test_a_special_token_is_set_by_its_name_and_by_its_id(name: str, both: Both)
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_special_token_that_is_not_in_the_vocabulary_is_refused(name: str, both: Both) -> None:
-    """Mended: the original then has the unknown token's id, or none."""
+    """Mended: transformers then has the unknown token's id, or none."""
     for attribute, value in ((name, "[NEW]"), (name, None), (f"{name}_id", 10**6)):
         with pytest.raises(ValueError, match=f"{attribute} is {value!r}".replace("[", r"\[") + ".*not in the vocab"):
             setattr(both.ours, attribute, value)
@@ -60,7 +60,7 @@ def test_a_special_token_that_is_not_in_the_vocabulary_is_refused(name: str, bot
 
 
 def test_rows_follow_the_special_tokens_that_are_set(context: Both) -> None:
-    """Mended: the original's rows keep the ones it was loaded with."""
+    """Mended: transformers' rows keep the ones it was loaded with."""
     context.ours.cls_token, context.ours.sep_token = "[unused0]", "[unused1]"
     encoded = context.ours("who", "wrote")
     assert encoded.tokens() == ["[unused0]", "who", "[unused1]", "wrote", "[unused1]"]
@@ -218,7 +218,7 @@ def test_special_tokens_in_the_files_are_read(vocabulary: Path, tmp_path: Path) 
 
 
 def test_another_models_tokenizer_is_refused_or_read_as_what_it_is(vocabulary: Path, tmp_path: Path) -> None:
-    """Mended: the original reads any tokenizer, with a warning."""
+    """Mended: transformers reads any tokenizer, with a warning."""
     reader = DPRReaderTokenizer.from_pretrained(vocabulary)
     reader.save_pretrained(tmp_path)
     assert DPRContextEncoderTokenizer.from_pretrained(tmp_path).encode(TEXT, PAIR) == reader.encode(TEXT, PAIR)
@@ -231,12 +231,12 @@ def test_another_models_tokenizer_is_refused_or_read_as_what_it_is(vocabulary: P
 
 @pytest.mark.parametrize("name", ["random_argument", "split_special_tokens", "add_special_tokens", "get_vocab"])
 def test_an_option_that_there_is_not_is_refused_when_loading(name: str, vocabulary: Path) -> None:
-    """Mended: the original keeps it, unless a method has its name."""
+    """Mended: transformers keeps it, unless a method has its name."""
     with pytest.raises(TypeError, match=name):
         DPRReaderTokenizer.from_pretrained(vocabulary, **{name: True})
 
 
-def test_every_class_of_the_original_has_ours_under_both_names() -> None:
+def test_every_class_of_transformers_has_ours_under_both_names() -> None:
     for kind in ("QuestionEncoder", "ContextEncoder", "Reader"):
         ours = getattr(runtime, f"DPR{kind}Tokenizer")
         assert ours is getattr(runtime, f"DPR{kind}TokenizerFast")

@@ -1,6 +1,6 @@
 """What transformers' own tests ask of a tokenizer's calls: rows, padding, truncation, words, and version 4's verbs.
 
-The original beside ours is the installed transformers, 5; for the verbs that only 4 had, its Python tokenizer, which 5
+transformers beside ours is the installed transformers, 5; for the verbs that only 4 had, its Python tokenizer, which 5
 keeps as BertTokenizerLegacy.
 """
 
@@ -16,7 +16,7 @@ from transformers.models.bert.tokenization_bert_legacy import BertTokenizerLegac
 
 from dpr_export.models.outputs import DPRReaderOutput
 from dpr_export.runtime import DPRReaderTokenizer
-from tests.original.conftest import Both
+from tests.from_transformers.conftest import Both
 
 TEXT = "Who wrote Hamlet, the play? Shakespeare wanted unrunnable words."
 PAIR = "This is a test of some words - in Paris!"
@@ -242,7 +242,7 @@ def test_an_empty_text_is_a_row_of_integers(return_tensors: str, both: Both) -> 
 
 @pytest.mark.parametrize("return_tensors", ["tf", "jax", "mlx", "torch"])
 def test_tensors_of_another_library_are_refused(return_tensors: str, both: Both) -> None:
-    """Mended: the original names a class of its own, or a library to install."""
+    """Mended: transformers names a class of its own, or a library to install."""
     with pytest.raises(ValueError, match=f'return_tensors is \'{return_tensors}\', but must be "np", "pt" or None'):
         both.ours(TEXT, return_tensors=return_tensors)
 
@@ -280,7 +280,7 @@ def test_special_tokens_in_a_text_are_split_where_that_is_asked_for(both: Both) 
 
 
 def test_a_reader_takes_a_questions_options_but_not_with_passages(vocabulary: Path) -> None:
-    """Mended: the original forgets them where there are three strings."""
+    """Mended: transformers forgets them where there are three strings."""
     ours = DPRReaderTokenizer.from_pretrained(vocabulary)
     theirs = transformers.DPRReaderTokenizerFast.from_pretrained(vocabulary)
     for options in ({"return_token_type_ids": True}, {"add_special_tokens": False}, EVERYTHING):
