@@ -15,7 +15,7 @@ demo: $(VENV)/demo.done
 	$(BIN)/dpr-runtime answer reader-onnx --passages exporter/demo/passages.jsonl --question "$(QUESTION)"
 
 test: $(VENV)/test.done
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: $(VENV)/test.done tree
 	$(BIN)/ruff check .

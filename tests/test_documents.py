@@ -84,6 +84,7 @@ def test_the_commands_for_corpora_lead_from_passages_to_answers(home: Path) -> N
     assert (home / "judged.png").is_file()
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("dpr-export demo")])
 def test_an_export_command_runs(tmp_path: Path, command: str) -> None:
     run(command, tmp_path)
@@ -101,6 +102,7 @@ def test_a_command_for_a_file_of_facebookresearch_dpr_runs(checkpoint, tmp_path:
     assert (tmp_path / "dpr_biencoder-question-onnx" / "manifest.json").is_file()
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("command", [c for c in COMMANDS if "--precision" in c and "facebook/" not in c])
 def test_a_command_that_adds_variants_runs_and_prints_the_table_shown(
     demo: dict[str, Path], tmp_path: Path, command: str
@@ -171,7 +173,7 @@ def test_an_install_command_names_what_there_is(command: str) -> None:
 
 def commands_of(target: str) -> list[str]:
     """What make would run for a target whose environment is there already."""
-    stamp = ROOT / "build" / "documents-venv"
+    stamp = ROOT / "build" / f"{target}-venv"
     stamp.mkdir(parents=True, exist_ok=True)
     (stamp / f"{target}.done").touch()
     done = run(f"make --no-print-directory --dry-run {target} VENV={stamp.relative_to(ROOT)}", ROOT)
@@ -193,7 +195,7 @@ def test_make_demo_exports_and_answers_as_shown(home: Path) -> None:
 def assert_shows(block: str, printed: str) -> None:
     """The block's lines after its command stand in what was printed; three dots leave lines out."""
     rest = without_numbers(printed)
-    _, *parts = without_numbers(block).split("\n...\n")
+    _, *parts = re.split(r"\n\.\.\.(?:\n|$)", without_numbers(block))
     for part in filter(str.strip, parts):
         _, found, rest = rest.partition(part.strip("\n"))
         assert found, f"not printed, or not in this order: {part}"
@@ -205,7 +207,7 @@ def without_numbers(text: str) -> str:
 
 
 def test_make_test_runs_pytest() -> None:
-    assert commands_of("test") == ["python -m pytest -n 2 --dist loadfile"]
+    assert commands_of("test") == ["python -m pytest -n 2 --dist worksteal"]
 
 
 @pytest.mark.parametrize("code", [code for code in PYTHON if code not in OPTIMUM])

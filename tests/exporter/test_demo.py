@@ -196,6 +196,7 @@ def squad_file(folder: Path) -> Path:
     return folder / "squad.json"
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     ("command", "kinds", "steps"), [("reader", ["reader"], 2), ("encoders", ["question", "context"], 4)]
 )
@@ -218,6 +219,7 @@ def test_training_is_seeded_and_writes_adapters_that_can_be_measured(
     assert measured.output.startswith("3 questions, 3 passages\n")
 
 
+@pytest.mark.ci
 @pytest.mark.skipif("DPR_EXPORT_DATA" not in os.environ, reason="DPR_EXPORT_DATA names no folder of real data")
 def test_the_checkpoints_reach_their_figures_on_real_questions(
     models: dict[str, DPRModel], tokenizer: Tokenizer

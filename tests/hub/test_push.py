@@ -216,7 +216,7 @@ def test_the_command_exports_pushes_and_answers_with_the_repository(
     (commit,) = hub.repos["facebook/tiny"].commits
     done = dpr_export("facebook/tiny", "--push-to-hub", "tiny-onnx", "--private", "--json", cwd=tmp_path, token=TOKEN)
     assert json.loads(done.stdout)["source"]["revision"] == commit
-    assert done.stderr.rstrip().endswith("on the hub as somebody/tiny-onnx")
+    assert done.stderr.rstrip().endswith("pushed to somebody/tiny-onnx on the hub")
     fields = ModelCard(pushed_files(hub, "somebody/tiny-onnx")["README.md"].decode()).data.to_dict()
     assert (fields["license"], fields["base_model"]) == ("mit", "facebook/tiny")
     assert hub.repos["somebody/tiny-onnx"].private

@@ -371,7 +371,7 @@ def test_a_folder_without_a_proof_of_model_onnx_gets_no_variants(
             '{"title": "only a title", "text": "and a text"}\n',
             "calibration: no row has question, which a question model",
         ),
-        ("[]", r"calibration .*own\.jsonl, line 1, is no JSON object"),
+        ("[]", r"calibration .*own\.jsonl, line 1: not a JSON object"),
         (None, r"calibration .*own\.jsonl cannot be read: No such file or directory"),
     ],
 )

@@ -20,6 +20,7 @@ from dpr_export.quantization import (
 )
 from dpr_export.quantization.passes.int8_static import check_symmetric
 from dpr_export.quantization.texts import CALIBRATION_SET_FILE, EVALUATION_SET_FILE
+from dpr_export.runtime.engines.processors import int8_products
 from dpr_export.runtime.engines.session import Feeds, open_session
 
 
@@ -86,9 +87,11 @@ def test_a_dynamic_int8_graph_multiplies_integers_and_stays_near(
     assert nodes.count("MultiHeadAttention") == 2
     assert "QAttention" not in nodes
     found, expected = outputs(tmp_path / "int8.onnx", feeds(kind)), outputs(tiny[kind] / MODEL_FILE, feeds(kind))
+    # Without instructions for INT8 products, ONNX Runtime adds pairs of them in 16 bits, which saturate.
+    bound = 0.25 if int8_products() else 0.6
     for name in KINDS[kind].outputs:
         error = np.abs(found[name] - expected[name]).max()
-        assert 0 < error < 0.25 * np.abs(expected[name]).max()
+        assert 0 < error < bound * np.abs(expected[name]).max()
 
 
 @pytest.mark.parametrize("kind", KINDS)
