@@ -19,6 +19,7 @@ from dpr_export.runtime.cli.show_answers import answers_to_json, human_size, pri
 from dpr_export.runtime.cli.show_build import BuildBars, show_engine
 from dpr_export.runtime.cli.show_manifest import show_manifest
 from dpr_export.runtime.corpus.passages import Passage, format_of, read_corpus
+from dpr_export.runtime.corpus.retrieval.search import read_passages
 from dpr_export.runtime.engines.nvidia.shape_buckets import LENGTHS
 from dpr_export.runtime.inference.reader import DPRReader
 
@@ -61,13 +62,7 @@ def answer(
     given = _load_passages(passages, title or [], text or [])
     how: Any = {"backend": backend, "precision": precision, "device": device, "threads": threads}
     with DPRReader.from_pretrained(folder, **how) as reader:
-        answers = reader.answer(
-            question,
-            [passage.title or "" for passage in given],
-            [passage.text for passage in given],
-            top_k=top_k,
-            max_answer_length=max_answer_length,
-        )
+        answers = read_passages(reader, question, given, top_k, max_answer_length)
     if json:
         print_json(answers_to_json(answers))
     else:

@@ -62,11 +62,6 @@ def _mark(source: str, text: str, answer: Answer, start: int, end: int, colour: 
     return Text(printable(line.plain), spans=line.spans)
 
 
-def plain(text: str) -> Text:
-    """Text for a table's cell, in which brackets are not markup."""
-    return Text(printable(text))
-
-
 def printable(text: str) -> str:
     """Text with spaces for line breaks, and U+FFFD for control characters, which could move the cursor."""
     return "".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in text)
