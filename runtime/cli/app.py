@@ -132,12 +132,10 @@ def pack(
     """
     manifest = pack_variant(folder, output, variant, force)
     (packed,) = manifest.variants
-    sizes = [
-        sum(record.bytes for record in m.files.values()) for m in (manifest, open_exported_folder(folder).manifest)
-    ]
+    full = open_exported_folder(folder).manifest
+    ours, theirs = (human_size(sum(record.bytes for record in each.files.values())) for each in (manifest, full))
     Console(highlight=False).print(
-        f"{packed.backend} {packed.precision} in [bold]{escape(str(output))}[/]: {human_size(sizes[0])} of "
-        f"{human_size(sizes[1])}",
+        f"{packed.backend} {packed.precision} in [bold]{escape(str(output))}[/]: {ours} of {theirs}",
         soft_wrap=True,
     )
 

@@ -144,7 +144,6 @@ class _Passages(ProgressColumn):
     """The number of passages, and passages per second."""
 
     def render(self, task: Task) -> Text:
-        """The text of the column."""
         of = f" of about {int(task.total):,}" if task.total else ""
         rate = f"{task.speed:,.0f}" if task.speed else "-"
         return Text(f"{int(task.completed):,}{of} passages, {rate}/s")
@@ -184,14 +183,7 @@ def _show_encoded(console: Console, done: EncodingSummary, output: Path) -> None
 
 
 def _encode_file(
-    console: Console,
-    folder: str,
-    file: str,
-    format: str,
-    output: Path,
-    segments: str,
-    on_error: str,
-    how: dict[str, Any],
+    console: Console, folder: str, file: str, format: str, output: Path, segments: str, on_error: str, how: Any
 ) -> None:
     """Encode all texts of a file, held in memory, into one array, float32 (n, dim), in their order."""
     kind = KINDS[open_exported_folder(folder).manifest.kind]

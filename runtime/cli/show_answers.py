@@ -36,9 +36,7 @@ def show_answers(
         for line in sentence.wrap(console, console.width - 3):
             console.print(Text("   ").append_text(line))
         if answer.truncated:
-            console.print(
-                Text("   (the end of this passage was cut: it is longer than the model's input)", style="yellow")
-            )
+            console.print("   (the end of this passage was cut: it is longer than the model's input)", style="yellow")
 
 
 def show_retrieved(console: Console, questions: Iterable[Question]) -> None:

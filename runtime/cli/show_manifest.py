@@ -71,9 +71,9 @@ def show_manifest(console: Console, manifest: Manifest) -> None:
     for text, style in (
         (f"{manifest.kind}, exported from {manifest.source.name}{revision}", "bold"),
         (f"weights SHA-256 {manifest.source.sha256}", "dim"),
-        (f"opset {manifest.opset}; made by {versions}\n", "dim"),
+        (f"opset {manifest.opset}; made by {versions}", "dim"),
     ):
-        console.print(Text(printable(text.rstrip()), style=style))
+        console.print(Text(printable(text), style=style))
     console.print()
     show_variants(console, manifest)
     files = [[name, f"{record.bytes:,}", record.sha256[:16]] for name, record in manifest.files.items()]
@@ -97,11 +97,9 @@ def show_variants(console: Console, manifest: Manifest) -> None:
     _note(console, ACCURACY_LEGEND)
     for variant, drop in _lossy(manifest):
         line = Text.assemble((printable(variant.file), "bold"), f": {printable(drop.settings)}")
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
         if not variant.verified:
-            console.print(
-                Text(f"  never selected by auto: {printable(_reason(drop))}"), highlight=False, soft_wrap=True
-            )
+            console.print(Text(f"  never selected by auto: {printable(_reason(drop))}"), soft_wrap=True)
 
 
 def show_table(console: Console, head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:

@@ -52,10 +52,7 @@ def cut_into_windows(passages: Sequence[Passage]) -> Iterator[list[Passage]]:
 
 
 def encode_windows(
-    model: DPRContextEncoder,
-    windows: Iterable[Window],
-    batch_tokens: int,
-    watch: Callable[[int], None] = lambda _: None,
+    model: DPRContextEncoder, windows: Iterable[Window], batch_tokens: int, watch: Callable[[int], None]
 ) -> EncodedBlocks:
     """Yield each block with its vectors, float32 (passages, dim), in order.
 

@@ -112,6 +112,7 @@ def encode_corpus(
 
 
 def _encode(part: JobPart, compute: Compute, watch: Watch) -> EncodingSummary:
+    """Read, compute and write the blocks of a part of a job, each stage on a thread of its own."""
     seconds, progress = dict.fromkeys(STAGES, 0.0), Progress()
     passages, start = 0, time.perf_counter()
 

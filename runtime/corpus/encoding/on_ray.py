@@ -90,7 +90,7 @@ class Worker:
         """Compute a block's vectors, float32 (passages, dim); returns them with the seconds that it took."""
         start = time.perf_counter()
         windows = tokenize_blocks(self._model, [block], self._job.segments)
-        ((_, vectors),) = encode_windows(self._model, windows, self._job.batch_tokens)
+        ((_, vectors),) = encode_windows(self._model, windows, self._job.batch_tokens, lambda _: None)
         return vectors, time.perf_counter() - start
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dpr_export.models.artifact.resolve import open_exported_folder
 from dpr_export.models.kinds import KINDS
@@ -21,7 +20,7 @@ from dpr_export.runtime.corpus.retrieval.index import PassageIndex
 from dpr_export.runtime.corpus.retrieval.questions import Question, QuestionSet, RetrievedPassage, read_questions
 from dpr_export.runtime.corpus.retrieval.search import READ, check_dimension, read_passages, retrieve
 from dpr_export.runtime.corpus.timing import timed
-from dpr_export.runtime.inference.encoders import DPRContextEncoder, DPRQuestionEncoder
+from dpr_export.runtime.inference.encoders import DPRContextEncoder, DPRQuestionEncoder, Vectors
 from dpr_export.runtime.inference.reader import DPRReader
 
 
@@ -148,9 +147,7 @@ class _Evaluation:
         with timed(seconds, "search"):
             return [self._nearest(*each, passage_vectors) for each in zip(questions, vectors, strict=True)]
 
-    def _nearest(
-        self, question: Question, vector: NDArray[np.float32], passage_vectors: NDArray[np.float32]
-    ) -> Question:
+    def _nearest(self, question: Question, vector: Vectors, passage_vectors: Vectors) -> Question:
         scores = passage_vectors @ vector
         positions: list[int] = np.argsort(-scores, kind="stable")[: TOP_K[-1]].tolist()
         nearest = tuple(RetrievedPassage(*self.corpus[position], float(scores[position])) for position in positions)

@@ -3,15 +3,12 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-from numpy.typing import NDArray
-
 from dpr_export.runtime.corpus.passages import Passage
 from dpr_export.runtime.corpus.retrieval.index import PassageIndex
 from dpr_export.runtime.corpus.retrieval.questions import Question, RetrievedPassage
 from dpr_export.runtime.corpus.timing import timed
 from dpr_export.runtime.inference.answers import Answer
-from dpr_export.runtime.inference.encoders import DPRQuestionEncoder
+from dpr_export.runtime.inference.encoders import DPRQuestionEncoder, Vectors
 from dpr_export.runtime.inference.reader import DPRReader
 
 READ = 20  # passages to read; facebookresearch/DPR reads up to 100, which takes five times as long
@@ -42,9 +39,7 @@ def search(
     return list(retrieve(asked, encoder.encode([question.text for question in asked]), index, top_k))
 
 
-def retrieve(
-    questions: Sequence[Question], vectors: NDArray[np.float32], index: PassageIndex, top_k: int
-) -> Iterator[Question]:
+def retrieve(questions: Sequence[Question], vectors: Vectors, index: PassageIndex, top_k: int) -> Iterator[Question]:
     """Yield each question with the passages that are found for its vector; `vectors` is float32 (n, dim)."""
     for question, scores, positions in zip(questions, *index.search(vectors, top_k), strict=True):
         passages = index.passages(positions[positions >= 0].tolist())
@@ -118,11 +113,7 @@ def ask(
 
 
 def read_passages(
-    reader: DPRReader,
-    question: str,
-    passages: Sequence[Passage | RetrievedPassage],
-    top_k: int,
-    max_answer_length: int,
+    reader: DPRReader, question: str, passages: Sequence[Passage | RetrievedPassage], top_k: int, max_answer_length: int
 ) -> list[Answer]:
     """`DPRReader.answer` for passages with or without titles."""
     titles, texts = [each.title or "" for each in passages], [each.text for each in passages]
