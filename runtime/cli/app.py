@@ -19,6 +19,7 @@ from dpr_export.runtime.cli.show_answers import answers_to_json, human_size, pri
 from dpr_export.runtime.cli.show_build import BuildBars, show_engine
 from dpr_export.runtime.cli.show_manifest import show_manifest
 from dpr_export.runtime.corpus.passages import Passage, format_of, read_corpus
+from dpr_export.runtime.corpus.retrieval.search import read_passages
 from dpr_export.runtime.engines.nvidia.shape_buckets import LENGTHS
 from dpr_export.runtime.inference.reader import DPRReader
 
@@ -61,13 +62,7 @@ def answer(
     given = _load_passages(passages, title or [], text or [])
     how: Any = {"backend": backend, "precision": precision, "device": device, "threads": threads}
     with DPRReader.from_pretrained(folder, **how) as reader:
-        answers = reader.answer(
-            question,
-            [passage.title or "" for passage in given],
-            [passage.text for passage in given],
-            top_k=top_k,
-            max_answer_length=max_answer_length,
-        )
+        answers = read_passages(reader, question, given, top_k, max_answer_length)
     if json:
         print_json(answers_to_json(answers))
     else:
@@ -137,12 +132,10 @@ def pack(
     """
     manifest = pack_variant(folder, output, variant, force)
     (packed,) = manifest.variants
-    sizes = [
-        sum(record.bytes for record in m.files.values()) for m in (manifest, open_exported_folder(folder).manifest)
-    ]
+    full = open_exported_folder(folder).manifest
+    ours, theirs = (human_size(sum(record.bytes for record in each.files.values())) for each in (manifest, full))
     Console(highlight=False).print(
-        f"{packed.backend} {packed.precision} in [bold]{escape(str(output))}[/]: {human_size(sizes[0])} of "
-        f"{human_size(sizes[1])}",
+        f"{packed.backend} {packed.precision} in [bold]{escape(str(output))}[/]: {ours} of {theirs}",
         soft_wrap=True,
     )
 

@@ -17,11 +17,11 @@ from dpr_export.runtime.cli.show_answers import (
     show_answers,
     show_retrieved,
 )
-from dpr_export.runtime.corpus.retrieval.ask import READ
-from dpr_export.runtime.corpus.retrieval.ask import ask as ask_index
 from dpr_export.runtime.corpus.retrieval.build_index import build_index
 from dpr_export.runtime.corpus.retrieval.index import PassageIndex
 from dpr_export.runtime.corpus.retrieval.questions import Question, read_questions, write_retrieved
+from dpr_export.runtime.corpus.retrieval.search import READ
+from dpr_export.runtime.corpus.retrieval.search import ask as ask_index
 from dpr_export.runtime.corpus.retrieval.search import search as search_index
 from dpr_export.runtime.inference.encoders import DPRQuestionEncoder
 from dpr_export.runtime.inference.reader import DPRReader
@@ -126,6 +126,7 @@ def ask(
 ) -> None:
     """Answer a question from an index: encode the question, search, read the best passages."""
     how: dict[str, Any] = {"backend": backend, "precision": precision, "device": device, "threads": threads}
+    numbers = {"passages": passages, "top_k": top_k, "max_answer_length": max_answer_length}
     start = time.perf_counter()
     with (
         PassageIndex.open(index, parameters) as opened_index,
@@ -133,15 +134,7 @@ def ask(
         DPRReader.from_pretrained(reader, **how) as opened_reader,
     ):
         loading = time.perf_counter() - start
-        result = ask_index(
-            question,
-            encoder,
-            opened_index,
-            opened_reader,
-            passages=passages,
-            top_k=top_k,
-            max_answer_length=max_answer_length,
-        )
+        result = ask_index(question, encoder, opened_index, opened_reader, **numbers)
     seconds = {"load": loading, **result.seconds}
     if json:
         retrieved = [each._asdict() for each in result.retrieved]

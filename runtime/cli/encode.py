@@ -10,15 +10,16 @@ import numpy as np
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from dpr_export.models.artifact.atomic_writing import atomic_file
 from dpr_export.models.artifact.resolve import open_exported_folder
 from dpr_export.models.kinds import CONTEXT, KINDS, READER
-from dpr_export.runtime.cli.corpus_progress import passages_bar
 from dpr_export.runtime.cli.options import Backend, Device, Folder, Precision, Threads
 from dpr_export.runtime.cli.show_answers import count_of
 from dpr_export.runtime.corpus.encoding.encode import SHARD_SIZE, check_choices, encode_corpus
-from dpr_export.runtime.corpus.encoding.job_part import EncodingSummary
+from dpr_export.runtime.corpus.encoding.job_part import EncodingSummary, Watch
 from dpr_export.runtime.corpus.encoding.shards import shard_numbers
 from dpr_export.runtime.corpus.passages import SKIPPED, Passage, format_of, read_corpus
 from dpr_export.runtime.corpus.text_files import open_text, read_lines
@@ -96,13 +97,13 @@ def encode(
             "--ray": ray is not None,
             "--workers": workers is not None,
         }
-        if given := [name for name, is_given in shard_options.items() if is_given]:
-            raise typer.BadParameter(f"{given[0]} is for folders of shards, and {output} is one file")
+        if given := next((name for name, is_given in shard_options.items() if is_given), None):
+            raise typer.BadParameter(f"{given} is for folders of shards, and {output} is one file")
         _encode_file(console, folder, file, format, output, segments, on_error, how)
         return
     if format == TEXT:
         raise typer.BadParameter(f"--format text is for one file that ends with .npy, and {output} is a folder")
-    with _resumable(console, file, output), passages_bar(console) as watch:
+    with _resumable(console, file, output), _passages_bar(console) as watch:
         done = encode_corpus(
             folder,
             file,
@@ -139,6 +140,32 @@ def _resumable(console: Console, file: str, output: Path) -> Iterator[None]:
         raise
 
 
+class _Passages(ProgressColumn):
+    """The number of passages, and passages per second."""
+
+    def render(self, task: Task) -> Text:
+        of = f" of about {int(task.total):,}" if task.total else ""
+        rate = f"{task.speed:,.0f}" if task.speed else "-"
+        return Text(f"{int(task.completed):,}{of} passages, {rate}/s")
+
+
+@contextmanager
+def _passages_bar(console: Console) -> Iterator[Watch]:
+    """Draw a progress bar on a terminal: passages, passages per second, time left. Yields the function to update it."""
+    if not console.is_terminal:
+        yield lambda _done, _total: None
+        return
+    columns = (TextColumn("encode"), BarColumn(), _Passages(), TimeRemainingColumn())
+    with Progress(*columns, console=console, speed_estimate_period=60) as bar:
+        task = bar.add_task("encode", total=None, start=False)
+
+        def watch(done: int, total: int | None) -> None:
+            bar.start_task(task)  # at the first batch: loading the model does not count
+            bar.update(task, advance=done, total=total)
+
+        yield watch
+
+
 def _show_encoded(console: Console, done: EncodingSummary, output: Path) -> None:
     if done.existing and not done.shards:
         line = f"nothing left to do: {count_of(done.existing, 'shard')} in {escape(str(output))}"
@@ -156,14 +183,7 @@ def _show_encoded(console: Console, done: EncodingSummary, output: Path) -> None
 
 
 def _encode_file(
-    console: Console,
-    folder: str,
-    file: str,
-    format: str,
-    output: Path,
-    segments: str,
-    on_error: str,
-    how: dict[str, Any],
+    console: Console, folder: str, file: str, format: str, output: Path, segments: str, on_error: str, how: Any
 ) -> None:
     """Encode all texts of a file, held in memory, into one array, float32 (n, dim), in their order."""
     kind = KINDS[open_exported_folder(folder).manifest.kind]
@@ -176,13 +196,10 @@ def _encode_file(
         passages = _load_passages(file, format, on_error, _make_tell(console))
         start = time.perf_counter()
         texts = [each.text for each in passages]
-        if kind is CONTEXT:
-            with DPRContextEncoder.from_pretrained(folder, **how) as context:
-                titles = [each.title for each in passages]
-                vectors = context.encode(texts, titles, segments=segments, show_progress=console.is_terminal)
-        else:
-            with DPRQuestionEncoder.from_pretrained(folder, **how) as question:
-                vectors = question.encode(texts, show_progress=console.is_terminal)
+        encoder_class: Any = DPRContextEncoder if kind is CONTEXT else DPRQuestionEncoder
+        own = {"titles": [each.title for each in passages], "segments": segments} if kind is CONTEXT else {}
+        with encoder_class.from_pretrained(folder, **how) as encoder:
+            vectors = encoder.encode(texts, show_progress=console.is_terminal, **own)
         np.save(written, vectors, allow_pickle=False)
     rate = len(texts) / (time.perf_counter() - start)
     line = f"{count_of(len(texts), 'text')} to {escape(str(output))}"

@@ -18,7 +18,7 @@ from dpr_export.runtime.corpus.evaluation.evaluate import Models
 from dpr_export.runtime.corpus.evaluation.evaluate import evaluate as evaluate_variants
 from dpr_export.runtime.corpus.evaluation.scores import Score
 from dpr_export.runtime.corpus.optional_libraries import import_library
-from dpr_export.runtime.corpus.retrieval.ask import READ
+from dpr_export.runtime.corpus.retrieval.search import READ
 
 
 def evaluate(
@@ -125,13 +125,7 @@ def _describe(score: Score) -> str:
 
 
 def check_picture(path: Path) -> None:
-    """Check before anything is computed that a picture can be drawn.
-
-    Raises:
-        ValueError: the ending of its name is not one of PICTURES.
-        OSError: it is a folder, or its folder does not exist.
-        ImportError: matplotlib is not installed.
-    """
+    """Check before anything is computed that a picture can be drawn."""
     import_library("matplotlib")
     if path.suffix.lower() not in PICTURES:
         raise ValueError(f"picture {path} cannot be drawn: its name must end with one of {', '.join(PICTURES)}")

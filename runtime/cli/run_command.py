@@ -24,11 +24,11 @@ _EXPECTED = (OSError, ValueError, IndexError, TypeError, ImportError, RuntimeErr
 
 
 @contextmanager
-def _exit_on_signals() -> Iterator[None]:
-    """Exit on each of _SIGNALS; those that are ignored, as under nohup, stay ignored."""
-    _RECEIVED.clear()
+def _handle_signals(handle: Callable[[int, object], None]) -> Iterator[None]:
+    """Handle each of _SIGNALS; those that are ignored, as under nohup, stay ignored."""
     numbers = [number for name in _SIGNALS if (number := getattr(signal, name, None))]
-    before = {n: signal.signal(n, _receive) for n in numbers if signal.getsignal(n) is not signal.SIG_IGN}
+    numbers = [number for number in numbers if signal.getsignal(number) not in (None, signal.SIG_IGN)]
+    before = {number: signal.signal(number, handle) for number in numbers}
     try:
         yield
     finally:
@@ -36,9 +36,10 @@ def _exit_on_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-@_exit_on_signals()
+@_handle_signals(lambda number, _: _receive(number))
 def run_command(app: typer.Typer, name: str) -> NoReturn:
     """Run `app` with the process's arguments, and exit; `name` begins every error message."""
+    _RECEIVED.clear()
     try:
         code = app(prog_name=name, standalone_mode=False)
         if sys.stdout is not None:  # it may be closed
@@ -70,14 +71,10 @@ def defer_signals() -> Iterator[Callable[[], bool]]:
     Yields a function that says whether a signal came, so that the work can stop early.
     """
     seen: list[int] = []
-    every = [number for name in _SIGNALS if (number := getattr(signal, name, None))]
-    numbers = [number for number in every if signal.getsignal(number) not in (None, signal.SIG_IGN)]
-    before = {number: signal.signal(number, lambda signaled, _: seen.append(signaled)) for number in numbers}
     try:
-        yield lambda: bool(seen)
+        with _handle_signals(lambda number, _: seen.append(number)):
+            yield lambda: bool(seen)
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
         if seen:
             signal.raise_signal(seen[0])
 
@@ -91,7 +88,7 @@ def exit_if_signaled() -> None:
         _exit(_RECEIVED[0])
 
 
-def _receive(number: int, _: object) -> None:
+def _receive(number: int) -> None:
     """Exit on the first signal. Later ones must not interrupt the clean-up, except Ctrl-C, which is meant to."""
     if number == signal.SIGINT or not _RECEIVED:
         _RECEIVED.append(number)

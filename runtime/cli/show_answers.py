@@ -36,9 +36,7 @@ def show_answers(
         for line in sentence.wrap(console, console.width - 3):
             console.print(Text("   ").append_text(line))
         if answer.truncated:
-            console.print(
-                Text("   (the end of this passage was cut: it is longer than the model's input)", style="yellow")
-            )
+            console.print("   (the end of this passage was cut: it is longer than the model's input)", style="yellow")
 
 
 def show_retrieved(console: Console, questions: Iterable[Question]) -> None:
@@ -60,11 +58,6 @@ def _mark(source: str, text: str, answer: Answer, start: int, end: int, colour: 
     inside = (text[answer.start : answer.end], "underline green") if colour else f"[{answer.text}]"
     line = Text.assemble((f"{source}: ", "cyan"), text[start : answer.start], inside, text[answer.end : end].rstrip())
     return Text(printable(line.plain), spans=line.spans)
-
-
-def plain(text: str) -> Text:
-    """Text for a table's cell, in which brackets are not markup."""
-    return Text(printable(text))
 
 
 def printable(text: str) -> str:

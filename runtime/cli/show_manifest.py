@@ -11,7 +11,7 @@ from rich.text import Text
 
 from dpr_export.models.artifact.manifest import AccuracyDrop, Manifest, Variant
 from dpr_export.models.artifact.variants import BOUNDS
-from dpr_export.runtime.cli.show_answers import plain, printable
+from dpr_export.runtime.cli.show_answers import printable
 
 # How the metrics of the accuracy drop are called in tables.
 LABELS = {
@@ -71,9 +71,9 @@ def show_manifest(console: Console, manifest: Manifest) -> None:
     for text, style in (
         (f"{manifest.kind}, exported from {manifest.source.name}{revision}", "bold"),
         (f"weights SHA-256 {manifest.source.sha256}", "dim"),
-        (f"opset {manifest.opset}; made by {versions}\n", "dim"),
+        (f"opset {manifest.opset}; made by {versions}", "dim"),
     ):
-        console.print(Text(printable(text.rstrip()), style=style))
+        console.print(Text(printable(text), style=style))
     console.print()
     show_variants(console, manifest)
     files = [[name, f"{record.bytes:,}", record.sha256[:16]] for name, record in manifest.files.items()]
@@ -96,9 +96,10 @@ def show_variants(console: Console, manifest: Manifest) -> None:
     show_table(console, accuracy[0], accuracy[1:], right=range(1, len(accuracy[0])))
     _note(console, ACCURACY_LEGEND)
     for variant, drop in _lossy(manifest):
-        console.print(f"[bold]{plain(variant.file)}[/]: {plain(drop.settings)}", highlight=False, soft_wrap=True)
+        line = Text.assemble((printable(variant.file), "bold"), f": {printable(drop.settings)}")
+        console.print(line, soft_wrap=True)
         if not variant.verified:
-            console.print(f"  never selected by auto: {plain(_reason(drop))}", highlight=False, soft_wrap=True)
+            console.print(Text(f"  never selected by auto: {printable(_reason(drop))}"), soft_wrap=True)
 
 
 def show_table(console: Console, head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:

@@ -20,11 +20,10 @@ from dpr_export.runtime.corpus.encoding.job_part import EncodingSummary
 from dpr_export.runtime.corpus.evaluation.evaluate import Models, evaluate
 from dpr_export.runtime.corpus.evaluation.scores import QuestionScore, Score
 from dpr_export.runtime.corpus.passages import Passage, read_corpus
-from dpr_export.runtime.corpus.retrieval.ask import AskResult, ask
 from dpr_export.runtime.corpus.retrieval.build_index import build_index
 from dpr_export.runtime.corpus.retrieval.index import IndexRecord, PassageIndex
 from dpr_export.runtime.corpus.retrieval.questions import Question, QuestionSet, RetrievedPassage, read_questions
-from dpr_export.runtime.corpus.retrieval.search import search
+from dpr_export.runtime.corpus.retrieval.search import AskResult, ask, search
 
 __all__ = [
     "AskResult",

@@ -5,11 +5,7 @@ from typing import Any
 
 
 def import_library(name: str) -> Any:
-    """Import a library.
-
-    Raises:
-        ImportError: it is not installed; the message says what to install.
-    """
+    """Import a library; the ImportError for a missing one says what to install."""
     try:
         return import_module(name)
     except ImportError as error:

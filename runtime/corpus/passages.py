@@ -14,14 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dpr_export.runtime.corpus.optional_libraries import import_library
-from dpr_export.runtime.corpus.text_files import (
-    open_binary,
-    open_text,
-    parse_json_lines,
-    parse_table,
-    read_lines,
-    valid_rows,
-)
+from dpr_export.runtime.corpus.text_files import open_binary, open_text, parse_json_lines, parse_table, read_lines
 
 FORMATS = ("tsv", "jsonl", "parquet")
 ON_ERROR = ("stop", "skip")
@@ -32,13 +25,7 @@ LONGEST_PASSAGE = 1 << 17  # characters; also the longest field that the csv mod
 
 
 class Passage(NamedTuple):
-    """A passage of a corpus.
-
-    Attributes:
-        id: names the passage in its corpus.
-        title: the title; None if it has none.
-        text: the text.
-    """
+    """A passage of a corpus, which `id` names there; `title` is None if it has none."""
 
     id: str
     title: str | None
@@ -47,17 +34,11 @@ class Passage(NamedTuple):
 
 @dataclass(slots=True)
 class Progress:
-    """How much of a corpus has been read.
+    """How much of a corpus has been read."""
 
-    Attributes:
-        fraction: the part of the file that was read, from 0 to 1; None if the file's size is not known.
-        passages: how many passages were read.
-        skipped: how many malformed rows were skipped.
-    """
-
-    fraction: float | None = None
+    fraction: float | None = None  # of the file, from 0 to 1; None if its size is not known
     passages: int = 0
-    skipped: int = 0
+    skipped: int = 0  # malformed rows
 
     @property
     def estimated_total(self) -> int | None:
@@ -69,15 +50,7 @@ Rows = Iterator[tuple[int, Passage | str]]  # each row's number, and the passage
 
 
 def format_of(file: str, format: str = "auto", default: str | None = None) -> str:
-    """The format of a file: the one that is given, or the one that its name says.
-
-    Args:
-        file: the file's name.
-        format: "tsv", "jsonl", "parquet" or "auto".
-        default: the format if the name says none; None raises.
-
-    Raises:
-        ValueError: `format` is unknown, or the name says none.
+    """The format of a file: the one that is given, the one that its name says, or the default.
 
     >>> format_of("psgs_w100.tsv.gz")
     'tsv'
@@ -89,10 +62,10 @@ def format_of(file: str, format: str = "auto", default: str | None = None) -> st
     ending = Path(file).name.removesuffix(".gz").rpartition(".")[2]
     if ending in FORMATS:
         return ending
-    if default is not None:
-        return default
-    problem = "standard input has no name" if file == "-" else f"{file} has no ending"
-    raise ValueError(f"{problem} that says its format: give --format, one of {', '.join(FORMATS)}")
+    if default is None:
+        problem = "standard input has no name" if file == "-" else f"{file} has no ending"
+        raise ValueError(f"{problem} that says its format: give --format, one of {', '.join(FORMATS)}")
+    return default
 
 
 def read_corpus(
@@ -124,22 +97,23 @@ def read_corpus(
     """
     if on_error not in ON_ERROR:
         raise ValueError(f"on_error is {on_error!r}, and must be one of: {', '.join(ON_ERROR)}")
-    format = format_of(str(file), format)
-    return _passages(str(file), format, on_error == "skip", tell, progress or Progress())
-
-
-def _passages(file: str, format: str, skip: bool, tell: Callable[[str], None], progress: Progress) -> Iterator[Passage]:
-    def report(problem: str) -> None:
-        if not skip:
-            raise ValueError(f"{problem} (dpr-runtime encode --on-error skip skips such rows)")
-        progress.skipped += 1
-        tell(f"{SKIPPED}{problem}")
-
+    file, progress = str(file), progress or Progress()
+    format = format_of(file, format)
     is_parquet = format == "parquet"
     rows = _read_parquet(file, progress) if is_parquet else _read_text(file, format, progress)
-    for _, passage in valid_rows(rows, file, "row" if is_parquet else "line", report):
-        progress.passages += 1
-        yield passage
+    return _passages(rows, f"{file}, {'row' if is_parquet else 'line'}", on_error == "skip", tell, progress)
+
+
+def _passages(rows: Rows, where: str, skip: bool, tell: Callable[[str], None], progress: Progress) -> Iterator[Passage]:
+    for number, passage in rows:
+        if isinstance(passage, Passage):
+            progress.passages += 1
+            yield passage
+        elif skip:
+            progress.skipped += 1
+            tell(f"{SKIPPED}{where} {number}: {passage}")
+        else:
+            raise ValueError(f"{where} {number}: {passage} (dpr-runtime encode --on-error skip skips such rows)")
 
 
 def _read_text(file: str, format: str, progress: Progress) -> Rows:

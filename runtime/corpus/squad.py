@@ -23,16 +23,10 @@ class SquadQuestion(NamedTuple):
 
 
 class Squad(NamedTuple):
-    """A file in SQuAD's format.
+    """A file in SQuAD's format."""
 
-    Attributes:
-        passages: the paragraphs; titles have spaces where the file has underscores.
-        articles: the number of the article that each paragraph belongs to.
-        questions: the questions.
-    """
-
-    passages: tuple[Passage, ...]
-    articles: tuple[int, ...]
+    passages: tuple[Passage, ...]  # the paragraphs; titles have spaces where the file has underscores
+    articles: tuple[int, ...]  # the number of the article that each paragraph belongs to
     questions: tuple[SquadQuestion, ...]
 
     def answerable(self) -> "Squad":
@@ -41,21 +35,12 @@ class Squad(NamedTuple):
 
 
 def read_squad(file: str | Path) -> Squad:
-    """Read a file in SQuAD's format.
-
-    Raises:
-        OSError: the file cannot be read.
-        ValueError: it is not JSON, or not SQuAD's.
-    """
+    """Read a file; one that is not in SQuAD's format is a ValueError."""
     return parse_squad(load_json(file), file)
 
 
 def parse_squad(value: Any, file: str | Path) -> Squad:
-    """Convert a JSON value in SQuAD's format; `file` is named in errors.
-
-    Raises:
-        ValueError: the value is not in this format.
-    """
+    """Convert a JSON value in SQuAD's format; `file` is named in errors."""
     passages: list[Passage] = []
     articles: list[int] = []
     questions: list[SquadQuestion] = []

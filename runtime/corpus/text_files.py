@@ -1,7 +1,6 @@
 """Read UTF-8 text files, plain or gzip: line by line, as JSON lines or as a table.
 
-The parsers yield each row's number with its value, or with a sentence on what is wrong with it: `valid_rows` raises
-that as an error, or reports it and goes on.
+The parsers yield each row's number with its value, or with a sentence on what is wrong with it, for `valid_rows`.
 """
 
 import csv
@@ -14,7 +13,7 @@ from contextlib import contextmanager
 from io import TextIOWrapper
 from itertools import count
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn, TextIO, TypeVar, cast
+from typing import Any, BinaryIO, TextIO, TypeVar, cast
 
 LONGEST_LINE = 1 << 24  # characters
 _Value = TypeVar("_Value")
@@ -22,11 +21,7 @@ _Value = TypeVar("_Value")
 
 @contextmanager
 def open_binary(file: str | Path) -> Iterator[BinaryIO]:
-    """Open a file to read bytes; "-" is standard input, which stays open.
-
-    Raises:
-        OSError: the file cannot be read.
-    """
+    """Open a file to read bytes; "-" is standard input, which stays open."""
     if str(file) == "-":
         if sys.stdin is None:
             raise OSError("standard input is closed")
@@ -47,13 +42,9 @@ def open_binary(file: str | Path) -> Iterator[BinaryIO]:
 def open_text(file: str | Path, errors: str = "strict") -> Iterator[TextIOWrapper]:
     """Open a file of UTF-8 text, with or without a byte-order mark; "-" is standard input, and .gz files are unpacked.
 
-    Args:
-        file: its path.
-        errors: what becomes of bytes that are not UTF-8, as `open` takes it.
-
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is not UTF-8, or its compressed data are damaged.
+        ValueError: it is not UTF-8 (unless `errors` allows that, as for `open`), or its compressed data are damaged.
     """
     with open_binary(file) as binary:
         content = gzip.GzipFile(fileobj=binary, mode="rb") if str(file).endswith(".gz") else binary
@@ -69,11 +60,7 @@ def open_text(file: str | Path, errors: str = "strict") -> Iterator[TextIOWrappe
 
 
 def read_lines(stream: TextIO, file: str | Path) -> Iterator[str]:
-    """Yield the lines of a text file, with their ends.
-
-    Raises:
-        ValueError: a line is longer than LONGEST_LINE.
-    """
+    """Yield the lines of a text file, with their ends; one longer than LONGEST_LINE is a ValueError."""
     for number in count(1):
         line = stream.readline(LONGEST_LINE)
         if len(line) == LONGEST_LINE:
@@ -84,12 +71,7 @@ def read_lines(stream: TextIO, file: str | Path) -> Iterator[str]:
 
 
 def load_json(file: str | Path) -> Any:
-    """Load a JSON file.
-
-    Raises:
-        OSError: the file cannot be read.
-        ValueError: it is not UTF-8 or not JSON.
-    """
+    """Load a JSON file; one that is not JSON is a ValueError."""
     with open_text(file) as stream:
         text = stream.read()
     try:
@@ -122,10 +104,8 @@ def parse_table(
 ) -> Iterator[tuple[int, dict[str, str] | str]]:
     """Yield the line number and cells of each row of tab-separated values with csv's quotes, or what is wrong with it.
 
-    Args:
-        lines: the lines. Empty ones are skipped.
-        columns: the names of the columns of a table that has no header.
-        read_header: returns the names of the columns if the cells of the first row are a header, else None.
+    `read_header` returns the names of the columns if the cells of the first row are a header, else None: then they are
+    `columns`. Empty lines are skipped.
 
     >>> list(parse_table(["7\\tA play.\\n"], ("id", "text")))
     [(1, {'id': '7', 'text': 'A play.'})]
@@ -151,29 +131,9 @@ def parse_table(
             yield reader.line_num, dict(zip(columns, cells, strict=True))
 
 
-def _raise(problem: str) -> NoReturn:
-    raise ValueError(problem)
-
-
-def valid_rows(
-    rows: Iterable[tuple[int, _Value | str]],
-    file: str | Path,
-    unit: str = "line",
-    report: Callable[[str], None] = _raise,
-) -> Iterator[tuple[int, _Value]]:
-    """Yield the rows that are well-formed, with their numbers.
-
-    Args:
-        rows: what a parser of this module yields.
-        file: the file's name, for errors.
-        unit: what the numbers count.
-        report: is called with a sentence about each malformed row.
-
-    Raises:
-        ValueError: a row is malformed, unless `report` returns.
-    """
+def valid_rows(rows: Iterable[tuple[int, _Value | str]], file: str | Path) -> Iterator[tuple[int, _Value]]:
+    """Yield the rows of a parser; a malformed one is a ValueError."""
     for number, value in rows:
         if isinstance(value, str):
-            report(f"{file}, {unit} {number}: {value}")
-        else:
-            yield number, value
+            raise ValueError(f"{file}, line {number}: {value}")
+        yield number, value

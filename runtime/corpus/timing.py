@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 _Item = TypeVar("_Item")
 
@@ -20,11 +20,10 @@ def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
 
 def timed_items(seconds: dict[str, float], stage: str, items: Iterable[_Item]) -> Iterator[_Item]:
     """Yield items, and add the time that each takes to come to `seconds[stage]`."""
-    iterator = iter(items)
+    iterator, end = iter(items), object()
     while True:
         with timed(seconds, stage):
-            try:
-                item = next(iterator)
-            except StopIteration:
-                return
+            item: Any = next(iterator, end)
+        if item is end:
+            return
         yield item

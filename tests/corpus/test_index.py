@@ -22,9 +22,8 @@ from dpr_export.runtime import DPRQuestionEncoder, DPRReader
 from dpr_export.runtime.corpus import PassageIndex, Question, build_index, encode_corpus, read_corpus
 from dpr_export.runtime.corpus.encoding.job import read_job
 from dpr_export.runtime.corpus.retrieval import build_index as build_index_file
-from dpr_export.runtime.corpus.retrieval.ask import ask
 from dpr_export.runtime.corpus.retrieval.questions import read_questions
-from dpr_export.runtime.corpus.retrieval.search import search
+from dpr_export.runtime.corpus.retrieval.search import ask, search
 from tests.commands import run_command
 from tests.corpus.conftest import passages, write_tsv
 

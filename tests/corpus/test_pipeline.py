@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from dpr_export.runtime.corpus.encoding.pipeline import BackgroundWorker, Prefetch
+from dpr_export.runtime.corpus.encoding.pipeline import Prefetch
 from dpr_export.runtime.corpus.timing import timed, timed_items
 
 
@@ -69,25 +69,6 @@ def test_stages_that_wait_for_each_other_end_when_they_are_closed() -> None:
             return
         time.sleep(0.1)
     raise AssertionError("a thread goes on")
-
-
-def test_background_calls_run_one_after_another_and_errors_are_raised() -> None:
-    done: list[int] = []
-    behind = BackgroundWorker()
-    for number in range(5):
-        behind.run(lambda number=number: done.append(number))
-    behind.wait()
-    assert done == [0, 1, 2, 3, 4]
-
-    def fails() -> None:
-        raise OSError("full")
-
-    behind.run(fails)
-    with pytest.raises(OSError, match="full"):
-        behind.run(lambda: done.append(5))
-    assert done == [0, 1, 2, 3, 4]
-    behind.close()
-    assert alive() == 0
 
 
 def test_the_time_of_each_stage_is_added_up() -> None:

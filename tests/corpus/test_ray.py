@@ -69,7 +69,7 @@ def test_a_job_of_one_process_is_resumed_on_ray(tiny: dict[str, Path], corpus: P
 def workers_alive() -> list[int]:
     """The processes of actors that hold the model."""
     named = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
-    return [int(line.split()[0]) for line in named.splitlines() if "ray::MapWorker" in line]
+    return [int(line.split()[0]) for line in named.splitlines() if "ray::Worker" in line]
 
 
 def test_a_worker_that_is_killed_in_the_middle_loses_nothing(tiny: dict[str, Path], tmp_path: Path) -> None:
@@ -121,11 +121,11 @@ def test_a_worker_with_another_tokenizer_or_graph_is_refused(tiny: dict[str, Pat
     cut = {"segments": "hf", "shard_size": 16, "stored": "npy", "dtype": "fp32", "on_error": "stop"}
     with DPRContextEncoder.from_pretrained(**how) as model:
         job = describe_job(model, str(corpus), "tsv", 100, **cut)
-    on_ray.Worker(job, how)
+    on_ray.Worker(job, how).load()
     for changed in ({"tokenizer_sha256": "0" * 64}, {"graph_sha256": "0" * 64}, {"precision": "int8"}, {"dim": 7}):
         other = replace(job, encoder=replace(job.encoder, **changed))
         with pytest.raises(ValueError, match=r"context \(onnxruntime fp32\) differs between a worker and this machine"):
-            on_ray.Worker(other, how)
+            on_ray.Worker(other, how).load()
 
 
 def test_more_threads_than_a_machine_has_are_refused(

@@ -1,12 +1,13 @@
 """Encode a corpus: passages from a file of any size into a folder of shards, in a job that can be killed and resumed.
 
-Reading, tokenizing, computing and writing overlap, each on a thread of its own, with a block or two between them: the
-memory that a job takes does not grow with the corpus. Each shard is written whole or not at all, and its bytes depend
-only on the input, the model, the engine and its threads: a job that was killed and resumed, or spread over machines,
-gives the same folder as one that ran through.
+Reading, tokenizing, computing and writing overlap, with a block or two between them: the memory that a job takes does
+not grow with the corpus. A shard's bytes depend only on the input, the model, the engine and its threads: a job that
+was killed and resumed, or spread over machines, gives the same folder as one that ran through.
 """
 
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -14,11 +15,11 @@ from typing import Any
 
 from dpr_export.models.artifact.resolve import open_exported_folder
 from dpr_export.models.kinds import CONTEXT
-from dpr_export.runtime.corpus.encoding.blocks import Block, encode_windows, tokenize_blocks
-from dpr_export.runtime.corpus.encoding.job import describe_job
+from dpr_export.runtime.corpus.encoding.blocks import Block, EncodedBlocks, encode_windows, tokenize_blocks
+from dpr_export.runtime.corpus.encoding.job import Job, describe_job
 from dpr_export.runtime.corpus.encoding.job_part import STAGES, EncodingSummary, JobPart, Tell, Watch, open_job_part
-from dpr_export.runtime.corpus.encoding.on_ray import encode_on_ray
-from dpr_export.runtime.corpus.encoding.pipeline import BackgroundWorker, Prefetch
+from dpr_export.runtime.corpus.encoding.on_ray import compute_on_ray
+from dpr_export.runtime.corpus.encoding.pipeline import Prefetch
 from dpr_export.runtime.corpus.encoding.shards import DTYPES, STORED
 from dpr_export.runtime.corpus.optional_libraries import import_library
 from dpr_export.runtime.corpus.passages import ON_ERROR, Progress
@@ -29,6 +30,7 @@ from dpr_export.runtime.inference.encoders import SEGMENTS, DPRContextEncoder, V
 SHARD_SIZE = 8192
 _RAY_THREADS = 4
 _CHOICES = {"stored": STORED, "dtype": tuple(DTYPES), "segments": SEGMENTS, "on_error": ON_ERROR}
+Compute = Callable[[Job, Iterator[Block], dict[str, float], Callable[[int], None]], EncodedBlocks]
 
 
 def encode_corpus(
@@ -104,13 +106,14 @@ def encode_corpus(
         tell(f"{encoder.name}: {encoder.backend} {encoder.precision}, vectors of dimension {encoder.dim}")
         if ray is None:
             with open_job_part(job, Path(output), part, resume, tell) as job_part:
-                return _encode(model, job_part, watch)
+                return _encode(job_part, partial(_compute_here, model), watch)
     with open_job_part(job, Path(output), part, resume, tell) as job_part:
-        return encode_on_ray(job_part, ray, workers, {"folder": folder, **how}, watch)
+        return _encode(job_part, partial(compute_on_ray, ray, workers, {"folder": folder, **how}), watch)
 
 
-def _encode(model: DPRContextEncoder, part: JobPart, watch: Watch) -> EncodingSummary:
-    seconds, progress, writer = dict.fromkeys((*STAGES, "waiting"), 0.0), Progress(), BackgroundWorker()
+def _encode(part: JobPart, compute: Compute, watch: Watch) -> EncodingSummary:
+    """Read, compute and write the blocks of a part of a job, each stage on a thread of its own."""
+    seconds, progress = dict.fromkeys(STAGES, 0.0), Progress()
     passages, start = 0, time.perf_counter()
 
     def write(block: Block, vectors: Vectors) -> None:
@@ -118,34 +121,40 @@ def _encode(model: DPRContextEncoder, part: JobPart, watch: Watch) -> EncodingSu
             part.write(block, vectors)
 
     with (
-        closing(writer),
+        ThreadPoolExecutor(1, thread_name_prefix="dpr-export-write") as writer,
         closing(Prefetch(timed_items(seconds, "reading", part.read_blocks(progress)), 1)) as blocks,
         closing(
-            Prefetch(timed_items(seconds, "tokenizing", tokenize_blocks(model, blocks, part.job.segments)), 2)
-        ) as windows,
+            compute(part.job, blocks, seconds, lambda done: watch(done, part.estimate_total(progress)))
+        ) as computed,
     ):
-        waited = timed_items(seconds, "waiting", windows)
-        batches = encode_windows(
-            model, waited, part.job.batch_tokens, lambda done: watch(done, part.estimate_total(progress))
-        )
-        for block, vectors in batches:
-            with timed(seconds, "waiting"):
-                writer.run(partial(write, block, vectors))
+        last: Future[None] | None = None
+        for block, vectors in computed:
+            if last:
+                last.result()
+            last = writer.submit(write, block, vectors)
             passages += len(block.passages)
-        with timed(seconds, "waiting"):
-            writer.wait()
-            part.finish(progress)
+        if last:
+            last.result()
+        part.finish(progress)
     total = time.perf_counter() - start
-    seconds["computing"] = total - seconds.pop("waiting")
     return EncodingSummary(passages, progress.skipped, len(part.written), len(part.existing), total, seconds)
 
 
-def check_choices(**given: str) -> None:
-    """Check that options of `encode_corpus` have allowed values.
+def _compute_here(
+    model: DPRContextEncoder, job: Job, blocks: Iterator[Block], seconds: dict[str, float], watch: Callable[[int], None]
+) -> EncodedBlocks:
+    """Yield blocks with their vectors; the next ones are tokenized meanwhile."""
+    start = time.perf_counter()
+    tokenized = timed_items(seconds, "tokenizing", tokenize_blocks(model, blocks, job.segments))
+    with closing(Prefetch(tokenized, 2)) as windows:
+        for computed in encode_windows(model, timed_items(seconds, "waiting", windows), job.batch_tokens, watch):
+            with timed(seconds, "waiting"):  # until it is written
+                yield computed
+    seconds["computing"] = time.perf_counter() - start - seconds.pop("waiting")
 
-    Raises:
-        ValueError: one has not; the message names the option, its value and the allowed ones.
-    """
+
+def check_choices(**given: str) -> None:
+    """Check that options of `encode_corpus` have allowed values."""
     for name, value in given.items():
         if value not in _CHOICES[name]:
             raise ValueError(f"{name} is {value!r}, and must be one of: {', '.join(_CHOICES[name])}")

@@ -45,20 +45,7 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """The record that `corpus.json` holds.
-
-    Attributes:
-        encoder: the model.
-        input: the passages.
-        segments: the token types, as in `DPRContextEncoder.encode`.
-        batch_tokens: how many tokens, padding included, a batch may have.
-        shard_size: how many passages a shard has.
-        stored: the shards' format, "npy" or "parquet".
-        dtype: the type of the stored numbers, "fp32" or "fp16".
-        on_error: how malformed rows are handled, "stop" or "skip".
-        shards, passages, skipped: how many the whole corpus has; None until its end was read.
-        schema: the version of this layout.
-    """
+    """The record that `corpus.json` holds. Most fields are arguments of `encode_corpus`."""
 
     encoder: Encoder
     input: Input
@@ -68,21 +55,16 @@ class Job:
     stored: str
     dtype: str
     on_error: str
-    shards: int | None = None
+    shards: int | None = None  # of the whole corpus, as the next two; None until its end was read
     passages: int | None = None
     skipped: int | None = None
     schema: int = SCHEMA
 
 
 def describe_job(model: DPRContextEncoder, file: str, format: str, batch_tokens: int | None, **cut: Any) -> Job:
-    """Describe the job of encoding a file with a model.
+    """Describe the job of encoding a file with a model that was loaded from a folder.
 
-    Args:
-        model: the context encoder, loaded from a folder.
-        file: the passages; "-" is standard input.
-        format: their format, or "auto".
-        batch_tokens: how many tokens a batch may have; None: as many as suit the engine.
-        cut: the fields segments, shard_size, stored, dtype and on_error of `Job`.
+    The arguments are those of `encode_corpus`; `cut` has segments, shard_size, stored, dtype and on_error.
     """
     if has_lone_surrogate(file):
         raise ValueError(f"file {file!r} must have a name in UTF-8: rename it")
@@ -109,12 +91,7 @@ def describe_encoder(model: DPRContextEncoder) -> Encoder:
 
 
 def read_job(folder: Path) -> Job:
-    """Read the job of a folder.
-
-    Raises:
-        OSError: the folder is not an encoded corpus.
-        ValueError: the record is damaged, or of a newer version.
-    """
+    """Read the job of a folder."""
     try:
         text = (folder / CORPUS_FILE).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -135,20 +112,16 @@ def write_job(folder: Path, job: Job) -> None:
 
 def identify_job(job: Job) -> str:
     """The SHA-256 of all fields of a job but MAY_DIFFER."""
+    return sha256(json.dumps(fixed_fields(job), sort_keys=True).encode()).hexdigest()
 
-    def fixed(values: dict[str, Any]) -> dict[str, Any]:
-        named = {name: value for name, value in values.items() if name not in MAY_DIFFER}
-        return {name: fixed(value) if isinstance(value, dict) else value for name, value in named.items()}
 
-    return sha256(json.dumps(fixed(asdict(job)), sort_keys=True).encode()).hexdigest()
+def fixed_fields(job: Job) -> dict[str, Any]:
+    """The fields of a job but MAY_DIFFER; those of its encoder and its input are dictionaries within."""
+    return asdict(job, dict_factory=lambda fields: {name: value for name, value in fields if name not in MAY_DIFFER})
 
 
 def hash_input(file: str) -> str | None:
-    """The SHA-256 of a file's bytes; None for standard input.
-
-    Raises:
-        OSError: the file cannot be read.
-    """
+    """The SHA-256 of a file's bytes; None for standard input."""
     if file == "-":
         return None
     path = Path(file)

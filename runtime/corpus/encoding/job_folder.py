@@ -8,14 +8,13 @@ folder. A job that fails before its first shard leaves nothing behind.
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from dataclasses import fields, is_dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
 
 from dpr_export.models.artifact.atomic_writing import lock_folder, read_umask
 from dpr_export.models.artifact.records import record_to_json
-from dpr_export.runtime.corpus.encoding.job import CORPUS_FILE, MAY_DIFFER, Job, read_job, write_job
+from dpr_export.runtime.corpus.encoding.job import CORPUS_FILE, Job, fixed_fields, read_job, write_job
 from dpr_export.runtime.corpus.encoding.shards import HALF_WRITTEN, shard_numbers
 
 # The option that sets a field of the job.
@@ -32,13 +31,7 @@ _OPTIONS = {
 
 @contextmanager
 def hold_job_folder(folder: Path, job: Job, resume: bool, part: tuple[int, int]) -> Iterator[None]:
-    """Start or resume a job in a folder, as the only writer of this part of it for as long as the context lasts.
-
-    Raises:
-        FileExistsError: the folder is not empty, and `resume` is False.
-        ValueError: the folder holds another job.
-        BlockingIOError: another process writes this part, or the whole, or parts of another count.
-    """
+    """Start or resume a job in a folder, as the only writer of this part of it for as long as the context lasts."""
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"output {folder} is a file: give a folder")
     new_folders = [each for each in (folder, *folder.parents) if not each.exists()]
@@ -52,7 +45,7 @@ def hold_job_folder(folder: Path, job: Job, resume: bool, part: tuple[int, int])
             _check_content(folder, may_hold_job=resume or part[1] > 1)
             with nullcontext() if part == (1, 1) else _hold_part(folder, *part):
                 has_created = _create_record(folder, job)
-                _check_same(folder, read_job(folder), job)
+                _check_same(folder, fixed_fields(read_job(folder)), fixed_fields(job))
                 yield
     except BaseException:
         _clean_up(folder, new_folders, has_created)
@@ -132,23 +125,16 @@ def _clean_up(folder: Path, new_folders: Sequence[Path], has_created: bool) -> N
             each.rmdir()  # fails, and ends the removal, at a folder that is not empty
 
 
-def _check_same(folder: Path, old: Any, new: Any, within: str = "") -> None:
-    """Check that the job of a folder and the one to do differ in nothing but MAY_DIFFER.
-
-    Raises:
-        ValueError: they do; the message names the first difference.
-    """
-    for field in fields(old):
-        before, now = getattr(old, field.name), getattr(new, field.name)
-        if field.name in MAY_DIFFER:
-            continue
-        if is_dataclass(before):
-            _check_same(folder, before, now, f"the {field.name}'s ")
-        elif before != now:
-            mend = f"{_OPTIONS[field.name]} {_shorten(before)}" if field.name in _OPTIONS else "the same again"
+def _check_same(folder: Path, old: dict[str, Any], new: dict[str, Any], within: str = "") -> None:
+    """Check that the job of a folder is the one to do; the error names the first difference."""
+    for name, before in old.items():
+        if isinstance(before, dict):
+            _check_same(folder, before, new[name], f"the {name}'s ")
+        elif before != new[name]:
+            mend = f"{_OPTIONS[name]} {_shorten(before)}" if name in _OPTIONS else "the same again"
             raise ValueError(
-                f"output {folder} was started with {within}{field.name.replace('_', ' ')} {_shorten(before)}, and this "
-                f"is {_shorten(now)}: give {mend}, or another folder"
+                f"output {folder} was started with {within}{name.replace('_', ' ')} {_shorten(before)}, and this "
+                f"is {_shorten(new[name])}: give {mend}, or another folder"
             )
 
 

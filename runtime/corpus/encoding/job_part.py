@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
 
-from dpr_export.runtime.corpus.encoding.blocks import Block, cut_into_blocks
+from dpr_export.runtime.corpus.encoding.blocks import Block
 from dpr_export.runtime.corpus.encoding.job import Job, hash_input, identify_job, write_job
 from dpr_export.runtime.corpus.encoding.job_folder import hold_job_folder
 from dpr_export.runtime.corpus.encoding.shards import (
@@ -49,41 +50,29 @@ class EncodingSummary:
 
 @dataclass(frozen=True, slots=True)
 class JobPart:
-    """A part of a job: every `count`-th shard from the `index`-th, counted from 1.
-
-    Attributes:
-        job: the job.
-        folder: where the shards are written.
-        index, count: which part this is.
-        existing: the numbers of its shards that exist already.
-        tell: is called with a line of text for each row that is skipped.
-        written: the numbers of the shards that this run wrote.
-    """
+    """A part of a job: every `count`-th shard from the `index`-th, counted from 1."""
 
     job: Job
     folder: Path
     index: int
     count: int
-    existing: frozenset[int]
-    tell: Tell
-    written: list[int] = field(default_factory=list)
-
-    def is_missing(self, number: int) -> bool:
-        """Whether a shard belongs to this part and is still to be computed."""
-        return number % self.count == self.index - 1 and number not in self.existing
+    existing: frozenset[int]  # the numbers of its shards that exist already
+    tell: Tell  # is called with a line of text for each row that is skipped
+    written: list[int] = field(default_factory=list)  # the numbers of the shards that this run wrote
 
     def read_blocks(self, progress: Progress) -> Iterator[Block]:
         """Read the blocks that are still to be computed."""
         source, on_error = self.job.input, self.job.on_error
         passages = read_corpus(source.name, source.format, on_error=on_error, tell=self.tell, progress=progress)
-        return cut_into_blocks(passages, self.job.shard_size, self.is_missing, progress)
+        for number in count():
+            block = list(islice(passages, self.job.shard_size))
+            if not block:
+                return
+            if number % self.count == self.index - 1 and number not in self.existing:
+                yield Block(number, block, progress.skipped)
 
     def write(self, block: Block, vectors: Vectors) -> None:
-        """Write a block's shard.
-
-        Raises:
-            ValueError: a number is not finite, or too large for the type that is stored.
-        """
+        """Write a block's shard, if all its numbers are finite in the type that is stored."""
         with np.errstate(over="ignore"):
             stored = vectors.astype(DTYPES[self.job.dtype])
         if not np.isfinite(stored).all():
@@ -101,11 +90,7 @@ class JobPart:
         return min(total, (len(shards) - len(self.existing)) * self.job.shard_size)
 
     def finish(self, progress: Progress) -> None:
-        """Record the size of the whole corpus, once its end was read.
-
-        Raises:
-            ValueError: the input has changed since the job began.
-        """
+        """Record the size of the whole corpus, once its end was read, if the input is still the same."""
         if hash_input(self.job.input.name) != self.job.input.sha256:
             for number in self.written:
                 remove_shard(self.folder, number)

@@ -14,7 +14,6 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from hashlib import file_digest
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -41,19 +40,11 @@ HALF_WRITTEN = re.compile(  # files that a run leaves when it is killed
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A shard's record.
+    """A shard's record."""
 
-    Attributes:
-        job: identifies the job that made it, by `identify_job`.
-        rows: how many passages it has.
-        skipped: how many malformed rows of the input were skipped up to here.
-        files: the sizes and hashes of its files.
-        schema: the version of this layout.
-    """
-
-    job: str
-    rows: int
-    skipped: int
+    job: str  # identifies the job that made it, by `identify_job`
+    rows: int  # how many passages it has
+    skipped: int  # how many malformed rows of the input were skipped up to here
     files: dict[str, FileRecord]
     schema: int = SCHEMA
 
@@ -61,14 +52,15 @@ class Shard:
 def write_shard(
     folder: Path, number: int, job: str, passages: Sequence[Passage], vectors: Vectors, skipped: int, stored: str
 ) -> None:
-    """Write a shard's files and then its record, or none of them.
-
-    Raises:
-        OSError: they cannot be written.
-    """
+    """Write a shard's files and then its record, or none of them."""
+    writers: dict[str, Callable[[BinaryIO], Any]] = {
+        "npy": lambda file: np.lib.format.write_array(file, vectors, allow_pickle=False),
+        "jsonl": lambda file: file.write("".join(map(to_json_line, passages)).encode()),
+        "parquet": lambda file: _write_parquet(file, passages, vectors),
+    }
     try:
-        writers = _WRITERS[stored](f"{number:06}", passages, vectors)
-        files = {name: _write_file(folder / name, write) for name, write in writers}
+        names = {f"{number:06}.{ending}": ending for ending in _NAMES[stored]}
+        files = {name: _write_file(folder / name, writers[ending]) for name, ending in names.items()}
         shard = Shard(job, len(passages), skipped, files)
         _write_file(folder / f"{number:06}.json", lambda file: file.write(record_to_json(shard).encode()))
     except BaseException:
@@ -94,18 +86,13 @@ def remove_shard(folder: Path, number: int) -> None:
 
 
 def check_shard(folder: Path, number: int, shard: Shard, rows: int, stored: str) -> None:
-    """Check a shard's record against its files and the number of passages that it must have.
-
-    Raises:
-        ValueError: they differ.
-    """
+    """Check a shard's record against its files and the number of passages that it must have."""
     names, mend = _NAMES[stored], f"remove {number:06}.json and resume the job (dpr-runtime encode ... --resume)"
     if (shard.rows, sorted(shard.files)) != (rows, sorted(f"{number:06}.{ending}" for ending in names)):
         raise ValueError(f"{folder / f'{number:06}.json'} is damaged: {mend}")
     for name, record in shard.files.items():
-        with (folder / name).open("rb") as file:
-            if file_digest(file, "sha256").hexdigest() != record.sha256:
-                raise ValueError(f"{folder / name} is damaged, or another file: {mend}")
+        if hash_file(folder / name) != record:
+            raise ValueError(f"{folder / name} is damaged, or another file: {mend}")
 
 
 def shard_numbers(folder: Path) -> list[int]:
@@ -153,28 +140,9 @@ def _write_file(path: Path, write: Callable[[BinaryIO], Any]) -> FileRecord:
     return hash_file(path)
 
 
-_Write = tuple[str, Callable[[BinaryIO], Any]]
-
-
-def _npy(name: str, passages: Sequence[Passage], vectors: Vectors) -> Iterator[_Write]:
-    yield f"{name}.npy", lambda file: np.lib.format.write_array(file, vectors, allow_pickle=False)
-    yield f"{name}.jsonl", lambda file: file.write("".join(map(to_json_line, passages)).encode())
-
-
-def _parquet(name: str, passages: Sequence[Passage], vectors: Vectors) -> Iterator[_Write]:
+def _write_parquet(file: BinaryIO, passages: Sequence[Passage], vectors: Vectors) -> None:
     pyarrow, parquet = import_library("pyarrow"), import_library("pyarrow.parquet")
-
-    def write(file: BinaryIO) -> None:
-        flat = pyarrow.array(vectors.reshape(-1))
-        columns = {
-            "id": pyarrow.array([each.id for each in passages], pyarrow.string()),
-            "title": pyarrow.array([each.title for each in passages], pyarrow.string()),
-            "text": pyarrow.array([each.text for each in passages], pyarrow.string()),
-            "vector": pyarrow.FixedSizeListArray.from_arrays(flat, vectors.shape[1]),
-        }
-        parquet.write_table(pyarrow.table(columns), file)
-
-    yield f"{name}.parquet", write
-
-
-_WRITERS: dict[str, Callable[[str, Sequence[Passage], Vectors], Iterator[_Write]]] = {"npy": _npy, "parquet": _parquet}
+    texts = {name: [getattr(each, name) for each in passages] for name in ("id", "title", "text")}
+    columns = {name: pyarrow.array(values, pyarrow.string()) for name, values in texts.items()}
+    columns["vector"] = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(vectors.reshape(-1)), vectors.shape[1])
+    parquet.write_table(pyarrow.table(columns), file)

@@ -11,18 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dpr_export.models.artifact.resolve import open_exported_folder
 from dpr_export.models.kinds import KINDS
 from dpr_export.runtime.corpus.evaluation.scores import TOP_K, Score, score_variant
 from dpr_export.runtime.corpus.passages import Passage, read_corpus
-from dpr_export.runtime.corpus.retrieval.ask import READ
 from dpr_export.runtime.corpus.retrieval.index import PassageIndex
 from dpr_export.runtime.corpus.retrieval.questions import Question, QuestionSet, RetrievedPassage, read_questions
-from dpr_export.runtime.corpus.retrieval.search import check_dimension, retrieve
+from dpr_export.runtime.corpus.retrieval.search import READ, check_dimension, read_passages, retrieve
 from dpr_export.runtime.corpus.timing import timed
-from dpr_export.runtime.inference.encoders import DPRContextEncoder, DPRQuestionEncoder
+from dpr_export.runtime.inference.encoders import DPRContextEncoder, DPRQuestionEncoder, Vectors
 from dpr_export.runtime.inference.reader import DPRReader
 
 
@@ -78,7 +76,7 @@ def evaluate(
             raise ValueError(f"{name} is {number}, and must be at least 1")
     questions = read_questions(data)
     _check_arguments(str(data), questions, models, passages, index)
-    selected = _select_variants(variants, _shared_variants(models.folders))
+    selected = _select_variants(variants, models.folders)
     corpus = list(read_corpus(passages)) if passages else list(questions.passages)
     if passages and not corpus:
         raise ValueError(f"{passages} holds no passages")
@@ -115,7 +113,10 @@ class _Evaluation:
         if self.models.question_encoder:
             searched = self.index.record.passages if self.index else len(self.corpus)
             questions = self._retrieve(questions, how, seconds)
-        passages = [self._passages_to_read(number, question) for number, question in enumerate(questions)]
+        passages: list[Sequence[Passage | RetrievedPassage]] = [
+            [self.data.passages[self.data.gold[number]]] if each.retrieved is None else each.retrieved[: self.read]
+            for number, each in enumerate(questions)
+        ]
         answers: list[str] = []
         if self.models.reader:
             with DPRReader.from_pretrained(self.models.reader, **how) as reader:
@@ -146,61 +147,38 @@ class _Evaluation:
         with timed(seconds, "search"):
             return [self._nearest(*each, passage_vectors) for each in zip(questions, vectors, strict=True)]
 
-    def _nearest(
-        self, question: Question, vector: NDArray[np.float32], passage_vectors: NDArray[np.float32]
-    ) -> Question:
+    def _nearest(self, question: Question, vector: Vectors, passage_vectors: Vectors) -> Question:
         scores = passage_vectors @ vector
         positions: list[int] = np.argsort(-scores, kind="stable")[: TOP_K[-1]].tolist()
         nearest = tuple(RetrievedPassage(*self.corpus[position], float(scores[position])) for position in positions)
         return replace(question, retrieved=nearest)
 
-    def _passages_to_read(self, number: int, question: Question) -> Sequence[Passage | RetrievedPassage]:
-        if question.retrieved is not None:
-            return question.retrieved[: self.read]
-        return [self.data.passages[self.data.gold[number]]]
-
     def _answer(self, reader: DPRReader, question: Question, passages: Sequence[Passage | RetrievedPassage]) -> str:
         """The reader's best answer; "" if there is none."""
-        if not passages:
-            return ""
-        titles, texts = [each.title or "" for each in passages], [each.text for each in passages]
-        answers = reader.answer(question.text, titles, texts, top_k=1, max_answer_length=self.max_answer_length)
+        answers = read_passages(reader, question.text, passages, 1, self.max_answer_length) if passages else []
         return answers[0].text if answers else ""
 
 
-def _shared_variants(folders: Sequence[str]) -> tuple[str, ...]:
-    """The variants that all folders hold, in the order of the first; fp32, which others are compared with, first."""
+def _select_variants(named: Sequence[str], folders: Sequence[str]) -> Sequence[str]:
+    """The variants that are named, or all that the folders share; fp32, which others are compared with, first."""
+    if isinstance(named, str):
+        raise TypeError("variants is one string: give a list of strings")
     names_of = [[f"{v.backend}-{v.precision}" for v in open_exported_folder(f).manifest.variants] for f in folders]
     shared = [name for name in dict.fromkeys(names_of[0]) if all(name in names for names in names_of)]
     if not shared:
         each = "; ".join(f"{folder}: {', '.join(names)}" for folder, names in zip(folders, names_of, strict=True))
         raise ValueError(f"no variant is in all folders ({each})")
-    return tuple(sorted(shared, key=lambda name: not name.endswith("-fp32")))
-
-
-def _select_variants(variants: Sequence[str], shared: tuple[str, ...]) -> tuple[str, ...]:
-    """The variants that are named; all shared ones if none is.
-
-    Raises:
-        TypeError: `variants` is one string.
-        ValueError: a variant is not in all folders.
-    """
-    if isinstance(variants, str):
-        raise TypeError("variants is one string: give a list of strings")
-    for name in variants:
+    shared.sort(key=lambda name: not name.endswith("-fp32"))
+    for name in named:
         if name not in shared and name.replace("openvino-bf16", "openvino-fp32") not in shared:
             raise ValueError(f"variant is {name!r}, and all folders hold: {', '.join(shared)}")
-    return tuple(dict.fromkeys(variants)) or shared
+    return list(dict.fromkeys(named)) or shared
 
 
 def _check_arguments(
     data: str, questions: QuestionSet, models: Models, passages: str | None, index: str | Path | None
 ) -> None:
-    """Check before anything is computed that models, questions and passages belong together.
-
-    Raises:
-        ValueError: they do not; the message says what to give.
-    """
+    """Check before anything is computed that models, questions and passages belong together."""
     for folder, kind in zip((models.question_encoder, models.context_encoder, models.reader), KINDS, strict=True):
         if folder and (actual := open_exported_folder(folder).manifest.kind) != kind:
             raise ValueError(f"{folder} holds a {actual} model, and must hold a {kind} model")

@@ -15,18 +15,15 @@ from dpr_export.runtime.corpus.retrieval.answer_matching import matching_tokens
 from dpr_export.runtime.corpus.retrieval.questions import Question
 
 TOP_K = (1, 5, 20, 100)
+_cached_tokens = lru_cache(maxsize=100_000)(matching_tokens)  # of passages that are retrieved for many questions
 
 
 @dataclass(frozen=True, slots=True)
 class QuestionScore:
     """The score of one question.
 
-    Attributes:
-        question: the question.
-        right_answers: the right answers.
-        rank: the rank of the first passage that contains one, from 1; None if no retrieved passage does.
-        answer: the reader's answer; None without a reader.
-        exact_match, f1: how right the answer is; None without a reader.
+    `rank` is that of the first passage that contains a right answer, from 1; None if no retrieved passage does. The
+    reader's answer, and how right it is, are None without a reader.
     """
 
     question: str
@@ -72,14 +69,9 @@ def score_variant(
     read: int | None,
     seconds: dict[str, float],
 ) -> Score:
-    """Score the retrieval results and answers of a variant.
+    """Score a variant: the retrieval results that questions have, and the answers, which are empty without a reader.
 
-    Args:
-        variant: its name.
-        questions: the questions, with their retrieval results if there are any.
-        answers: the reader's answer to each; empty without a reader.
-        searched, read: as in `Score`.
-        seconds: how long each stage took for all questions.
+    `seconds` is how long each stage took for all questions; the other arguments are as in `Score`.
     """
     scores = tuple(_score_question(q, answers[number] if answers else None) for number, q in enumerate(questions))
     return Score(
@@ -122,9 +114,3 @@ def _top_k(questions: Sequence[Question], scores: Sequence[QuestionScore], searc
 
 def _without_empty(answers: Sequence[str]) -> list[str]:
     return [answer for answer in answers if answer.strip()]
-
-
-@lru_cache(maxsize=100_000)
-def _cached_tokens(text: str) -> str:
-    """`matching_tokens`, computed once for a passage that is retrieved for many questions."""
-    return matching_tokens(text)

@@ -26,7 +26,7 @@ from dpr_export.runtime.corpus.retrieval.index import (
     OFFSETS_FILE,
     PASSAGES_FILE,
     IndexRecord,
-    shorten_faiss_error,
+    explain_faiss_errors,
 )
 
 _TRAINING = 1 << 18  # the most vectors that an index is trained on
@@ -62,16 +62,12 @@ def build_index(corpus: str | Path, output: str | Path | None = None, *, factory
     with atomic_folder(output) as making:
         for number, shard in enumerate(shards):
             check_shard(corpus, number, shard, min(job.shard_size, total - number * job.shard_size), job.stored)
-        try:
+        with explain_faiss_errors(f"FAISS refused factory {factory!r} for {total:,} passages"):
             index = faiss.index_factory(job.encoder.dim, factory, faiss.METRIC_INNER_PRODUCT)
             if not index.is_trained:
                 index.train(_sample_vectors(corpus, job.stored, shards))
             for number in range(len(shards)):
                 index.add(np.ascontiguousarray(shard_vectors(corpus, number, job.stored), np.float32))
-        except RuntimeError as error:
-            raise ValueError(
-                f"FAISS refused factory {factory!r} for {total:,} passages: {shorten_faiss_error(error)}"
-            ) from None
         passages = (each for n in range(len(shards)) for each in shard_passages(corpus, n, job.stored))
         _write_passages(making, passages, total)
         faiss.write_index(index, str(making / FAISS_FILE))
@@ -81,11 +77,7 @@ def build_index(corpus: str | Path, output: str | Path | None = None, *, factory
 
 
 def _read_shards(corpus: Path, job: Job) -> list[Shard]:
-    """Read the records of all shards.
-
-    Raises:
-        ValueError: shards are missing.
-    """
+    """Read the records of all shards."""
     if job.shards is None:
         raise ValueError(f"{corpus} is not complete: resume it (dpr-runtime encode ... --resume)")
     if job.passages is None or job.shards != -(-job.passages // job.shard_size):

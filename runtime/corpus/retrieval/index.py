@@ -10,7 +10,8 @@ A search reads only the parts of the files that it needs.
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -85,10 +86,8 @@ class PassageIndex:
         faiss = import_library("faiss")
         folder = Path(folder)
         record = _read_index_record(folder)
-        try:
+        with explain_faiss_errors(f"{folder / FAISS_FILE} is damaged"):
             index = faiss.read_index(str(folder / FAISS_FILE), faiss.IO_FLAG_MMAP_IFC)
-        except RuntimeError as error:
-            raise ValueError(f"{folder / FAISS_FILE} is damaged: {shorten_faiss_error(error)}") from None
         if (index.ntotal, index.d) != (record.passages, record.encoder.dim):
             raise ValueError(
                 f"{folder} is damaged: {FAISS_FILE} has {index.ntotal:,} vectors of dimension {index.d}, and "
@@ -96,12 +95,8 @@ class PassageIndex:
             )
         if parameters:
             _check_parameters(parameters)
-            try:
+            with explain_faiss_errors(f"parameters are {parameters!r}, and FAISS refused them"):
                 faiss.ParameterSpace().set_index_parameters(index, parameters)
-            except RuntimeError as error:
-                raise ValueError(
-                    f"parameters are {parameters!r}, and FAISS refused them: {shorten_faiss_error(error)}"
-                ) from None
         try:
             return cls(record, index, folder)
         except (OSError, ValueError, IndexError, EOFError) as error:
@@ -187,6 +182,11 @@ def _read_index_record(folder: Path) -> IndexRecord:
     return record_from_json(IndexRecord, text, str(folder / INDEX_FILE), SCHEMA)
 
 
-def shorten_faiss_error(error: RuntimeError) -> str:
-    """FAISS's message without the line of its code."""
-    return " ".join(str(error).split()).rpartition(".cpp:")[2].lstrip("0123456789: ") or str(error)
+@contextmanager
+def explain_faiss_errors(what: str) -> Iterator[None]:
+    """Raise an error of FAISS as a ValueError: `what`, and its message without the line of its code."""
+    try:
+        yield
+    except RuntimeError as error:
+        message = " ".join(str(error).split()).rpartition(".cpp:")[2].lstrip("0123456789: ") or str(error)
+        raise ValueError(f"{what}: {message}") from None

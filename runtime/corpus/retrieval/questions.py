@@ -42,10 +42,8 @@ class RetrievedPassage(NamedTuple):
 class Question:
     """A question.
 
-    Attributes:
-        text: the question.
-        answers: the right answers; empty if they are not known.
-        retrieved: the passages that a retriever found, the best first; None if no retriever has run.
+    `answers` are the right ones, empty if they are not known. `retrieved` are the passages that a retriever found, the
+    best first; None if no retriever has run.
     """
 
     text: str
@@ -57,10 +55,7 @@ class Question:
 class QuestionSet:
     """The questions of a file, and the passages that are in the same file.
 
-    Attributes:
-        questions: the questions.
-        passages: the passages; empty if the file has none.
-        gold: the position in `passages` of each question's own passage; empty if the file has no passages.
+    `gold` has the position in `passages` of each question's own passage. Both are empty if the file has no passages.
     """
 
     questions: tuple[Question, ...]
@@ -99,17 +94,14 @@ def write_retrieved(path: Path, questions: Iterable[Question]) -> None:
     with atomic_file(path) as file:
         file.write(b"[")
         for number, question in enumerate(questions):
-            value = json.dumps(_retrieval_result(question), ensure_ascii=False, indent=4)
-            file.write(((",\n" if number else "\n") + value).encode())
+            contexts = [
+                {**each._asdict(), "title": each.title or "", "has_answer": has_answer(each.text, question.answers)}
+                for each in question.retrieved or ()
+            ]
+            value = {"question": question.text, "answers": question.answers, "ctxs": contexts}
+            text = json.dumps(value, ensure_ascii=False, indent=4)
+            file.write(((",\n" if number else "\n") + text).encode())
         file.write(b"\n]\n")
-
-
-def _retrieval_result(question: Question) -> dict[str, Any]:
-    contexts = [
-        {**each._asdict(), "title": each.title or "", "has_answer": has_answer(each.text, question.answers)}
-        for each in question.retrieved or ()
-    ]
-    return {"question": question.text, "answers": list(question.answers), "ctxs": contexts}
 
 
 def _from_lines(lines: Iterable[str], file: str) -> Iterator[Question]:

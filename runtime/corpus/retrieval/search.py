@@ -1,14 +1,17 @@
-"""Search an index: retrieve the passages that answer a question best."""
+"""Search an index: retrieve the passages that answer a question best, and read its answers in them."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-import numpy as np
-from numpy.typing import NDArray
-
+from dpr_export.runtime.corpus.passages import Passage
 from dpr_export.runtime.corpus.retrieval.index import PassageIndex
 from dpr_export.runtime.corpus.retrieval.questions import Question, RetrievedPassage
-from dpr_export.runtime.inference.encoders import DPRQuestionEncoder
+from dpr_export.runtime.corpus.timing import timed
+from dpr_export.runtime.inference.answers import Answer
+from dpr_export.runtime.inference.encoders import DPRQuestionEncoder, Vectors
+from dpr_export.runtime.inference.reader import DPRReader
+
+READ = 20  # passages to read; facebookresearch/DPR reads up to 100, which takes five times as long
 
 
 def search(
@@ -36,9 +39,7 @@ def search(
     return list(retrieve(asked, encoder.encode([question.text for question in asked]), index, top_k))
 
 
-def retrieve(
-    questions: Sequence[Question], vectors: NDArray[np.float32], index: PassageIndex, top_k: int
-) -> Iterator[Question]:
+def retrieve(questions: Sequence[Question], vectors: Vectors, index: PassageIndex, top_k: int) -> Iterator[Question]:
     """Yield each question with the passages that are found for its vector; `vectors` is float32 (n, dim)."""
     for question, scores, positions in zip(questions, *index.search(vectors, top_k), strict=True):
         passages = index.passages(positions[positions >= 0].tolist())
@@ -47,14 +48,73 @@ def retrieve(
 
 
 def check_dimension(encoder: DPRQuestionEncoder, index: PassageIndex) -> None:
-    """Check that a question encoder's dimension is the index's.
-
-    Raises:
-        ValueError: it is another.
-    """
+    """Check that a question encoder's dimension is the index's."""
     ours, theirs = encoder.config.dim, index.record.encoder.dim
     if ours != theirs:
         raise ValueError(
             f"the question encoder has dimension {ours}, and the index of {index.record.encoder.name} has {theirs}: "
             "use the question encoder that was trained with that context encoder"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class AskResult:
+    """The answers to a question.
+
+    Attributes:
+        answers: the answers, the best first; `Answer.passage` is a position in `retrieved`.
+        retrieved: the passages that were read, the best first.
+        seconds: how long each stage took: "encode", "search", "read".
+    """
+
+    answers: list[Answer]
+    retrieved: tuple[RetrievedPassage, ...]
+    seconds: dict[str, float]
+
+
+def ask(
+    question: str,
+    encoder: DPRQuestionEncoder,
+    index: PassageIndex,
+    reader: DPRReader,
+    *,
+    passages: int = READ,
+    top_k: int = 5,
+    max_answer_length: int = 10,
+) -> AskResult:
+    """Answer a question from the passages of an index.
+
+    Args:
+        question: the question.
+        encoder: the question encoder that belongs to the index's context encoder.
+        index: the index.
+        reader: the reader.
+        passages: how many passages to read.
+        top_k: how many answers to give at most.
+        max_answer_length: the longest answer, in tokens.
+
+    Raises:
+        ValueError: the encoder's dimension is not the index's, a number is below 1, or the question is empty.
+    """
+    check_dimension(encoder, index)
+    if not question.strip():
+        raise ValueError("question is empty")
+    if passages < 1:
+        raise ValueError(f"passages is {passages}, and must be at least 1")
+    seconds: dict[str, float] = {}
+    with timed(seconds, "encode"):
+        vectors = encoder.encode([question])
+    with timed(seconds, "search"):
+        (result,) = retrieve([Question(question)], vectors, index, passages)
+    retrieved = result.retrieved or ()
+    with timed(seconds, "read"):
+        answers = read_passages(reader, question, retrieved, top_k, max_answer_length)
+    return AskResult(answers, retrieved, seconds)
+
+
+def read_passages(
+    reader: DPRReader, question: str, passages: Sequence[Passage | RetrievedPassage], top_k: int, max_answer_length: int
+) -> list[Answer]:
+    """`DPRReader.answer` for passages with or without titles."""
+    titles, texts = [each.title or "" for each in passages], [each.text for each in passages]
+    return reader.answer(question, titles, texts, top_k=top_k, max_answer_length=max_answer_length)
