@@ -1,12 +1,9 @@
 """Measure the accuracy of each variant on real questions, and its speed: python -m benchmarks.accuracy
 
-The demo models answer the questions of `xquad_dev.json`, by the code that evaluates them after training
-(scripts/demo_training/evaluate.py): exact match and F1 of the reader's best span in each question's own passage, and
-how often the encoders rank that passage first, or among five, of all. DPR_EXPORT_DATA names the folder of the file.
-
-612 questions have a standard error of two points, more than a variant should lose. So each question is compared with
-PyTorch in float32: "lost" was right there and is wrong now, "won" is the reverse. Both encoders are of the same
-variant. Passes over all questions are timed, in the same batches for all contenders.
+The demo models answer the questions of `xquad_dev.json` (in the folder that DPR_EXPORT_DATA names), by the code that
+evaluates them after training, scripts/demo_training/evaluate.py. 612 questions have a standard error of two points,
+more than a variant should lose, so each is compared with PyTorch in float32: "lost" was right there and is wrong now,
+"won" is the reverse. Passes over all questions are timed, in the same batches for all contenders.
 """
 
 import os
@@ -22,12 +19,12 @@ from rich.console import Console
 from rich.markup import escape
 
 from benchmarks.cpu_parts import describe
-from benchmarks.harness.command import Results, Run, make_parser, start
-from benchmarks.harness.contenders import BASELINE, CPU_CONTENDERS
+from benchmarks.harness.command import Run, make_parser, start
+from benchmarks.harness.contenders import BASELINE, OURS_AND_BASELINE
 from benchmarks.harness.model_files import DEMO
-from benchmarks.harness.tables import show_machine, show_notes, show_table
+from benchmarks.harness.tables import Results, show_machine, show_notes, show_table
 from benchmarks.harness.worker_group import load_group
-from benchmarks.harness.workers import Call, Prepare, Request, serve
+from benchmarks.harness.workers import Call, Loaded, Request, serve
 from dpr_export.models.kinds import CONTEXT, KINDS, QUESTION, READER
 from dpr_export.runtime.corpus.evaluation.squad_metrics import best_score, exact_match, f1
 from dpr_export.runtime.corpus.squad import Squad, read_squad
@@ -38,17 +35,11 @@ PASSES, QUICK_QUESTIONS = 3, 40
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Models that are evaluated together.
-
-    Attributes:
-        name: the name of the task.
-        kinds: the kinds of model; the working folder of the first has the logs.
-        metrics: two metrics; questions are lost or won by the first.
-    """
+    """Models that are evaluated together."""
 
     name: str
-    kinds: tuple[str, ...]
-    metrics: tuple[str, str]
+    kinds: tuple[str, ...]  # of model; both encoders are of the same variant
+    metrics: tuple[str, str]  # questions are lost or won by the first
 
 
 TASKS = (
@@ -57,7 +48,7 @@ TASKS = (
 )
 
 
-def load(request: Request) -> tuple[str, Prepare]:
+def load(request: Request) -> Loaded:
     """Load the models of a task on one engine, for `serve`; without a "backend", in transformers."""
     import torch
 
@@ -112,18 +103,12 @@ def _reader_call(models: Sequence[Any], tokenizer: Any, data: Squad) -> Call:
 
 def _encoders_call(models: Sequence[Any], tokenizer: Any, data: Squad) -> Call:
     """A call that returns one row: whether each question's passage ranks first, then whether it is among five."""
-    import torch
+    from scripts.demo_training.evaluate import count_better, encoder_rows
 
-    from scripts.demo_training.evaluate import vectors
-
-    question_rows = [(row.ids, row.type_ids) for row in tokenizer.encode_batch([each.text for each in data.questions])]
-    pairs = [(passage.title or "", passage.text) for passage in data.passages]
-    passage_rows = [(row.ids, row.type_ids) for row in tokenizer.encode_batch(pairs)]
-    places = torch.tensor([[question.passage] for question in data.questions])
+    rows = encoder_rows(tokenizer, data)
 
     def call() -> list[list[float]]:
-        scores = vectors(models[0], question_rows) @ vectors(models[1], passage_rows).T
-        better = (scores > scores.gather(1, places)).sum(dim=1)
+        better = count_better(models, rows, data)
         return [[*(better < 1).float().tolist(), *(better < 5).float().tolist()]]
 
     return call
@@ -131,13 +116,11 @@ def _encoders_call(models: Sequence[Any], tokenizer: Any, data: Squad) -> Call:
 
 def measure(run: Run, task: Task, job: Request, passes: int) -> None:
     """Measure the metrics and times of transformers, and of each variant that this machine can run."""
-    for kind, what in ((kind, what) for kind in task.kinds for what in ("checkpoint", "exported")):
-        run.make_model(kind, what)
     contenders = {}
-    for row in (row for row in CPU_CONTENDERS if row is BASELINE or row.options.get("loader") == "dpr_export"):
-        folders = {kind: str(run.work.model(kind, row.needs[-1])) for kind in task.kinds}
+    for row in OURS_AND_BASELINE:
+        folders = {kind: str(run.make_model(kind, *row.needs)) for kind in task.kinds}
         contenders[row.name] = replace(row, options={**row.options, "folders": folders}, module="accuracy")
-    with load_group(run, task.kinds[0], contenders, run.threads) as group:
+    with load_group(run, task.kinds[0], contenders) as group:
         run.say(f"{task.name}: warm up, then {passes} passes")
         answers = group.prepare(dict.fromkeys(contenders, job), timeout=3600)
         records = group.as_records(group.time_calls(list(contenders), passes))
@@ -161,10 +144,9 @@ def score(task: Task, row: Sequence[float], reference: Sequence[float]) -> Resul
 def show(results: Results, console: Console) -> None:
     """Print a table for each task. Ratios are how many times faster than transformers a pass is."""
     show_machine(results["about"], console)
-    data = results["data"]
-    count = data["questions"]
+    count = results["data"]["questions"]
     for task in (task for task in TASKS if task.name in results):
-        records, texts = results[task.name]["rows"], data["texts"][task.name]
+        records, texts = results[task.name]["rows"], results["data"]["texts"][task.name]
         right, slowest = records[BASELINE.name][task.metrics[0]], records[BASELINE.name]["ms"]
         rows = []
         for name, record in ((name, record) for name, record in records.items() if "reason" not in record):

@@ -15,15 +15,11 @@ from dpr_export.exporter.demo import PASSAGES_FILE, QUESTION
 from dpr_export.runtime.corpus import read_corpus
 
 ROUNDS, QUICK_ROUNDS = 7, 1
-READ = """
+TRANSFORMERS = """
 import json, sys
-folder, question, titles, texts = sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), json.loads(sys.argv[4])
-"""
-TRANSFORMERS = (
-    READ
-    + """
 import torch
 from transformers import DPRReader, DPRReaderTokenizer
+folder, question, titles, texts = sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), json.loads(sys.argv[4])
 tokenizer = DPRReaderTokenizer.from_pretrained(folder)
 model = DPRReader.from_pretrained(folder)
 encoded = tokenizer(question, titles, texts, padding=True, return_tensors="pt")
@@ -31,20 +27,18 @@ with torch.no_grad():
     outputs = model(**encoded)
 print(tokenizer.decode_best_spans(encoded, outputs, max_answer_length=10)[0].text)
 """
-)
 DROP_IN = (
     TRANSFORMERS.replace("import torch\n", "")
     .replace("from transformers", "from dpr_export.runtime")
     .replace('"pt"', '"np"')
     .replace("with torch.no_grad():\n    ", "")
 )
-ANSWER = (
-    READ
-    + """
+ANSWER = """
+import json, sys
 from dpr_export.runtime import DPRReader
+folder, question, titles, texts = sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), json.loads(sys.argv[4])
 print(DPRReader.from_pretrained(folder).answer(question, titles, texts)[0].text)
 """
-)
 
 
 def main() -> None:

@@ -1,26 +1,19 @@
 """Encode a corpus and answer questions from it, next to transformers: python -m benchmarks.corpus DATA.json
 
-DATA is in SQuAD's format (XQuAD's English is a good one). Passages are cut from its articles, and encoded by
-`encode_corpus`, alone and on Ray, and by transformers as facebookresearch/DPR does: in batches of 512, each padded to
-256 tokens. The time of the latter does not depend on the passages, so it encodes a part of them; ours does, so there
-are passages that end with their paragraph, and passages of 100 words throughout.
-
-Then the questions are answered from the paragraphs, by `evaluate` and by the same pipeline in transformers: encode,
-inner products, the reader over the best passages, decode_best_spans.
-
-Each contender is a process of its own, with its own peak of memory. transformers encodes before each of ours, and its
-median counts. Models are the demo's.
+DATA is in SQuAD's format (XQuAD's English is a good one). Passages are cut from its articles. transformers encodes them
+as facebookresearch/DPR does, in time that does not depend on the passages, so it encodes a part of them; ours does, so
+there are passages that end with their paragraph, and passages of 100 words throughout. transformers encodes before each
+of ours, and its median counts. Then the questions are answered from the paragraphs. Models are the demo's.
 """
 
 import csv
+import itertools
 import json
 import random
 import sys
 from collections import defaultdict
 from collections.abc import Callable
-from itertools import chain
 from pathlib import Path
-from statistics import median_low
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -28,10 +21,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from benchmarks.corpus_jobs import BATCH, answer_ours, answer_transformers, encode_ours, encode_transformers
-from benchmarks.harness.command import Results, Run, make_parser, start
+from benchmarks.harness.command import Run, make_parser, start
 from benchmarks.harness.model_files import DEMO
 from benchmarks.harness.processes import run_measured
-from benchmarks.harness.tables import show_machine, show_table
+from benchmarks.harness.tables import Results, show_machine, show_table
 from dpr_export.models.kinds import KINDS
 from dpr_export.runtime.corpus import Passage
 from dpr_export.runtime.corpus.squad import read_squad
@@ -49,7 +42,7 @@ def write_passages(data: Path, count: int, full: bool, path: Path) -> None:
         articles[article].append(passage)
     texts = [(each[0].title, [passage.text.split() for passage in each]) for each in articles.values()]
     if full:
-        texts = [(title, [list(chain(*paragraphs))]) for title, paragraphs in texts]
+        texts = [(title, [list(itertools.chain(*paragraphs))]) for title, paragraphs in texts]
     draw = random.Random(0)
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, delimiter="\t", lineterminator="\n")
@@ -65,22 +58,17 @@ def write_questions(data: Path, count: int, path: Path) -> None:
     """Keep so many questions, from all over the file, and every paragraph."""
     value = json.loads(data.read_text(encoding="utf-8"))
     paragraphs = [paragraph for article in value["data"] for paragraph in article["paragraphs"]]
-    total, number = sum(len(paragraph["qas"]) for paragraph in paragraphs), 0
+    total, numbers = sum(len(paragraph["qas"]) for paragraph in paragraphs), itertools.count()
     for paragraph in paragraphs:
-        kept = []
-        for question in paragraph["qas"]:
-            number += 1
-            if number * count // total > (number - 1) * count // total:
-                kept.append(question)
-        paragraph["qas"] = kept
+        numbered = zip(paragraph["qas"], numbers, strict=False)
+        paragraph["qas"] = [each for each, n in numbered if (n + 1) * count // total > n * count // total]
     path.write_text(json.dumps(value), encoding="utf-8")
 
 
 def run_job(run: Run, job: Callable[..., Any], *arguments: object) -> dict[str, Any]:
     """Run a job in a process of its own; return what it measured, and its peak of memory."""
-    demo = run.work.model("question", "checkpoint").parent.parent
-    command = [sys.executable, "-m", "benchmarks.corpus_jobs", job.__name__, demo, *arguments]
-    measured = run_measured(list(map(str, command)))
+    command = (sys.executable, "-m", "benchmarks.corpus_jobs", job.__name__, run.work.models, *arguments)
+    measured = run_measured(command)
     return {**json.loads(measured.output.splitlines()[-1]), "peak MB": measured.peak_bytes / 1e6}
 
 
@@ -100,8 +88,8 @@ def measure_encoding(run: Run, data: Path, folder: Path, counts: tuple[int, int]
     for name, arguments in runs.items():
         run.say(f"encode: {name}")
         theirs.append(run_job(run, encode_transformers, folder / "varied.tsv", part))
-        middle = median_low(each["seconds"] for each in theirs)
-        run.keep(next(each for each in theirs if each["seconds"] == middle), "encoding", TRANSFORMERS)
+        theirs.sort(key=lambda each: each["seconds"])
+        run.keep(theirs[(len(theirs) - 1) // 2], "encoding", TRANSFORMERS)
         ours = run_job(run, encode_ours, *arguments)
         run.keep(ours, "encoding", name, line=f"encode, {name}: {ours['passages'] / ours['seconds']:,.1f} a second")
 
@@ -111,13 +99,12 @@ def show(results: Results, console: Console) -> None:
     show_machine(results["about"], console)
     stages = ("reading", "tokenizing", "computing", "writing")
     rates = {name: each["passages"] / each["seconds"] for name, each in results["encoding"].items()}
+    slowest = next(iter(rates.values()))  # transformers', which is kept first
     rows = []
     for name, each in results["encoding"].items():
         shares = (f"{each['busy'][stage]:.1%}" if each["busy"].get(stage) else "" for stage in stages)
-        ratio = f"{rates[name] / rates[TRANSFORMERS]:.1f}x"
-        rows.append(
-            [escape(name), f"{each['passages']:,}", f"{rates[name]:,.1f}", ratio, *shares, f"{each['peak MB']:,.0f}"]
-        )
+        cells = (f"{each['passages']:,}", f"{rates[name]:,.1f}", f"{rates[name] / slowest:.1f}x")
+        rows.append([escape(name), *cells, *shares, f"{each['peak MB']:,.0f}"])
     show_table(console, "Encode", ("", "passages", "a second", "ratio", *stages, "peak MB"), rows)
     rows = []
     for name, each in results["answering"].items():
@@ -136,18 +123,16 @@ def main() -> None:
     if not given.show and (given.data is None or not given.data.is_file()):
         parser.error(f"data is {given.data}, and must be a file")
     run = start(parser, given, "20 to 30 minutes", show, size=DEMO)
-    for kind, what in ((kind, what) for kind in KINDS for what in ("checkpoint", "exported")):
-        run.make_model(kind, what)
+    for kind in KINDS:
+        run.make_model(kind, "checkpoint", "exported")
     data, few = given.data.resolve(), 4 if run.quick else 60
     counts, part = ((40, 80), 16) if run.quick else ((2_000, given.passages), 2 * BATCH)
     with TemporaryDirectory(prefix="dpr-export-corpus-") as name:
         folder = Path(name)
         measure_encoding(run, data, folder, counts, part)
-        write_questions(data, few, folder / "few.json")
-        jobs: dict[str, tuple[Any, ...]] = {
-            **{f"ours {precision}": (answer_ours, precision, folder / "few.json") for precision in VARIANTS},
-            "transformers": (answer_transformers, folder / "few.json"),
-        }
+        write_questions(data, few, path := folder / "few.json")
+        jobs: dict[str, tuple[Any, ...]] = {f"ours {each}": (answer_ours, each, path) for each in VARIANTS}
+        jobs["transformers"] = (answer_transformers, path)
         if not run.quick:
             jobs |= {f"ours {precision}, all": (answer_ours, precision, data) for precision in VARIANTS}
         for contender, job in jobs.items():

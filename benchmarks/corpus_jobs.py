@@ -7,7 +7,6 @@ measured as one line of JSON.
 import json
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +21,10 @@ READ = 20  # passages that the reader reads for each question
 
 
 def encode_ours(demo: Path, precision: str, passages: str, output: str, *ray: str) -> dict[str, Any]:
-    """Encode a corpus: the passages, the seconds, and the share of the time that each stage is busy.
+    """Encode a corpus, on Ray if the numbers of its workers and of each one's threads are given.
 
-    Args:
-        demo: the folder of the demo models.
-        precision: the precision of the OpenVINO variant.
-        passages: the file of the corpus.
-        output: the folder to write.
-        ray: the number of Ray's workers and of each one's threads; nothing: without Ray.
+    Returns:
+        The passages, the seconds, and the share of the time that each stage is busy.
     """
     workers, threads = map(int, ray) if ray else (None, None)
     done = encode_corpus(
@@ -131,10 +126,6 @@ def answer_transformers(demo: Path, data: str) -> dict[str, Any]:
     }
 
 
-JOBS: dict[str, Callable[..., dict[str, Any]]] = {
-    job.__name__: job for job in (encode_ours, encode_transformers, answer_ours, answer_transformers)
-}
-
 if __name__ == "__main__":
     name, folder, *rest = sys.argv[1:]
-    print(json.dumps(JOBS[name](Path(folder), *rest)))
+    print(json.dumps(globals()[name](Path(folder), *rest)))

@@ -1,8 +1,7 @@
 """Measure speed on CPUs, next to everything that a user would pick instead: python -m benchmarks.cpu
 
-Contenders run in processes of their own and take turns, so ratios hold on a machine that is not quite idle; medians are
-compared. Models are BERT-base with random weights, which cost as much to run as trained ones. The first run makes the
-models and the environment of sentence-transformers in the working folder; later runs use them again.
+Contenders take turns, so ratios hold on a machine that is not quite idle; medians are compared. Models are BERT-base
+with random weights. The first run makes them, and the environment of sentence-transformers, in the working folder.
 """
 
 from dataclasses import replace

@@ -1,25 +1,24 @@
 """The parts of the CPU benchmark: the model call alone, strings to vectors, answers, and the machine's limits.
 
-Each part keeps its results line by line (a shape, or a set of passages), as plain dictionaries by contender. Once the
-time of the run is over, no further line begins.
+Each part keeps its results line by line (a shape, or a set of passages), by contender. Once the time of the run is
+over, no further line begins.
 """
 
 import json
-import os
-import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from benchmarks.harness.command import Run
 from benchmarks.harness.contenders import BASELINE, CPU_CONTENDERS, OURS, STRONGEST, Contender
+from benchmarks.harness.processes import run_measured
 from benchmarks.harness.tables import SHAPES, format_ms, shape_name
 from benchmarks.harness.texts import QUESTION, make_texts, random_feeds, read_passages
 from benchmarks.harness.worker_group import COMPILE_SECONDS, WorkerGroup, load_group
-from benchmarks.harness.workers import ROOT, Request, WorkerError, last_line
+from benchmarks.harness.workers import Request, WorkerError
 from dpr_export.models.kinds import CONTEXT, READER
 from dpr_export.models.tokenization.encoder_tokenizers import DPRContextEncoderTokenizer
 from dpr_export.runtime.corpus import Passage
@@ -34,32 +33,23 @@ _COMPILE = 8  # a first call, which may compile, takes at most this part of it
 
 @dataclass(frozen=True, slots=True)
 class Amounts:
-    """How much one run measures.
+    """How much one run measures, at most."""
 
-    Attributes:
-        kinds: the kinds of model for the model calls and the limits.
-        rounds: the most rounds of each shape.
-        passages: how many passages of mixed lengths are encoded.
-        passes: the most times that they are.
-        answer_passages: how many passages a question is answered from.
-        answer_rounds: the most times that it is.
-    """
-
-    kinds: Sequence[str] = (CONTEXT.name,)
-    rounds: Mapping[str, int] = field(default_factory=lambda: {"1x16": 15, "1x128": 11, "8x128": 7, "16x256": 5})
-    passages: int = 1000
-    passes: int = 3
-    answer_passages: int = 50
+    kinds: Sequence[str] = (CONTEXT.name,)  # of model, for the model calls and the limits
+    rounds: Sequence[int] = (15, 11, 7, 5)  # of each shape
+    passages: int = 1000  # of mixed lengths, that are encoded
+    passes: int = 3  # over them
+    answer_passages: int = 50  # that a question is answered from
     answer_rounds: int = 3
 
 
-QUICK = Amounts(rounds={shape_name(shape): 3 for shape in SHAPES}, passages=60, passes=2, answer_passages=6)
+QUICK = Amounts(rounds=(3, 3, 3, 3), passages=60, passes=2, answer_passages=6)
 
 
-def time_lines(run: Run, group: WorkerGroup, names: Sequence[str], rounds: int, **options: Any) -> dict[str, Any]:
+def time_line(run: Run, group: WorkerGroup, names: Iterable[str], rounds: int, **options: Any) -> dict[str, Any]:
     """Time all contenders of a line within its part of the run's time; return a record for each."""
     seconds = run.seconds / _LINES if run.seconds else None
-    return group.as_records(group.time_calls(names, rounds, seconds=seconds, **options))
+    return group.as_records(group.time_calls(list(names), rounds, seconds=seconds, **options))
 
 
 def describe(title: str, records: Mapping[str, Any]) -> str:
@@ -72,9 +62,9 @@ def measure_model_calls(run: Run, amounts: Amounts) -> None:
     """The model call alone: token ids to vectors or logits."""
     rows = {contender.name: contender for contender in CPU_CONTENDERS}
     for kind in amounts.kinds:
-        with load_group(run, kind, rows, run.threads) as group:
+        with load_group(run, kind, rows) as group:
             cosines: dict[str, float] = {}
-            for shape in SHAPES:
+            for shape, rounds in zip(SHAPES, amounts.rounds, strict=True):
                 if run.is_over:
                     break
                 name = shape_name(shape)
@@ -84,8 +74,8 @@ def measure_model_calls(run: Run, amounts: Amounts) -> None:
                 answers = group.prepare(dict.fromkeys(rows, job), timeout)
                 for contender, cosine in compare_rows(answers, BASELINE.name).items():
                     cosines[contender] = min(cosine, cosines.get(contender, 1.0))
-                run.say(f"{kind} {name}: at most {amounts.rounds[name]} rounds")
-                records = time_lines(run, group, list(rows), amounts.rounds[name])
+                run.say(f"{kind} {name}: at most {rounds} rounds")
+                records = time_line(run, group, rows, rounds)
                 run.keep(group.engines, "model-calls", kind, "engines")
                 run.keep(cosines, "model-calls", kind, "cosines")
                 run.keep(records, "model-calls", kind, "shapes", name, line=describe(f"{kind} {name}", records))
@@ -107,7 +97,7 @@ def compare_rows(answers: Mapping[str, Request], baseline: str) -> dict[str, flo
 def measure_strings(run: Run, amounts: Amounts) -> None:
     """From strings to vectors with the context encoder: exact lengths, and passages of mixed lengths."""
     rows = {BASELINE.name: BASELINE, STRONGEST.name: STRONGEST, TUNED: STRONGEST, OURS.name: OURS}
-    with load_group(run, CONTEXT.name, rows, run.threads) as group:
+    with load_group(run, CONTEXT.name, rows) as group:
         tokenizer = DPRContextEncoderTokenizer.from_pretrained(run.work.model(CONTEXT.name, "checkpoint"))
         source, passages = read_passages(amounts.passages)
         texts = [passage.text for passage in passages]
@@ -120,18 +110,18 @@ def measure_strings(run: Run, amounts: Amounts) -> None:
         def prepare(texts: Sequence[str], **options: Any) -> None:
             group.prepare({name: {"texts": texts, "batch_size": size, **options} for name, size in sizes.items()})
 
-        for shape in SHAPES:
+        for shape, rounds in zip(SHAPES, amounts.rounds, strict=True):
             if run.is_over:
                 return
             name = shape_name(shape)
             run.say(f"strings {name}")
             prepare(make_texts(texts, *shape, lambda text: len(tokenizer(text)["input_ids"])))
-            records = time_lines(run, group, list(rows), amounts.rounds[name])
+            records = time_line(run, group, rows, rounds)
             run.keep(records, "strings", "lines", name, line=describe(f"strings {name}", records))
         run.say(f"strings: {len(texts)} passages of mixed lengths")
         prepare(texts[:32])
         prepare(texts, warm_up=False)
-        records = time_lines(run, group, list(rows), amounts.passes, most={BASELINE.name: 1})
+        records = time_line(run, group, rows, amounts.passes, most={BASELINE.name: 1})
         lengths = np.asarray([len(ids) for ids in tokenizer(texts, truncation=True, max_length=512)["input_ids"]])
         tokens = {"least": lengths.min(), "median": np.median(lengths), "mean": lengths.mean(), "most": lengths.max()}
         tokens = {name: float(value) for name, value in tokens.items()}
@@ -154,7 +144,7 @@ def measure_answers(run: Run, amounts: Amounts) -> None:
     """One question over many passages, with tokenizing and decoding."""
     rows: dict[str, Contender] = {ALL_AT_ONCE: BASELINE, IN_BATCHES: BASELINE, OURS.name: OURS}
     count = amounts.answer_passages
-    with load_group(run, READER.name, rows, run.threads) as group:
+    with load_group(run, READER.name, rows) as group:
         source, passages = read_passages(count)
 
         def prepare(used: Sequence[Passage], **options: Any) -> None:
@@ -165,7 +155,7 @@ def measure_answers(run: Run, amounts: Amounts) -> None:
         run.say(f"answer: {count} passages")
         prepare(passages[:8])
         prepare(passages, warm_up=False)
-        records = time_lines(run, group, list(rows), amounts.answer_rounds)
+        records = time_line(run, group, rows, amounts.answer_rounds)
         run.keep(group.engines, "answer", "engines")
         run.keep({"source": source, "count": count}, "answer", "passages")
         run.keep(records, "answer", "lines", "answer", line=describe(f"answer from {count} passages", records))
@@ -175,16 +165,11 @@ def measure_limits(run: Run, amounts: Amounts) -> None:
     """What benchmarks/harness/limits.py measures, in a process of its own, or the reason that it measured nothing."""
     for kind in amounts.kinds:
         run.say(f"{kind}: limits")
-        log = run.work.log(f"limits {kind}")
         try:
-            folder = [run.make_model(kind, what) for what in OURS.needs][-1]
-            command = [sys.executable, "-m", "benchmarks.harness.limits", kind, str(folder), str(run.threads)]
-            environment = {**os.environ, "PYTHONPATH": str(ROOT), **run.work.variables}
-            with log.open("w", encoding="utf-8") as stderr:
-                done = subprocess.run(command, stdout=subprocess.PIPE, stderr=stderr, env=environment, text=True)
-            if done.returncode:
-                raise WorkerError(last_line(log, f"exit code {done.returncode}"))
-            run.keep(json.loads(done.stdout), "limits", kind)
+            folder = run.make_model(kind, *OURS.needs)
+            command = [sys.executable, "-m", "benchmarks.harness.limits", kind, folder, run.threads]
+            measured = run_measured(command, run.work.variables, run.work.log(f"limits {kind}"))
+            run.keep(json.loads(measured.output), "limits", kind)
         except WorkerError as error:
             run.keep({"reason": str(error)}, "limits", kind)
 

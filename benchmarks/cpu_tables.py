@@ -9,10 +9,9 @@ from rich.markup import escape
 
 from benchmarks.cpu_parts import ALL_AT_ONCE, IN_BATCHES, MIXED, TUNED
 from benchmarks.harness.contenders import BASELINE, DOCUMENTED, OURS, OURS_ORT, STRONGEST, TORCH
-from benchmarks.harness.tables import SHAPES, format_ms, shape_name, show_machine, show_notes, show_table
+from benchmarks.harness.tables import SHAPES, Results, format_ms, shape_name, show_machine, show_notes, show_table
 from dpr_export.models.kinds import CONTEXT, READER
 
-Results = Mapping[str, Any]
 SHAPE_NAMES = tuple(shape_name(shape) for shape in SHAPES)
 COMPARISONS = {  # a part, ours, and the contenders of which the fastest counts
     "openvino int8 / transformers fp32": ("model-calls", OURS.name, [BASELINE.name]),

@@ -1,15 +1,11 @@
 """Measure speed on an NVIDIA GPU, next to transformers in half precision: python -m benchmarks.gpu
 
-Contenders run in processes of their own and take turns of some calls each. Latency is the median (p50) and the 99th
-percentile (p99) of a call, from token ids in host memory to the result there; throughput is of large batches. Models
-are BERT-base with random weights, which cost as much to run as trained ones. The rate of large fp16 matrix products is
-measured too, and how much of it the fastest call reaches. What the machine lacks is skipped, with the reason.
-
-The results file is a list of runs, each with its commit and machine; --save adds a run.
+Contenders take turns of some calls each. Latency is the median (p50) and the 99th percentile (p99) of a call, from
+token ids in host memory to the result there; throughput is of large batches. The rate of large fp16 matrix products is
+measured too. What the machine lacks is skipped, with the reason. --save adds a run to the list in the results file.
 """
 
 import subprocess
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -20,12 +16,12 @@ from rich.console import Console
 from rich.markup import escape
 
 from benchmarks.cpu_parts import compare_rows
-from benchmarks.harness.command import Results, Run, make_parser, start
+from benchmarks.harness.command import Run, make_parser, start
 from benchmarks.harness.contenders import GPU_CONTENDERS, GPU_EAGER, Contender
-from benchmarks.harness.limits import multiply_adds
-from benchmarks.harness.tables import QUICK_NOTE, shape_name, show_notes, show_table
+from benchmarks.harness.limits import multiply_adds, time_calls
+from benchmarks.harness.tables import QUICK_NOTE, Results, shape_name, show_notes, show_table
 from benchmarks.harness.texts import random_feeds
-from benchmarks.harness.worker_group import WorkerGroup, load_group
+from benchmarks.harness.worker_group import load_group
 from benchmarks.harness.workers import ROOT
 from dpr_export.models.config import DPRConfig
 from dpr_export.models.kinds import KINDS
@@ -40,7 +36,7 @@ _QUICK_ROWS = 4
 _MATRIX = 8192
 
 
-def measure(run: Run, contenders: tuple[Contender, ...], kinds: Sequence[str]) -> None:
+def measure(run: Run, contenders: Sequence[Contender], kinds: Sequence[str]) -> None:
     """Measure the percentiles of each contender's calls, by kind and shape; or keep why a contender has none.
 
     Once the time of the run is over, no further shape begins.
@@ -49,7 +45,7 @@ def measure(run: Run, contenders: tuple[Contender, ...], kinds: Sequence[str]) -
     for kind, shapes in {**LATENCY, **THROUGHPUT}.items():
         if kind not in kinds or run.is_over:
             continue
-        with load_group(run, kind, rows, 1) as group:
+        with load_group(run, kind, rows) as group:
             run.keep(group.engines, "kinds", kind, "engines")
             for shape in sorted({(min(r, _QUICK_ROWS), length) for r, length in shapes}) if run.quick else shapes:
                 name = shape_name(shape)
@@ -60,23 +56,17 @@ def measure(run: Run, contenders: tuple[Contender, ...], kinds: Sequence[str]) -
                 job = {"feeds": random_feeds(kind, shape)}
                 answers = group.prepare(dict.fromkeys(rows, job), COMPILE_SECONDS)
                 cosines = compare_rows(answers, GPU_EAGER.name)
-                counts = (QUICK_ROUNDS, QUICK_CALLS) if run.quick else (ROUNDS, CALLS)
-                records = {
-                    contender: {**record, "cosine": cosines.get(contender)}
-                    for contender, record in time_percentiles(group, list(rows), *counts).items()
-                }
+                rounds, calls = (QUICK_ROUNDS, QUICK_CALLS) if run.quick else (ROUNDS, CALLS)
+                records = group.as_records(group.time_calls(list(rows), rounds, calls=calls), percentiles)
+                for contender, record in records.items():
+                    record["cosine"] = cosines.get(contender)
                 times = (f"{each} {record.get('p50_ms', float('nan')):.3f}" for each, record in records.items())
                 run.keep(records, "kinds", kind, "shapes", name, line=f"{kind} {name}, p50 ms: {', '.join(times)}")
 
 
-def time_percentiles(group: WorkerGroup, names: list[str], rounds: int, calls: int) -> Results:
-    """The percentiles of each contender's calls, in turns of some calls each."""
-    return {
-        name: {"reason": group.reasons[name]}
-        if name in group.reasons
-        else {f"p{p}_ms": float(np.percentile(seconds, p)) * 1e3 for p in (50, 99)}
-        for name, seconds in group.time_calls(names, rounds, calls=calls).items()
-    }
+def percentiles(seconds: Sequence[float]) -> Results:
+    """The median and the 99th percentile of some seconds, in milliseconds."""
+    return {f"p{p}_ms": float(np.percentile(seconds, p)) * 1e3 for p in (50, 99)}
 
 
 def products_per_second(device: str) -> float:
@@ -84,14 +74,12 @@ def products_per_second(device: str) -> float:
     import torch
 
     one, other = (torch.randn(_MATRIX, _MATRIX, device=device, dtype=torch.float16) for _ in range(2))
-    fastest = float("inf")
-    for _ in range(10):
-        torch.cuda.synchronize(device)
-        start = time.perf_counter()
+
+    def multiply() -> None:
         torch.mm(one, other)
         torch.cuda.synchronize(device)
-        fastest = min(fastest, time.perf_counter() - start)
-    return 2.0 * _MATRIX**3 / fastest
+
+    return 2.0 * _MATRIX**3 / min(time_calls(multiply))
 
 
 def show(results: Results, console: Console) -> None:
@@ -99,12 +87,9 @@ def show(results: Results, console: Console) -> None:
     for one in results.get("runs", [results]):
         about = one["about"]
         console.print(f"[bold]{escape(about['gpu'])}[/]; {escape(about['processor'])}", highlight=False)
-        details = [
-            about["date"][:10],
-            *(f"{name} {about[name]}" for name in ("commit", "driver", "cudnn") if about.get(name)),
-        ]
-        details += [f"{name} {number}" for name, number in about["versions"].items() if number]
-        console.print(escape(", ".join(details)), highlight=False)
+        details = {name: about.get(name) for name in ("commit", "driver", "cudnn")} | about["versions"]
+        names = (f"{name} {number}" for name, number in details.items() if number)
+        console.print(escape(", ".join((about["date"][:10], *names))), highlight=False)
         if about.get("note"):
             console.print(escape(about["note"]), highlight=False)
         if about.get("quick"):
@@ -124,21 +109,18 @@ def show(results: Results, console: Console) -> None:
 
 def _show_shape(console: Console, kind: str, shape: str, records: Results, rate: float | None) -> None:
     batch, length = map(int, shape.split("x"))
-    last = "passages/s" if kind in THROUGHPUT else "of the rate"
+    operations = 2 * multiply_adds(DPRConfig(), kind, batch, length)  # the models are BERT-base
     slowest, rows = records.get(GPU_EAGER.name, {}).get("p50_ms"), []
     for name, record in ((name, record) for name, record in records.items() if "p50_ms" in record):
         ms, cosine = record["p50_ms"], record.get("cosine")
-        reached = f"{operations(kind, batch, length) / (ms / 1e3) / rate:.0%}" if rate else ""
-        times = (f"{ms:.3f}", f"{record['p99_ms']:.3f}", f"{slowest / ms:.2f}" if slowest else "")
-        passages = f"{batch / (ms / 1e3):,.0f}"
-        rows.append(
-            [
-                escape(name),
-                *times,
-                f"{cosine:.4f}" if cosine is not None else "",
-                passages if kind in THROUGHPUT else reached,
-            ]
-        )
+        cells = [f"{ms:.3f}", f"{record['p99_ms']:.3f}", f"{slowest / ms:.2f}" if slowest else ""]
+        cells.append("" if cosine is None else f"{cosine:.4f}")
+        if kind in THROUGHPUT:
+            cells.append(f"{batch / (ms / 1e3):,.0f}")
+        else:
+            cells.append(f"{operations / (ms / 1e3) / rate:.0%}" if rate else "")
+        rows.append([escape(name), *cells])
+    last = "passages/s" if kind in THROUGHPUT else "of the rate"
     show_table(console, f"{kind} {shape}", ("", "p50 ms", "p99 ms", "x eager", "cosine", last), rows)
     show_notes(console, ((name, record["reason"]) for name, record in records.items() if "reason" in record))
 
@@ -147,11 +129,6 @@ def _format(value: Any) -> str:
     if isinstance(value, list):
         return "  ".join(map(_format, value))
     return f"{value:,.4g}" if isinstance(value, float) else str(value)
-
-
-def operations(kind: str, batch: int, length: int) -> float:
-    """The operations of one call of a BERT-base model; a multiply-add is two."""
-    return 2.0 * multiply_adds(DPRConfig(), kind, batch, length)
 
 
 def add_run(held: Results, results: Results) -> Results:
@@ -173,22 +150,16 @@ def main() -> None:
         parser.error("--device cpu shows that the benchmark works, and needs --quick")
     if kind == "cuda" and not given.show and (problem := gpu_problem(index)):
         parser.exit(1, f"benchmarks.gpu: {given.device} cannot be used: {problem}\n")
-    run = start(
-        parser,
-        given,
-        f"{given.budget:.0f} minutes at most, and 3 to 6 to make models",
-        show,
-        combine=add_run,
-        seconds=given.budget * 60,
-    )
+    takes = f"{given.budget:.0f} minutes at most, and 3 to 6 to make models"
+    run = start(parser, given, takes, show, combine=add_run, seconds=given.budget * 60)
     run.results["about"] |= {"gpu": "no GPU", "commit": _commit()}
     if kind == "cuda":
         import torch
 
         run.results["about"] |= {"gpu": torch.cuda.get_device_name(index), "cudnn": torch.backends.cudnn.version()}
         run.keep(products_per_second(given.device), "operations_per_second")
-    contenders = tuple(replace(c, options={**c.options, "device": given.device}) for c in GPU_CONTENDERS)
-    measure(run, contenders, given.kind or [*KINDS])
+    options = {"device": given.device, "threads": 1}
+    measure(run, [replace(c, options={**c.options, **options}) for c in GPU_CONTENDERS], given.kind or [*KINDS])
     show(run.results, run.console)
 
 

@@ -1,11 +1,8 @@
 """Measure the time and memory to make and to start the variants: python -m benchmarks.memory
 
-Models are BERT-base with random weights. Each measurement is a process of its own. (Whether memory grows over many
-calls is what `python -m tests.hostile.soak` tests.)
-
-making    the commands that a user types, one for each variant: time, peak memory, size of the file. Random weights may
-          miss the bounds of INT8; then all settings are tried, which is the longest that making takes.
-starting  from process start to the first vector or answer: with an empty cache, and with the cache of the first start.
+Making runs the commands that a user types, one for each variant. Random weights may miss the bounds of INT8; then all
+settings are tried, which is the longest that making takes. Starting is from process start to the first vector or
+answer. (Whether memory grows over many calls is what `python -m tests.hostile.soak` tests.)
 """
 
 import json
@@ -20,15 +17,14 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from benchmarks.harness.command import Results, Run, make_parser, start
-from benchmarks.harness.contenders import BASELINE, CPU_CONTENDERS
+from benchmarks.harness.command import Run, make_parser, start
+from benchmarks.harness.contenders import OURS_AND_BASELINE
 from benchmarks.harness.processes import DPR_EXPORT, Measured, run_measured
-from benchmarks.harness.tables import show_machine, show_notes, show_table
+from benchmarks.harness.tables import Results, show_machine, show_notes, show_table
 from benchmarks.harness.texts import QUESTION as QUESTION_TEXT
 from benchmarks.harness.workers import WorkerError
 from dpr_export.models.kinds import KINDS, QUESTION, READER
 
-CONTENDERS = tuple(row for row in CPU_CONTENDERS if row is BASELINE or row.options.get("loader") == "dpr_export")
 MAKING: dict[str, tuple[str, ...]] = {
     "onnxruntime and openvino fp32": (),
     "openvino int8": ("--precision", "int8", "--backend", "openvino"),
@@ -63,8 +59,8 @@ def measure_making(run: Run, kind: str) -> None:
         sizes = {file: one["bytes"] for file, one in manifest["files"].items() if file.endswith(".onnx")}
         new = {file: size / 1e6 for file, size in sizes.items() if file not in before}
         notes = [f"{Path(file).name} {size:,.0f} MB" for file, size in new.items()]
-        drops = [v["accuracy_drop"] for v in manifest["variants"] if v["file"] in new and v["accuracy_drop"]]
-        notes += [drop["settings"] for drop in drops]
+        drops = [each["accuracy_drop"] for each in manifest["variants"] if each["file"] in new]
+        notes += [drop["settings"] for drop in drops if drop]
         keep(run, {**as_record(measured), "files": new, "note": "; ".join(notes)}, kind, "making", name)
         before = sizes
 
@@ -82,11 +78,11 @@ def keep(run: Run, record: dict[str, Any], kind: str, part: str, name: str) -> N
 def measure_starting(run: Run, kind: str) -> None:
     """Measure first and second starts; contenders take turns, each with a new cache folder every time."""
     job = {"question": QUESTION_TEXT, "titles": [""], "texts": [QUESTION_TEXT], "batch_size": 1}
-    times: dict[str, dict[str, list[float]]] = {row.name: {} for row in CONTENDERS}
+    times: dict[str, dict[str, list[float]]] = {row.name: {} for row in OURS_AND_BASELINE}
     failed = set()
     starts = range(1 if run.quick else STARTS)
-    for number, row in ((number, row) for number in starts for row in CONTENDERS if row.name not in failed):
-        folder = [run.make_model(kind, what) for what in row.needs][-1]
+    for number, row in ((number, row) for number in starts for row in OURS_AND_BASELINE if row.name not in failed):
+        folder = run.make_model(kind, *row.needs)
         run.say(f"{kind}: start {number + 1}, {row.name}")
         request = {"kind": kind, "folder": str(folder), "threads": run.threads, **row.options}
         command = [sys.executable, "-c", START, json.dumps(request), json.dumps(job)]

@@ -6,23 +6,17 @@ that a user types, in a process of its own.
 """
 
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from benchmarks.harness.command import make_parser, start
+from benchmarks.harness.model_files import TINY, Size, WorkFolder, make
 from benchmarks.harness.processes import DPR_EXPORT, run_measured
 from dpr_export.models.kinds import KINDS, READER
 
-TINY = {
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 64,
-    "initializer_range": 0.2,
-}
+SMALL = {**(TINY.config or {}), "hidden_size": 32, "intermediate_size": 64, "initializer_range": 0.2}
 
 
 class Case(NamedTuple):
@@ -38,7 +32,7 @@ def list_cases(quick: bool) -> Iterator[Case]:
     for kind in KINDS:
         for projection in (0,) if quick or kind == READER.name else (0, 24):
             for activation in ("gelu",) if quick else ("gelu", "relu", "silu", "gelu_new"):
-                config = {**TINY, "hidden_act": activation, "projection_dim": projection}
+                config = {**SMALL, "hidden_act": activation, "projection_dim": projection}
                 yield Case(f"tiny, {activation}" + (f", projection {projection}" if projection else ""), kind, config)
     if not quick:
         yield from (Case("demo", kind, None) for kind in KINDS)
@@ -47,12 +41,9 @@ def list_cases(quick: bool) -> Iterator[Case]:
 
 def export(case: Case, folder: Path) -> list[str]:
     """Export a case; describe each variant in a line."""
-    source = f"demo/{case.kind}"
+    source: str | Path = f"demo/{case.kind}"
     if case.config is not None:
-        (checkpoint := folder / "checkpoint").mkdir()
-        source, config = str(checkpoint), json.dumps(case.config)
-        making = ("-m", "benchmarks.harness.model_files", "checkpoint", case.kind, config, folder, checkpoint)
-        run_measured([sys.executable, *making])
+        source = make(WorkFolder(folder, Size("random", case.config)), case.kind, "checkpoint", lambda _: None)
     measured = run_measured([DPR_EXPORT, source, "-o", folder / "out", "--json"])
     manifest = json.loads(measured.output)
     took = f"{measured.seconds:.1f} s, {measured.peak_bytes / 1e9:.2f} GB"

@@ -1,7 +1,6 @@
 """Draw the results of the benchmarks for the README: python -m benchmarks.pictures
 
-It reads benchmarks/results and writes docs/images: the time of a call, the texts a second that become vectors,
-and the accuracy of each variant against its speed. Axes are linear and start at zero where lengths are compared; each
+It reads benchmarks/results and writes docs/images. Axes are linear and start at zero where lengths are compared; each
 panel has a scale of its own. dpr-export is blue and the others are grey.
 """
 
@@ -21,6 +20,7 @@ from benchmarks.accuracy import TASKS
 from benchmarks.cpu_parts import MIXED, TUNED
 from benchmarks.harness.command import RESULTS_FOLDER
 from benchmarks.harness.contenders import BASELINE, DOCUMENTED, OURS, OURS_ORT, STRONGEST, TORCH
+from benchmarks.harness.tables import Results
 from benchmarks.harness.workers import ROOT
 from dpr_export.models.kinds import CONTEXT, QUESTION
 
@@ -64,7 +64,6 @@ VARIANTS = {  # colour and marker
     OURS.name: ("OpenVINO INT8", BLUE, "D"),
 }
 TASK_TITLES = {"reader": "% of answers exactly right (reader)", "encoders": "% of passages found first (encoders)"}
-Records = Mapping[str, Any]
 
 
 class Panel(NamedTuple):
@@ -74,38 +73,36 @@ class Panel(NamedTuple):
     bars: Mapping[str, tuple[float, str]]
 
 
-def draw_latency(results: Records) -> Figure:
+def draw_latency(results: Results) -> Figure:
     """Milliseconds of an encoder's call, by shape."""
     kind = next(kind.name for kind in (QUESTION, CONTEXT) if kind.name in results["model-calls"])
     panels = []
     for shape, records in results["model-calls"][kind]["shapes"].items():
-        times = {name: record["ms"] for name, record in records.items() if "ms" in record}
-        if modes := [times[mode.name] for mode in TORCH[1:] if mode.name in times]:
-            times[FASTEST_TORCH] = min(modes)
-        ratios = {name: times[BASELINE.name] / ms for name, ms in times.items()}
-        bars = {name: (ms, f"{_digits(ms)} ms  {_digits(ratios[name])}×") for name, ms in times.items()}
-        panels.append(Panel(_describe(shape), bars))
+        modes = [records[mode.name] for mode in TORCH[1:] if "ms" in records[mode.name]]
+        fastest = {FASTEST_TORCH: min(modes, key=lambda record: record["ms"])} if modes else {}
+        panels.append(_make_panel(_describe(shape), records | fastest))
     title = "Time of one call, in milliseconds: shorter is better"
     return _draw_bars(title, f"BERT-base {kind} encoder on {_processor(results)}.", panels, LATENCY)
 
 
-def draw_throughput(results: Records) -> Figure:
+def draw_throughput(results: Results) -> Figure:
     """Texts a second, from strings to vectors: passages of mixed lengths, and exact lengths."""
-    strings = results["strings"]
-    mixed = "{count:,} passages of {least:.0f} to {most:.0f} tokens".format(
-        **strings["passages"], **strings["passages"]["tokens"]
-    )
-    lines = {MIXED: (strings["passages"]["count"], mixed)}
-    lines |= {shape: (int(shape.partition("x")[0]), _describe(shape)) for shape in ("1x16", "8x128", "16x256")}
-    panels = []
-    for line, (count, title) in lines.items():
-        records = strings["lines"][line].items()
-        rates = {name: 1000 * count / record["ms"] for name, record in records if "ms" in record}
-        ratios = {name: rate / rates[BASELINE.name] for name, rate in rates.items()}
-        bars = {name: (rate, f"{_digits(rate)}  {_digits(ratios[name])}×") for name, rate in rates.items()}
-        panels.append(Panel(title, bars))
+    passages, lines = results["strings"]["passages"], results["strings"]["lines"]
+    mixed = "{count:,} passages of {least:.0f} to {most:.0f} tokens".format(**passages, **passages["tokens"])
+    panels = [_make_panel(mixed, lines[MIXED], passages["count"])]
+    for shape in ("1x16", "8x128", "16x256"):
+        panels.append(_make_panel(_describe(shape), lines[shape], int(shape.partition("x")[0])))
     title = "Texts turned into vectors each second: longer is better"
     return _draw_bars(title, f"BERT-base context encoder on {_processor(results)}.", panels, THROUGHPUT)
+
+
+def _make_panel(title: str, records: Results, texts: int | None = None) -> Panel:
+    """Bars of milliseconds, or of texts a second where so many `texts` are encoded."""
+    bars = {}
+    for name, ms in ((name, record["ms"]) for name, record in records.items() if "ms" in record):
+        value, unit = (1000 * texts / ms, "") if texts else (ms, " ms")
+        bars[name] = (value, f"{_digits(value)}{unit}  {_digits(records[BASELINE.name]['ms'] / ms)}×")
+    return Panel(title, bars)
 
 
 def _describe(shape: str) -> str:
@@ -121,7 +118,7 @@ def _digits(value: float) -> str:
     return f"{value:,.{1 if value < 100 else 0}f}"
 
 
-def _processor(results: Records) -> str:
+def _processor(results: Results) -> str:
     return f"{results['about']['threads']} threads of {results['about']['processor'].partition(' (')[0]}"
 
 
@@ -149,7 +146,7 @@ def _add_titles(figure: Figure, title: str, *lines: str) -> None:
     figure.text(0.01, below, "\n".join(lines), ha="left", va="top", size=8.5, linespacing=1.3)
 
 
-def draw_accuracy(results: Records) -> Figure:
+def draw_accuracy(results: Results) -> Figure:
     """The accuracy of each variant against its speed, a panel for each task."""
     count = results["data"]["questions"]
     figure = Figure((WIDTH, 4.2))

@@ -1,14 +1,14 @@
 """Measure span decoding, next to transformers: python -m benchmarks.spans
 
-Both decode the same inputs in the same process, in turns, and must return the same spans; the process fails if they do
-not, or if ours is too slow. Every case is timed twice: "search" replaces the decoding of text by a function that does
-nothing, for both, and "all" is the whole call. Times are medians; transformers takes 20 s for a long call on torch
-tensors, so that is timed once. The logits are noise, which makes longer spans than a trained reader's.
+Both decode the same inputs in turns. The process fails if their spans differ or, without --quick, if ours is too slow.
+Every case is timed twice: "search" replaces the decoding of text by a function that does nothing, for both, and "all"
+is the whole call. Times are medians. The logits are noise, which makes longer spans than a trained reader's.
 """
 
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -81,7 +81,7 @@ def main() -> None:
         tokenizer = make_tokenizer(Path(folder))
         decode = tokenizer.decode
         for name, passages, tokens, options in CASES[:1] if run.quick else CASES:
-            for form, with_text in ((form, with_text) for form in FORMS for with_text in (False, True)):
+            for form, with_text in product(FORMS, (False, True)):
                 inputs = make_inputs(passages, tokens, form, tokenizer)
                 tokenizer.decode = decode if with_text else lambda _: ""
                 theirs, ours = compare(tokenizer, *inputs, options, with_text)
@@ -89,11 +89,12 @@ def main() -> None:
                 line = f"{case}: {theirs:.2f} ms, ours {ours:.2f} ms, {theirs / ours:.1f}x"
                 run.keep([theirs, ours], "cases", case, line=line)
                 required = LEAST_RATIO if (options, form, with_text) == (ALL_SPANS, "list", False) else 1.0
-                if theirs / ours < required:
+                if theirs / ours < required and not run.quick:
                     failed.append(f"{case}: below {required:.0f}x")
     if failed:
         raise SystemExit("FAILED: " + "; ".join(failed))
-    print(f"PASSED: at least {LEAST_RATIO:.0f}x in the search of all spans from lists, slower nowhere")
+    speed = f"at least {LEAST_RATIO:.0f}x in the search of all spans from lists, slower nowhere"
+    print(f"PASSED: {'the same spans' if run.quick else speed}")
 
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@ The arrows are the imports that the code has today. An arrow that follows from o
 b imports c, there is none from a to c. A room stands above all rooms that it imports.
 """
 
+from collections import Counter
 from functools import cache
 from html import escape
-from pathlib import Path
 
 from tests.test_layering import ROOT, all_imports, room_of
 
@@ -62,9 +62,7 @@ def place(graph: dict[str, set[str]]) -> tuple[dict[str, tuple[float, float]], t
 def draw() -> str:
     """The picture, as the text of an SVG file."""
     graph = arrows()
-    files: dict[str, int] = {}
-    for module in all_imports():
-        files[room_of(module)] = files.get(room_of(module), 0) + 1
+    files = Counter(map(room_of, all_imports()))
     reduced = reduce(graph)
     places, (width, height) = place(reduced)
     lines = [
@@ -94,5 +92,5 @@ def draw() -> str:
 
 
 if __name__ == "__main__":
-    Path(PICTURE).write_text(draw(), encoding="utf-8")
+    PICTURE.write_text(draw(), encoding="utf-8")
     print(PICTURE)

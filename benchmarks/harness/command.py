@@ -1,8 +1,7 @@
 """What every benchmark command does: read its options, say how long it takes, and keep each result when it is measured.
 
-A file of results is written after each measurement, so a run that is stopped leaves what it had. Parts of a benchmark
-may run one at a time: their results join those of earlier runs in the file, which must be of the same machine and the
-same versions. Whether this project's own code changed meanwhile is for the person who saves them to know.
+Parts of a benchmark may run one at a time: their results join those of earlier runs in the file, which must be of the
+same machine and versions. Whether this project's own code changed meanwhile is for the person who saves them to know.
 """
 
 import argparse
@@ -13,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -22,10 +22,10 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks.harness.model_files import BASE, TINY, Size, WorkFolder, make
-from benchmarks.harness.workers import ROOT
+from benchmarks.harness.tables import Results
+from benchmarks.harness.workers import ROOT, WorkerError
 from dpr_export.runtime.engines.processors import usable_processors
 
-Results = dict[str, Any]
 RESULTS_FOLDER = ROOT / "benchmarks" / "results"
 MERGED_LEVELS = 3  # of nested dictionaries: part, kind of model, table; a table is of one run
 _PACKAGES = "dpr-export torch transformers onnxruntime openvino nncf ctranslate2 numpy onnxruntime-gpu tensorrt".split()
@@ -33,28 +33,20 @@ _PACKAGES = "dpr-export torch transformers onnxruntime openvino nncf ctranslate2
 
 @dataclass(slots=True)
 class Run:
-    """One run of a benchmark command.
+    """One run of a benchmark command."""
 
-    Attributes:
-        work: the working folder, with the size of the models.
-        quick: whether this run only shows that the benchmark works.
-        threads: how many threads every contender has.
-        seconds: how long the run may take, without the time to make models; None: as long as it needs.
-        results: what was measured so far.
-        files: the files to write, and the earlier results that each holds.
-    """
-
-    work: WorkFolder
-    quick: bool
-    threads: int
-    seconds: float | None
-    results: Results
-    files: dict[Path, Results]
+    work: WorkFolder  # with the size of the models
+    quick: bool  # whether this run only shows that the benchmark works
+    threads: int  # that every contender has
+    seconds: float | None  # that the run may take, without the time to make models; None: as long as it needs
+    results: Results  # what was measured so far
+    files: dict[Path, Results]  # the files to write, and the earlier results that each holds
     combine: Callable[[Results, Results], Results]
     console: Console
     _progress: Console = field(default_factory=lambda: Console(stderr=True, soft_wrap=True))
     _start: float = field(default_factory=time.monotonic)
     _excluded: float = 0.0
+    _failures: dict[tuple[str, str], Exception] = field(default_factory=dict)
 
     def say(self, text: str) -> None:
         """Print what happens now, to standard error."""
@@ -78,25 +70,33 @@ class Run:
         """Whether the time of the run has passed."""
         return self.seconds is not None and time.monotonic() - self._start - self._excluded > self.seconds
 
-    def make_model(self, kind: str, what: str) -> Path:
-        """Return the folder of a model, which is made first if it is missing; that does not count as the run's time.
+    def make_model(self, kind: str, *needs: str) -> Path:
+        """Make what is missing of some models; return the folder of the last. That does not count as the run's time.
 
         Raises:
-            WorkerError, OSError: as `model_files.make`.
+            WorkerError, OSError: as `model_files.make`; a model that failed is not tried again.
         """
         start = time.monotonic()
         try:
-            return make(self.work, kind, what, self.say)
+            for what in needs:
+                if (kind, what) in self._failures:
+                    raise self._failures[kind, what]
+                try:
+                    folder = make(self.work, kind, what, self.say)
+                except (WorkerError, OSError) as error:
+                    self._failures[kind, what] = error
+                    raise
         finally:
             self._excluded += time.monotonic() - start
+        return folder
 
 
 def make_parser(name: str, description: str | None, quick: str, *, saves: bool = True) -> argparse.ArgumentParser:
     """A parser with the options that all commands have.
 
     Args:
-        name: the name of the module in benchmarks/.
-        description: its docstring, of which the help shows the first line.
+        name: of the module in benchmarks/.
+        description: its docstring; the help shows the first line.
         quick: what --quick does.
         saves: whether the project keeps the command's results.
     """
@@ -109,7 +109,7 @@ def make_parser(name: str, description: str | None, quick: str, *, saves: bool =
     if saves:
         parser.add_argument("--save", action="store_true", help=f"write the results to benchmarks/results/{name}.json")
         parser.add_argument("--show", action="store_true", help="only print the results in that file")
-    parser.set_defaults(name=name)
+    parser.set_defaults(name=name, save=False, show=False)
     return parser
 
 
@@ -123,30 +123,27 @@ def start(
     combine: Callable[[Results, Results], Results] | None = None,
     seconds: float | None = None,
 ) -> Run:
-    """Begin a run: check the options that all commands have, and say how long the run takes.
-
-    With --show it prints the saved results and exits instead.
+    """Begin a run, after checking the options of `make_parser`; with --show, print the saved results and exit.
 
     Args:
-        parser: the parser of `make_parser`.
+        parser: of `make_parser`.
         given: what it parsed.
         takes: how long the run takes, in words.
         show: prints results; None: the command prints only a line for each.
-        size: the size of the models; None: BERT-base, or tiny with --quick.
-        combine: puts the results beside those that a file holds; None: `merge`.
+        size: of the models; None: BERT-base, or tiny with --quick.
+        combine: puts the results beside those that a file holds; it raises a ValueError if they do not fit.
         seconds: how long the run may take.
     """
     saved, console = RESULTS_FOLDER / f"{given.name}.json", Console()
     console = console if console.is_terminal else Console(width=110)
-    if show and getattr(given, "show", False):
+    if show and given.show:
         show(json.loads(saved.read_text(encoding="utf-8")), console)
         sys.exit()
-    save = getattr(given, "save", False)
-    if save and given.quick:
+    if given.save and given.quick:
         parser.error("--save keeps measurements, and --quick makes none")
     work = WorkFolder(given.work.resolve(), size or (TINY if given.quick else BASE))
     combine, results = combine or merge, {"about": describe_machine(given.quick, usable_processors())}
-    paths = [path for path in (given.json, saved if save else None) if path]
+    paths = [path for path in (given.json, saved if given.save else None) if path]
     files = {path: json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {} for path in paths}
     for path, held in files.items():
         try:
@@ -164,27 +161,33 @@ def merge(held: Results, results: Results) -> Results:
     Raises:
         ValueError: the earlier ones are of another machine or of other versions.
     """
+    if not held:
+        return results
     same = ("processor", "threads", "versions", "quick")
-    if held and any(held["about"][name] != results["about"][name] for name in same):
+    if any(held["about"][name] != results["about"][name] for name in same):
         raise ValueError("is of another machine, or of other versions: remove it first")
-    load = max(each["about"]["load"] for each in (held or results, results))
-    return _merge_levels(held, {**results, "about": {**results["about"], "load": load}}, MERGED_LEVELS)
+    load = max(each["about"]["load"] for each in (held, results))
+    merged: Results = _merge_levels(held, results, MERGED_LEVELS)
+    merged["about"]["load"] = load
+    return merged
 
 
-def _merge_levels(held: Results, results: Results, levels: int) -> Results:
+def _merge_levels(held: Any, results: Any, levels: int) -> Any:
     """
     >>> _merge_levels({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 4}}, 2)
     {'a': {'b': 4, 'c': 2}, 'd': 3}
     """
-    merged = {**held, **results}
-    for key in held.keys() & results.keys() if levels > 1 else ():
-        if isinstance(held[key], dict) and isinstance(results[key], dict):
-            merged[key] = _merge_levels(held[key], results[key], levels - 1)
-    return merged
+    if not (levels and isinstance(held, dict) and isinstance(results, dict)):
+        return results
+    return held | {key: _merge_levels(held.get(key), value, levels - 1) for key, value in results.items()}
 
 
 def describe_machine(quick: bool, threads: int) -> Results:
     """The machine, the versions and the time."""
+    versions = {}
+    for name in _PACKAGES:
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "processor": _processor(),
@@ -192,7 +195,7 @@ def describe_machine(quick: bool, threads: int) -> Results:
         "load": os.getloadavg()[0],
         "system": platform.platform(),
         "python": platform.python_version(),
-        "versions": {name: number for name in _PACKAGES if (number := _version(name))},
+        "versions": versions,
         "quick": quick,
     }
 
@@ -207,10 +210,3 @@ def _processor() -> str:
     if "model name" not in values:
         return platform.machine()
     return f"{values['model name']} (family {values.get('cpu family')}, model {values.get('model')})"
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

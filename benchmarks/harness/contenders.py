@@ -1,9 +1,8 @@
 """The contenders, and how each is loaded: python -m benchmarks.harness.contenders serve (a worker, see workers.py)
 
-A loader takes the "load" request and returns the engine's name and a function from a job to a call. A job is "feeds"
-(the graph's inputs, as lists) or strings ("texts" for an encoder; "question", "titles" and "texts" for a reader).
-Feeds become arrays or tensors before the clock starts. On CPUs each contender has all usable processors; on a GPU
-every call begins with ids in host memory and ends with the result there.
+A loader takes the "load" request. A job is "feeds" (the graph's inputs, as lists, which become arrays or tensors before
+the clock starts) or strings ("texts" for an encoder; "question", "titles" and "texts" for a reader). On a GPU every
+call begins with ids in host memory and ends with the result there.
 """
 
 from collections.abc import Callable
@@ -14,32 +13,20 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness.model_files import GRAPH, SENTENCE_TRANSFORMERS
-from benchmarks.harness.workers import Call, Prepare, Request, serve
+from benchmarks.harness.workers import Call, Loaded, Request, serve
 from dpr_export.models.artifact.variants import VARIANTS
 from dpr_export.models.kinds import CONTEXT, KINDS, QUESTION, READER
-
-Loaded = tuple[str, Prepare]
 
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """One way to run a model: a row of the tables.
-
-    Attributes:
-        name: its name in the tables.
-        needs: the models to make for it (see model_files.py); it loads the last.
-        options: more fields of its "load" request; "loader" names a function of this module.
-        module: the module that serves it.
-        kinds: the kinds of model that it can run.
-        own_environment: whether it runs in the environment of sentence-transformers.
-    """
+    """One way to run a model: a row of the tables."""
 
     name: str
-    needs: tuple[str, ...]
-    options: dict[str, Any]
-    module: str = "harness.contenders"
-    kinds: tuple[str, ...] = tuple(KINDS)
-    own_environment: bool = False
+    needs: tuple[str, ...]  # the models to make for it (see model_files.py); it loads the last
+    options: dict[str, Any]  # more fields of its "load" request; "loader" names a function of this module
+    module: str = "harness.contenders"  # that serves it
+    kinds: tuple[str, ...] = tuple(KINDS)  # of model, that it can run
 
 
 def _torch(name: str, **options: Any) -> Contender:
@@ -61,7 +48,6 @@ STRONGEST = Contender(
     {},
     f"harness.{SENTENCE_TRANSFORMERS}",
     (QUESTION.name, CONTEXT.name),
-    own_environment=True,
 )
 TORCH = (
     BASELINE,
@@ -81,6 +67,7 @@ CPU_CONTENDERS = (
     _ours("openvino", "bf16"),
     OURS,
 )
+OURS_AND_BASELINE = tuple(row for row in CPU_CONTENDERS if row is BASELINE or row.options.get("loader") == "dpr_export")
 
 GPU_EAGER = _torch("fp16 eager", dtype="float16", attention="eager")
 GPU_COMPILED = _torch("fp16 compiled", dtype="float16", compile={"mode": "max-autotune"})  # with CUDA graphs
@@ -141,7 +128,7 @@ def load_transformers(request: Request) -> Loaded:
 
 
 def load_onnxruntime(request: Request) -> Loaded:
-    """A plain session, as ONNX Runtime's documentation makes it, with as many threads as all contenders have."""
+    """A plain session, as ONNX Runtime's documentation makes it."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()

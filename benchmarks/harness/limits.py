@@ -1,11 +1,7 @@
 """How near static INT8 on OpenVINO is to the machine's limits: python -m benchmarks.harness.limits KIND FOLDER THREADS
 
-Two limits are measured: how fast OpenVINO multiplies large INT8 matrices when it does nothing else, and how fast all
-threads read memory. A call takes at least the time of its multiplications at the first rate, and at least the time to
-read its weights at the second.
-
-Multiply-adds are counted from the configuration. An encoder's last layer computes queries, attention and feed-forward
-for the [CLS] row alone. Prints JSON.
+A call takes at least the time of its multiplications at the rate at which OpenVINO multiplies large INT8 matrices, and
+at least the time to read its weights at the rate at which all threads read memory. Both rates are measured.
 """
 
 import json
@@ -33,7 +29,10 @@ _SECONDS = 1.5
 
 
 def multiply_adds(config: DPRConfig, kind: str, batch: int, length: int) -> int:
-    """The multiply-adds of one call: linear layers, heads, and the two products of attention."""
+    """The multiply-adds of one call: linear layers, heads, and the two products of attention.
+
+    An encoder's last layer computes queries, attention and feed-forward for the [CLS] row alone.
+    """
     hidden, inner, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
     tokens = batch * length
     row = 4 * hidden * hidden + 2 * hidden * inner + 2 * length * hidden  # one row of one layer
@@ -103,26 +102,21 @@ def measure(kind: str, folder: Path, threads: int) -> dict[str, Any]:
     """The limits, and for each shape its time, its operations, and its least times."""
     config = DPRConfig.from_pretrained(folder)
     _, prepare = load_dpr_export({"kind": kind, "folder": folder, "threads": threads, **OURS.options})
-    rates = {"fp32_operations_per_second": operations_per_second(threads, int8=False), **_limits(threads)}
+    fp32 = operations_per_second(threads, int8=False)
+    before = operations_per_second(threads, int8=True), bytes_per_second(threads)
     shapes: dict[str, Any] = {}
     for shape in SHAPES:
         shapes[shape_name(shape)] = {
             "ms": median(time_calls(prepare({"feeds": random_feeds(kind, shape)}))) * 1000,
             "operations": 2 * multiply_adds(config, kind, *shape),
         }
-    for name, rate in _limits(threads).items():  # the better of before and after
-        rates[name] = max(rate, rates[name])
+    after = operations_per_second(threads, int8=True), bytes_per_second(threads)
+    int8, read = map(max, before, after)
     for found in shapes.values():
-        found["least_ms_by_products"] = found["operations"] / rates["int8_operations_per_second"] * 1000
-        found["least_ms_by_memory"] = weight_bytes(config) / rates["bytes_per_second"] * 1000
-    return {**rates, "shapes": shapes}
-
-
-def _limits(threads: int) -> dict[str, float]:
-    return {
-        "int8_operations_per_second": operations_per_second(threads, int8=True),
-        "bytes_per_second": bytes_per_second(threads),
-    }
+        found["least_ms_by_products"] = found["operations"] / int8 * 1000
+        found["least_ms_by_memory"] = weight_bytes(config) / read * 1000
+    rates = {"fp32_operations": fp32, "int8_operations": int8, "bytes": read}
+    return {**{f"{name}_per_second": rate for name, rate in rates.items()}, "shapes": shapes}
 
 
 if __name__ == "__main__":

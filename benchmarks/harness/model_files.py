@@ -1,37 +1,26 @@
 """Make the models that contenders load, once: python -m benchmarks.harness.model_files WHAT KIND CONFIG SOURCE OUTPUT
 
-The working folder keeps, for each size and kind of model:
-
-    base/question/checkpoint    a DPR checkpoint with random weights, as transformers writes it
-                  bert          the BERT model inside, for contenders that do not know DPR
-                  exported      the folder that dpr-export writes, with all variants for CPUs (exported-gpu: for GPUs)
-                  traced        transformers' own forward pass, as torch.onnx.export writes it
-                  documented    that graph in INT8, by the two steps of ONNX Runtime's documentation
-                  ctranslate2   CTranslate2's conversion of BERT
-                  sentence_transformers_int8    sentence-transformers' own INT8 of BERT
-    sentence-transformers/      the environment of sentence-transformers, which needs other versions
-    logs/                       what the processes print
-
-Models have random weights: they cost as much to run as trained ones. Each is made by a process of its own in a
-temporary folder, which is renamed when it is complete. Exported folders are made again when the exporting code changed.
+The working folder keeps them by size and kind (base/question/checkpoint), beside logs/ and sentence-transformers/, an
+environment. Models have random weights: they cost as much to run as trained ones. Each is made by a process of its own
+in a folder that is renamed when it is complete. Exported folders are made again when the exporting code changed.
 """
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import chdir
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.harness import sentence_transformers_int8
+from benchmarks.harness.processes import run_measured
 from benchmarks.harness.texts import CALIBRATION_TEXTS, write_texts
-from benchmarks.harness.workers import ROOT, WorkerError, last_line
+from benchmarks.harness.workers import ROOT, WorkerError
 from dpr_export.models.kinds import KINDS, READER
 
 GRAPH = "model.onnx"
@@ -42,15 +31,10 @@ _OPSET = 18
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """A size of model.
-
-    Attributes:
-        name: its folder in the working folder.
-        config: what its DPRConfig changes of the defaults (BERT-base: 12 layers, 768 wide); None: the trained demo's.
-    """
+    """A size of model; its name is its folder in the working folder."""
 
     name: str
-    config: dict[str, Any] | None
+    config: dict[str, Any] | None  # what its DPRConfig changes of BERT-base (12 layers, 768 wide); None: the demo's
 
 
 BASE = Size("base", {})
@@ -65,8 +49,12 @@ class WorkFolder:
     path: Path
     size: Size
 
+    @property
+    def models(self) -> Path:
+        return self.path / self.size.name
+
     def model(self, kind: str, what: str) -> Path:
-        return self.path / self.size.name / kind / what
+        return self.models / kind / what
 
     def log(self, name: str) -> Path:
         (self.path / "logs").mkdir(parents=True, exist_ok=True)
@@ -115,7 +103,6 @@ def make_checkpoint(job: Job) -> None:
     if job.config is None:
         write_checkpoint(job.kind, job.output)
         return
-
     torch.manual_seed(list(KINDS).index(job.kind))
     model = getattr(transformers, KINDS[job.kind].architecture)(transformers.DPRConfig(**job.config))
     for name, parameter in model.named_parameters():  # biases and LayerNorm would otherwise be zeros and ones
@@ -143,17 +130,7 @@ def make_bert(job: Job) -> None:
     transformers.BertTokenizer(vocabulary, model_max_length=512).save_pretrained(job.output)
 
 
-def make_exported(job: Job) -> None:
-    """dpr-export's folder with every variant for CPUs."""
-    _export(job, ("fp32", "int8"), ("onnxruntime", "openvino"))
-
-
-def make_exported_gpu(job: Job) -> None:
-    """dpr-export's folder with the variants for GPUs; INT8 only where NNCF is installed."""
-    _export(job, ("fp32", "fp16", "int8") if find_spec("nncf") else ("fp32", "fp16"), ("onnxruntime", "tensorrt"))
-
-
-def _export(job: Job, precisions: tuple[str, ...], backends: tuple[str, ...]) -> None:
+def make_exported(job: Job, backends: tuple[str, ...], precisions: tuple[str, ...]) -> None:
     """Export as the command does; random weights at the first settings of each variant, since the bounds are for
     trained weights, and with few calibration texts, which saves minutes and changes nothing in the speed."""
     from dpr_export.exporter import ExportOptions, export
@@ -221,8 +198,12 @@ def make_ctranslate2(job: Job) -> None:
 MAKERS: dict[str, Callable[[Job], None]] = {
     "checkpoint": make_checkpoint,
     "bert": make_bert,
-    "exported": make_exported,
-    "exported-gpu": make_exported_gpu,
+    "exported": partial(make_exported, backends=("onnxruntime", "openvino"), precisions=("fp32", "int8")),
+    "exported-gpu": partial(
+        make_exported,
+        backends=("onnxruntime", "tensorrt"),
+        precisions=("fp32", "fp16", "int8") if find_spec("nncf") else ("fp32", "fp16"),
+    ),
     "traced": make_traced,
     "documented": make_documented,
     "ctranslate2": make_ctranslate2,
@@ -240,29 +221,23 @@ def make(work: WorkFolder, kind: str, what: str, say: Callable[[str], None]) -> 
     if output.is_dir() and not (what.startswith("exported") and _code_is_newer(output)):
         return output
     say(f"{kind}: make {what} in {work.path}")
-    command: list[Any] = [sys.executable, "-m", "benchmarks.harness.model_files", what, kind]
-    command.append(json.dumps(work.size.config))
+    config = json.dumps(work.size.config)
+    command: list[Any] = [sys.executable, "-m", "benchmarks.harness.model_files", what, kind, config]
     if what == SENTENCE_TRANSFORMERS:
         if not work.other_python.is_file():
             say("make an environment for sentence-transformers: downloads a few gigabytes")
             sentence_transformers_int8.make_environment(work.other_python.parent.parent, work.log(f"make {what}"))
         texts = work.path / "texts" / kind / "train.jsonl"
+        texts.parent.mkdir(parents=True, exist_ok=True)
         write_texts(texts, CALIBRATION_TEXTS, "question" if kind == "question" else "text")
         command = [work.other_python, "-m", f"benchmarks.harness.{what}", "make", texts.parent]
     temporary = output.with_name(f"{what}.making")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    log = work.log(f"make {kind} {what}")
-    with log.open("w", encoding="utf-8") as stderr:
-        done = subprocess.run(
-            [*command, output.parent, temporary],
-            stdout=stderr,
-            stderr=stderr,
-            cwd=output.parent,
-            env={**os.environ, "PYTHONPATH": str(ROOT), **work.variables},
-        )
-    if done.returncode:
-        raise WorkerError(f"{what} could not be made: {last_line(log, f'exit code {done.returncode}')}")
+    try:
+        run_measured([*command, output.parent, temporary], work.variables, work.log(f"make {kind} {what}"))
+    except WorkerError as error:
+        raise WorkerError(f"{what} could not be made: {error}") from None
     shutil.rmtree(output, ignore_errors=True)
     temporary.rename(output)
     return output

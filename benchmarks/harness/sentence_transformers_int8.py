@@ -3,11 +3,10 @@
     python -m benchmarks.harness.sentence_transformers_int8 make TEXTS SOURCE OUTPUT
     python -m benchmarks.harness.sentence_transformers_int8 serve
 
-It pins versions that this project does not run on, so `make_environment` gives it an environment of its own, and this
-file, which runs there, imports nothing of dpr-export. The model is the same BERT with the same weights, pooled by
-[CLS]. `export_static_quantized_openvino_model` quantizes it with its defaults, except for the calibration texts, since
-its own come from the hub. OpenVINO keeps its defaults too: all processors, and bfloat16 for what is not INT8, where the
-processor has it.
+It pins versions that this project does not run on, so it has an environment of its own, and this file, which runs
+there, imports nothing of dpr-export. The model is the same BERT, pooled by [CLS]. Everything is by default except for
+the calibration texts, since its own come from the hub. OpenVINO's defaults are all processors, and bfloat16 for what is
+not INT8, where the processor has it.
 """
 
 import subprocess
@@ -16,7 +15,7 @@ import venv
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness.workers import Call, Prepare, Request, serve
+from benchmarks.harness.workers import Call, Loaded, Request, serve
 
 PINS = (
     "sentence-transformers==6.2.0",
@@ -64,7 +63,7 @@ def make(texts: Path, source: Path, output: Path) -> None:
     )
 
 
-def load(request: Request) -> tuple[str, Prepare]:
+def load(request: Request) -> Loaded:
     """Load the quantized model, for `serve`."""
     from importlib.metadata import version
 

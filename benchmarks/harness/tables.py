@@ -1,13 +1,13 @@
 """Shapes, numbers and tables as all benchmarks print them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-Results = Mapping[str, Any]
+Results = dict[str, Any]
 SHAPES = ((1, 16), (1, 128), (8, 128), (16, 256))  # batch x sequence
 _BUSY_LOAD = 0.7
 QUICK_NOTE = "Tiny models and few calls: this shows that the benchmark works, not how fast anything is."

@@ -47,14 +47,7 @@ def random_feeds(kind: str, shape: tuple[int, int]) -> dict[str, list[list[int]]
 
 
 def make_texts(texts: Sequence[str], count: int, length: int, count_tokens: Callable[[str], int]) -> list[str]:
-    """Make `count` strings of exactly `length` tokens from the words of texts, in their order.
-
-    Args:
-        texts: where the words come from.
-        count: how many strings.
-        length: the number of tokens of each, with [CLS] and [SEP].
-        count_tokens: counts a string's tokens, with [CLS] and [SEP].
-    """
+    """Make `count` strings of exactly `length` tokens, with [CLS] and [SEP], from the words of texts in their order."""
     words = cycle([word for text in texts for word in text.split()])
     made = []
     for _ in range(count):
@@ -73,5 +66,4 @@ def write_texts(path: Path, count: int, column: str | None = None) -> None:
     lines = CALIBRATION_SET.read_text(encoding="utf-8").splitlines()[:count]
     if column:
         lines = [json.dumps({"text": json.loads(line)[column]}) for line in lines]
-    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -6,19 +6,25 @@ the machine meets all of them alike. A contender that cannot run stays in the ta
 
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
 from benchmarks.harness.command import Run
 from benchmarks.harness.contenders import Contender
+from benchmarks.harness.model_files import SENTENCE_TRANSFORMERS
 from benchmarks.harness.workers import Request, Worker, WorkerError
 
 LEAST_ROUNDS = 2
 COMPILE_SECONDS = 300.0  # the longest load or first call; torch.compile takes a minute or two for a new shape
 _PAUSE = 0.06  # seconds until ONNX Runtime's threads stop spinning after a call
+
+
+def as_milliseconds(seconds: Sequence[float]) -> dict[str, Any]:
+    """The median of some seconds and all of them, in milliseconds."""
+    return {"ms": median(seconds) * 1000, "all_ms": [round(second * 1000, 3) for second in seconds]}
 
 
 @dataclass(slots=True)
@@ -46,7 +52,7 @@ class WorkerGroup:
         most: Mapping[str, int] | None = None,
         seconds: float | None = None,
     ) -> dict[str, list[float]]:
-        """Time the calls of each contender, in turns.
+        """Time the calls of each contender, in turns; return the seconds of every call.
 
         Args:
             names: the contenders.
@@ -54,9 +60,6 @@ class WorkerGroup:
             calls: how many calls in a row a contender makes in its turn.
             most: contenders that take part in fewer rounds than `rounds`, and in how many.
             seconds: after so much time no further round begins, once `LEAST_ROUNDS` are done.
-
-        Returns:
-            The seconds of every call.
         """
         times: dict[str, list[float]] = {name: [] for name in names}
         start = time.perf_counter()
@@ -71,12 +74,12 @@ class WorkerGroup:
                         times[name] += answer["seconds"]
         return times
 
-    def as_records(self, times: Mapping[str, Sequence[float]]) -> dict[str, Any]:
-        """Each contender's median and all its times in milliseconds, or the reason that there are none."""
+    def as_records(
+        self, times: Mapping[str, Sequence[float]], summarize: Callable[[Sequence[float]], Any] = as_milliseconds
+    ) -> dict[str, Any]:
+        """What `summarize` makes of each contender's seconds, or the reason that there are none."""
         return {
-            name: {"reason": self.reasons[name]}
-            if name in self.reasons
-            else {"ms": median(seconds) * 1000, "all_ms": [round(second * 1000, 3) for second in seconds]}
+            name: {"reason": self.reasons[name]} if name in self.reasons else summarize(seconds)
             for name, seconds in times.items()
         }
 
@@ -91,31 +94,22 @@ class WorkerGroup:
 
 
 @contextmanager
-def load_group(run: Run, kind: str, contenders: Mapping[str, Contender], threads: int) -> Iterator[WorkerGroup]:
+def load_group(run: Run, kind: str, contenders: Mapping[str, Contender]) -> Iterator[WorkerGroup]:
     """Make the contenders' models, load each in a process of its own, and end the processes on the way out."""
-    group, failed = WorkerGroup(), dict[str, str]()
-    try:
+    group = WorkerGroup()
+    with ExitStack() as stack:
         for name, contender in contenders.items():
             try:
                 if kind not in contender.kinds:
                     raise WorkerError("it does not support readers")
-                for what in contender.needs:
-                    if what in failed:
-                        raise WorkerError(failed[what])
-                    try:
-                        folder = run.make_model(kind, what)
-                    except (WorkerError, OSError) as error:
-                        failed[what] = str(error)
-                        raise
+                folder = run.make_model(kind, *contender.needs)
                 run.say(f"{kind}: load {name}")
-                python = run.work.other_python if contender.own_environment else sys.executable
+                python = run.work.other_python if SENTENCE_TRANSFORMERS in contender.needs else sys.executable
                 command = [python, "-m", f"benchmarks.{contender.module}", "serve"]
                 worker = group.workers[name] = Worker(command, run.work.log(f"{kind} {name}"), run.work.variables)
-                request = {"kind": kind, "folder": str(folder), "threads": threads, **contender.options}
+                stack.callback(worker.close)
+                request = {"kind": kind, "folder": str(folder), "threads": run.threads, **contender.options}
                 group.engines[name] = worker.ask("load", timeout=COMPILE_SECONDS, **request)["engine"]
             except (WorkerError, OSError) as error:
                 group.reasons[name] = str(error)
         yield group
-    finally:
-        for worker in group.workers.values():
-            worker.close()

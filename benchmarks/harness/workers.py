@@ -1,11 +1,8 @@
 """Run one contender in a process of its own, which answers requests: a JSON line in, a JSON line out.
 
-Two engines in one process disturb each other (ONNX Runtime's threads spin after a call, thread pools compete), and some
-contenders need other versions of the same package. Each worker times its own calls, so the exchange of requests is not
-part of any time.
-
-A worker answers three verbs: "load" a model, "prepare" a job (token ids or strings) and warm it up, and "time" calls of
-that job. The environment of sentence-transformers imports this file too: it needs only the standard library and NumPy.
+Two engines in one process disturb each other, and some contenders need other versions of the same package. Each worker
+times its own calls. It answers three verbs: "load" a model, "prepare" a job and warm it up, and "time" calls of that
+job. The environment of sentence-transformers imports this file too: it needs only the standard library and NumPy.
 """
 
 import json
@@ -25,8 +22,7 @@ import numpy as np
 ROOT = Path(__file__).parent.parent.parent
 Request = dict[str, Any]
 Call = Callable[[], Any]
-Prepare = Callable[[Request], Call]
-Load = Callable[[Request], tuple[str, Prepare]]
+Loaded = tuple[str, Callable[[Request], Call]]  # the engine's name, and what makes a call of a job
 _WARM_UP_CALLS, _WARM_UP_SECONDS = range(2, 6), 1.0  # calls until a second has passed, at least two and at most five
 _SETTLE_SECONDS = 0.1  # shorter calls are repeated once untimed: the contender before has filled the caches
 
@@ -37,20 +33,14 @@ class WorkerError(Exception):
 
 def last_line(log: Path, otherwise: str) -> str:
     """The last line of a log, cut at 200 characters, or another text if the log is empty."""
-    lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return lines[-1][:200] if lines else otherwise
 
 
 class Worker:
-    """The parent's side of a worker process.
+    """The parent's side of a worker process, which prints into `log`; `variables` are set in its environment."""
 
-    Args:
-        command: the command to run.
-        log: the file for everything that the process prints.
-        environment: variables to set in addition to the parent's.
-    """
-
-    def __init__(self, command: Sequence[str | Path], log: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, command: Sequence[str | Path], log: Path, variables: Mapping[str, str]) -> None:
         self._log = log
         with log.open("a", encoding="utf-8") as stderr:
             self._process = subprocess.Popen(
@@ -60,7 +50,7 @@ class Worker:
                 stderr=stderr,
                 text=True,
                 cwd=log.parent,
-                env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+                env={**os.environ, "PYTHONPATH": str(ROOT), **variables},
             )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -103,48 +93,34 @@ class Worker:
         self._answers.close()
 
 
-def serve(load: Load) -> None:
-    """Answer requests until standard input ends: the worker's side.
+def serve(load: Callable[[Request], Loaded]) -> None:
+    """Answer requests until standard input ends: the worker's side. `load` takes the "load" request.
 
     Standard output carries only the answers. What libraries print, also from C++, goes to standard error.
-
-    Args:
-        load: takes the "load" request; returns the engine's name and a function from a job to a call.
     """
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    handle = _make_handler(load)
+    prepare: Callable[[Request], Call]
+    call: Call
+    last = 0.0
     for line in sys.stdin:
+        request, answer = json.loads(line), dict[str, Any]()
         try:
-            answer = handle(json.loads(line))
+            if request["verb"] == "load":
+                answer["engine"], prepare = load(request)
+            elif request["verb"] == "prepare":
+                call, last = prepare(request), 0.0
+                if request.get("warm_up", True):
+                    answer = _warm_up(call)
+            else:
+                if request["calls"] == 1 and 0 < last < _SETTLE_SECONDS:
+                    call()
+                answer["seconds"] = [_time_call(call)[0] for _ in range(request["calls"])]
+                last = answer["seconds"][-1]
         except Exception as error:  # the parent reports any error as the reason
             traceback.print_exc()
             answer = {"error": f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"[:300]}
         print(json.dumps(answer), file=answers, flush=True)
-
-
-def _make_handler(load: Load) -> Callable[[Request], Request]:
-    prepare: Prepare | None = None
-    call: Call | None = None
-    last = 0.0
-
-    def handle(request: Request) -> Request:
-        nonlocal prepare, call, last
-        if request["verb"] == "load":
-            engine, prepare = load(request)
-            return {"engine": engine}
-        if request["verb"] == "prepare":
-            assert prepare is not None
-            call, last = prepare(request), 0.0
-            return _warm_up(call) if request.get("warm_up", True) else {}
-        assert call is not None
-        if request["calls"] == 1 and 0 < last < _SETTLE_SECONDS:
-            call()
-        times = [_time_call(call)[0] for _ in range(request["calls"])]
-        last = times[-1]
-        return {"seconds": times}
-
-    return handle
 
 
 def _time_call(call: Call) -> tuple[float, Any]:

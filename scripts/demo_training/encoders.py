@@ -7,14 +7,11 @@ of both, and beside that the usual in-batch negatives teach what a question asks
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from random import Random
 
 import torch
-from tokenizers import Tokenizer
 
-from dpr_export.runtime.corpus.squad import Squad
 from scripts.demo_training.base import DPRModel, mean_pooled
-from scripts.demo_training.rows import CLS, SEP, encode, padded, window
+from scripts.demo_training.rows import CLS, SEP, TrainingRows, padded, window
 
 LONGEST = 200  # tokens of a passage's text
 WINDOW = (30, 110)  # tokens of it when it is cut
@@ -34,21 +31,14 @@ class Example:
     text: list[int]
 
 
-class EncoderRows:
-    """The training rows of a file in SQuAD's format; every question has an answer."""
-
-    def __init__(self, tokenizer: Tokenizer, squad: Squad, seed: int) -> None:
-        self.articles, self.questions = squad.articles, squad.questions
-        self.texts = [encode(tokenizer, passage.text) for passage in squad.passages]
-        self.titles = [encode(tokenizer, passage.title or "").ids for passage in squad.passages]
-        self.asked = [encode(tokenizer, question.text).ids for question in squad.questions]
-        self.random = Random(seed)
+class EncoderRows(TrainingRows):
+    """The training rows of the encoders."""
 
     def epoch(self) -> list[list[Example]]:
         """Batches of two articles each, since the passages of one article are each other's hard negatives."""
         by_article: dict[int, list[int]] = {}
         for number, question in enumerate(self.questions):
-            by_article.setdefault(self.articles[question.passage], []).append(number)
+            by_article.setdefault(self.squad.articles[question.passage], []).append(number)
         chunks = []
         for numbers in by_article.values():
             self.random.shuffle(numbers)
@@ -64,8 +54,7 @@ class EncoderRows:
     def _example(self, number: int, longest: int) -> Example:
         question = self.questions[number]
         text = self.texts[question.passage]
-        answer = self.random.choice(question.answers)
-        first, last = text.tokens_of(answer.start, answer.start + len(answer.text))
+        first, last = self.draw_answer(number)
         length = min(len(text.ids), max(last - first + 1, longest))
         begin = window(self.random, len(text.ids), length, first, last)
         phrase = self.random.randrange(len(text.ids))

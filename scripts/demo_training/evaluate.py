@@ -21,13 +21,14 @@ from dpr_export.runtime.corpus.evaluation.squad_metrics import best_score, exact
 from dpr_export.runtime.corpus.passages import Passage
 from dpr_export.runtime.corpus.squad import Squad, read_squad
 from scripts.demo_training.base import DPRModel, base_tokenizer, merged_model
-from scripts.demo_training.rows import CLS, SEP, encode, padded
+from scripts.demo_training.rows import CLS, SEP, batches_by_length, encode, padded
 
 LONGEST = 512  # tokens of a row
 LONGEST_ANSWER = 20  # tokens
 OTHERS = 4  # passages of the same article beside the right one
 BATCH = 16
 
+Rows = Sequence[tuple[list[int], list[int]]]  # ids and token types
 app = typer.Typer(add_completion=False, help="Measure the demo checkpoints on a SQuAD-format file.")
 File = Annotated[Path, typer.Argument(help="A file in SQuAD's format.", exists=True, dir_okay=False)]
 Folder = Annotated[Path, typer.Option(help="The folder that holds the adapters' folders.")]
@@ -78,9 +79,7 @@ def read(
         rows.append((head + text.ids)[:LONGEST])
         texts.append(len(head))
         offsets.append(text.offsets)
-    order = sorted(range(len(rows)), key=lambda number: len(rows[number]))
-    for begin in range(0, len(order), batch_size):
-        numbers = order[begin : begin + batch_size]
+    for numbers in batches_by_length(rows, batch_size):
         ids, mask = padded([rows[number] for number in numbers])
         output = model(input_ids=ids, attention_mask=mask)
         for place, number in enumerate(numbers):
@@ -117,27 +116,34 @@ def reader_figures(model: DPRModel, tokenizer: Tokenizer, squad: Squad) -> Reade
 
 
 @torch.inference_mode()
-def vectors(model: DPRModel, rows: Sequence[tuple[list[int], list[int]]], batch_size: int = BATCH) -> torch.Tensor:
+def vectors(model: DPRModel, rows: Rows) -> torch.Tensor:
     """What an encoder gives for rows of (ids, token types): (rows, 384)."""
-    order = sorted(range(len(rows)), key=lambda number: len(rows[number][0]))
     result = torch.empty(len(rows), model.config.hidden_size)
-    for begin in range(0, len(order), batch_size):
-        numbers = order[begin : begin + batch_size]
+    for numbers in batches_by_length([ids for ids, _ in rows], BATCH):
         ids, mask = padded([rows[number][0][:LONGEST] for number in numbers])
         types, _ = padded([rows[number][1][:LONGEST] for number in numbers])
         result[numbers] = model(input_ids=ids, attention_mask=mask, token_type_ids=types).pooler_output
     return result
 
 
+def encoder_rows(tokenizer: Tokenizer, squad: Squad) -> list[Rows]:
+    """The rows of all questions, and of all passages."""
+    passages = [(passage.title or "", passage.text) for passage in squad.passages]
+    texts = ([question.text for question in squad.questions], passages)
+    return [[(row.ids, row.type_ids) for row in tokenizer.encode_batch(each)] for each in texts]
+
+
+def count_better(models: Sequence[DPRModel], rows: Sequence[Rows], squad: Squad) -> torch.Tensor:
+    """How many passages have a larger inner product with each question than its own passage has: (questions,)."""
+    questions, passages = map(vectors, models, rows)
+    scores = questions @ passages.T
+    right = scores.gather(1, torch.tensor([[question.passage] for question in squad.questions]))
+    return (scores > right).sum(dim=1)
+
+
 def encoder_figures(asking: DPRModel, holding: DPRModel, tokenizer: Tokenizer, squad: Squad) -> EncoderFigures:
     """How often a question's passage has the largest, or one of the five largest, inner products of all."""
-    asked = tokenizer.encode_batch([question.text for question in squad.questions])
-    held = tokenizer.encode_batch([(passage.title or "", passage.text) for passage in squad.passages])
-    wanted = vectors(asking, [(row.ids, row.type_ids) for row in asked])
-    found = vectors(holding, [(row.ids, row.type_ids) for row in held])
-    scores = wanted @ found.T
-    right = scores.gather(1, torch.tensor([[question.passage] for question in squad.questions]))
-    better = (scores > right).sum(dim=1)
+    better = count_better((asking, holding), encoder_rows(tokenizer, squad), squad)
     return EncoderFigures(float((better == 0).float().mean()), float((better < 5).float().mean()))
 
 

@@ -8,9 +8,8 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -25,38 +24,28 @@ from scripts.demo_training.base import BASE_NAME, DPRModel, ignore_peft_warning
 Batch = TypeVar("Batch")
 LINEARS = ["query", "key", "value", "dense"]
 SAVED = frozenset("peft_type task_type r lora_alpha lora_dropout bias inference_mode modules_to_save".split())
+RANK, ALPHA, DECAY = 22, 32, 0.01
+LEAD = 2.0  # how much faster the matrices B learn, which begin at zero
 WARMUP = 0.06  # of all steps
 SECONDS_A_LINE = 30.0  # where there is no terminal to draw a bar on
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    rate: float  # the largest learning rate of the matrices A and the heads
-    lead: float = 2.0  # how much faster the matrices B learn, which begin at zero
-    rank: int = 22
-    alpha: int = 32
-    decay: float = 0.01
-    minutes: float = math.inf  # where the time runs out first, the cosine ends with it
-
-
-def adapt(model: DPRModel, recipe: Recipe, heads: Sequence[str] = ()) -> PeftModel:
+def adapt(model: DPRModel, heads: list[str] | None = None) -> PeftModel:
     """Wrap a DPR model so that only LoRA's matrices, and the named heads whole, are trained."""
-    config = LoraConfig(
-        r=recipe.rank, lora_alpha=recipe.alpha, target_modules=LINEARS, modules_to_save=list(heads) or None
-    )
+    config = LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=LINEARS, modules_to_save=heads)
     with ignore_peft_warning():
         adapted = get_peft_model(model, config)
     adapted.train()
     return cast("PeftModel", adapted)
 
 
-def optimizer_for(models: Sequence[PeftModel], recipe: Recipe) -> torch.optim.AdamW:
+def optimizer_for(models: Sequence[PeftModel], rate: float) -> torch.optim.AdamW:
     """AdamW, with LoRA+'s own rate for the matrices B."""
     named = [(name, value) for model in models for name, value in model.named_parameters() if value.requires_grad]
     matrices_b = [value for name, value in named if "lora_B" in name]
     others = [value for name, value in named if "lora_B" not in name]
-    groups = [{"params": others, "lr": recipe.rate}, {"params": matrices_b, "lr": recipe.rate * recipe.lead}]
-    return torch.optim.AdamW(groups, weight_decay=recipe.decay, fused=True)
+    groups = [{"params": others, "lr": rate}, {"params": matrices_b, "lr": rate * LEAD}]
+    return torch.optim.AdamW(groups, weight_decay=DECAY, fused=True)
 
 
 def cosine(done: float) -> float:
@@ -71,35 +60,31 @@ def cosine(done: float) -> float:
 
 
 def fit(
-    models: Sequence[PeftModel],
-    recipe: Recipe,
+    adapters: Mapping[Path, PeftModel],
+    rate: float,
+    minutes: float,
     epochs: Sequence[Sequence[Batch]],
     loss_of: Callable[[Batch], torch.Tensor],
-    save: Callable[[], None],
-) -> int:
-    """Train on every batch of every epoch, or as far as the time allows, in bf16.
+) -> None:
+    """Train on every batch of every epoch, or as far as the time allows, in bf16; save after every epoch.
 
     Args:
-        models: what is trained, together.
-        recipe: the rates, and the time.
+        adapters: what is trained together, and the folder of each.
+        rate: the largest learning rate of the matrices A and the heads.
+        minutes: where the time runs out first, the cosine ends with it.
         epochs: the batches of each epoch.
         loss_of: a batch's loss, a scalar.
-        save: called after every epoch.
-
-    Returns:
-        The steps it took.
     """
     batches = [(number, batch) for number, epoch in enumerate(epochs, start=1) for batch in epoch]
-    optimizer = optimizer_for(models, recipe)
+    optimizer = optimizer_for(list(adapters.values()), rate)
     trained = [value for group in optimizer.param_groups for value in group["params"]]
     rates = [group["lr"] for group in optimizer.param_groups]
     began = time.monotonic()
-    step = 0
     with reporting() as report:
         for step, (number, batch) in enumerate(batches, start=1):
-            done = max(step / len(batches), (time.monotonic() - began) / 60 / recipe.minutes)
-            for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate * cosine(min(done, 1.0))
+            done = max(step / len(batches), (time.monotonic() - began) / 60 / minutes)
+            for group, largest in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = largest * cosine(min(done, 1.0))
             with torch.autocast("cpu", torch.bfloat16):
                 loss = loss_of(batch)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -107,12 +92,12 @@ def fit(
             optimizer.step()
             optimizer.zero_grad()
             report(f"epoch {number}/{len(epochs)} step {step}", loss.item(), done)
+            if done >= 1 or batches[step][0] != number:
+                for folder, model in adapters.items():
+                    save_adapter(model, folder)
             if done >= 1:
                 break
-            if batches[step][0] != number:
-                save()
-    save()
-    return step
+    print(f"{step} steps in {time.monotonic() - began:.0f} s")
 
 
 @contextmanager

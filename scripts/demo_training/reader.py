@@ -7,14 +7,13 @@ another window is another example. Batches hold rows of about one length, so tha
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from random import Random
 
 import torch
 from tokenizers import Tokenizer
 
 from dpr_export.runtime.corpus.squad import Squad
 from scripts.demo_training.base import DPRModel, mean_pooled
-from scripts.demo_training.rows import CLS, SEP, encode, padded, window
+from scripts.demo_training.rows import CLS, SEP, TrainingRows, batches_by_length, encode, padded, window
 
 LONGEST = 320  # tokens of a row in training
 WINDOW = (30, 120)  # tokens of a passage's text when it is cut
@@ -33,24 +32,15 @@ class Row:
 Pair = tuple[Row] | tuple[Row, Row]  # with the answer, and without it
 
 
-class ReaderRows:
-    """The training rows of a file in SQuAD's format; every question has an answer.
+class ReaderRows(TrainingRows):
+    """The training rows of the reader.
 
     `near` gives, for each question, the passages of its article from the nearest to the farthest.
     """
 
-    def __init__(
-        self,
-        tokenizer: Tokenizer,
-        squad: Squad,
-        near: Sequence[Sequence[int]],
-        seed: int,
-    ) -> None:
-        self.passages, self.questions, self.near = squad.passages, squad.questions, near
-        self.texts = [encode(tokenizer, passage.text) for passage in squad.passages]
-        self.titles = [encode(tokenizer, passage.title or "").ids for passage in squad.passages]
-        self.asked = [encode(tokenizer, question.text).ids for question in squad.questions]
-        self.random = Random(seed)
+    def __init__(self, tokenizer: Tokenizer, squad: Squad, near: Sequence[Sequence[int]], seed: int) -> None:
+        super().__init__(tokenizer, squad, seed)
+        self.near = near
 
     def epoch(self, budget: int) -> list[list[Pair]]:
         """Batches of (with the answer, without it), each at most about `budget` tokens with its padding."""
@@ -68,8 +58,7 @@ class ReaderRows:
     def _pair(self, number: int) -> Pair:
         question = self.questions[number]
         text = self.texts[question.passage]
-        answer = self.random.choice(question.answers)
-        first, last = text.tokens_of(answer.start, answer.start + len(answer.text))
+        first, last = self.draw_answer(number)
         other = self._other(number)
         room = LONGEST - 3 - len(self.asked[number])
         room -= max(len(self.titles[question.passage]), len(self.titles[other]))
@@ -96,11 +85,11 @@ class ReaderRows:
             if near and chance < 0.85:
                 found = near[self.random.randrange(min(len(near), 6 if chance < 0.5 else len(near)))]
             else:
-                found = self.random.randrange(len(self.passages))
-            text = self.passages[found].text.lower()
+                found = self.random.randrange(len(self.texts))
+            text = self.squad.passages[found].text.lower()
             if found != question.passage and not any(a.text.lower() in text for a in question.answers):
                 return found
-        return self.random.choice([i for i in range(len(self.passages)) if i != question.passage])
+        return self.random.choice([i for i in range(len(self.texts)) if i != question.passage])
 
 
 def nearest_passages(encoder: DPRModel, tokenizer: Tokenizer, squad: Squad) -> list[list[int]]:
@@ -120,11 +109,9 @@ def nearest_passages(encoder: DPRModel, tokenizer: Tokenizer, squad: Squad) -> l
 
 
 @torch.inference_mode()
-def _embed(encoder: DPRModel, rows: Sequence[list[int]], batch_size: int = 32) -> torch.Tensor:
-    order = sorted(range(len(rows)), key=lambda number: len(rows[number]))
+def _embed(encoder: DPRModel, rows: Sequence[list[int]]) -> torch.Tensor:
     vectors = torch.empty(len(rows), encoder.config.hidden_size)
-    for begin in range(0, len(order), batch_size):
-        numbers = order[begin : begin + batch_size]
+    for numbers in batches_by_length(rows, 32):
         ids, mask = padded([[CLS, *rows[number], SEP] for number in numbers])
         with torch.autocast("cpu", torch.bfloat16):
             vectors[numbers] = mean_pooled(encoder, ids, mask).float()

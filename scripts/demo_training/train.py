@@ -17,7 +17,6 @@ How many steps a time limit allows depends on the machine; without `--minutes`, 
 """
 
 import math
-import time
 from pathlib import Path
 from typing import Annotated
 
@@ -27,7 +26,7 @@ import typer
 from dpr_export.runtime.corpus.squad import read_squad
 from scripts.demo_training.base import DPRModel, base_config, base_model, base_tokenizer
 from scripts.demo_training.encoders import EncoderRows, encoders_loss
-from scripts.demo_training.lora import Recipe, adapt, fit, save_adapter
+from scripts.demo_training.lora import adapt, fit
 from scripts.demo_training.reader import ReaderRows, nearest_passages, reader_loss
 
 app = typer.Typer(add_completion=False, help="Train the demo adapters on a SQuAD-format file.")
@@ -69,17 +68,8 @@ def reader(
     near = nearest_passages(trainable("question"), tokenizer, squad)
     rows = ReaderRows(tokenizer, squad, near, seed)
     batches = [rows.epoch(budget) for _ in range(epochs)]
-    recipe = Recipe(rate, minutes=minutes)
-    model = adapt(trainable("reader"), recipe, heads=["qa_outputs", "qa_classifier"])
-    began = time.monotonic()
-    steps = fit(
-        [model],
-        recipe,
-        batches,
-        lambda batch: reader_loss(model, batch),
-        lambda: save_adapter(model, output / "reader"),
-    )
-    print(f"{steps} steps in {time.monotonic() - began:.0f} s")
+    model = adapt(trainable("reader"), heads=["qa_outputs", "qa_classifier"])
+    fit({output / "reader": model}, rate, minutes, batches, lambda batch: reader_loss(model, batch))
 
 
 @app.command()
@@ -96,18 +86,10 @@ def encoders(
     squad = read_squad(file).answerable()
     rows = EncoderRows(base_tokenizer("question"), squad, seed)
     batches = [rows.epoch() for _ in range(epochs)]
-    recipe = Recipe(rate, minutes=minutes)
     teacher = trainable("question")
-    asking = adapt(trainable("question"), recipe)
-    holding = adapt(trainable("context"), recipe)
-
-    def save() -> None:
-        save_adapter(asking, output / "question")
-        save_adapter(holding, output / "context")
-
-    began = time.monotonic()
-    steps = fit([asking, holding], recipe, batches, lambda batch: encoders_loss(teacher, asking, holding, batch), save)
-    print(f"{steps} steps in {time.monotonic() - began:.0f} s")
+    asking, holding = adapt(trainable("question")), adapt(trainable("context"))
+    adapters = {output / "question": asking, output / "context": holding}
+    fit(adapters, rate, minutes, batches, lambda batch: encoders_loss(teacher, asking, holding, batch))
 
 
 if __name__ == "__main__":

@@ -4,13 +4,16 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
-from benchmarks.harness.command import Run, describe_machine, make_parser, merge, start
+from benchmarks.harness.command import RESULTS_FOLDER, Run, describe_machine, make_parser, merge, start
 from benchmarks.harness.model_files import WorkFolder
+from benchmarks.harness.workers import WorkerError
 
 
 def begin(file: Path, *arguments: str, **options: Any) -> Run:
@@ -52,6 +55,13 @@ def test_results_of_another_machine_are_not_mixed_in(tmp_path: Path, capsys: pyt
     assert file.read_text() == before
 
 
+@pytest.mark.parametrize("name", ["accuracy", "corpus", "cpu", "gpu", "memory"])
+def test_the_saved_results_can_be_shown(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    saved = json.loads((RESULTS_FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    import_module(f"benchmarks.{'cpu_tables' if name == 'cpu' else name}").show(saved, Console(width=110))
+    assert "torch 2." in capsys.readouterr().out
+
+
 def test_a_run_is_over_when_its_time_has_passed(tmp_path: Path) -> None:
     assert not begin(tmp_path / "cpu.json").is_over
     assert not begin(tmp_path / "cpu.json", seconds=1000.0).is_over
@@ -70,6 +80,24 @@ def test_the_time_to_make_models_does_not_count(tmp_path: Path, monkeypatch: pyt
     assert not run.is_over
     time.sleep(0.3)
     assert run.is_over
+
+
+def test_a_model_that_cannot_be_made_is_tried_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+
+    def make(work: WorkFolder, kind: str, what: str, say: Callable[[str], None]) -> Path:
+        del kind, say
+        tried.append(what)
+        if what == "bert":
+            raise WorkerError("no space left")
+        return work.path
+
+    monkeypatch.setattr("benchmarks.harness.command.make", make)
+    run = begin(tmp_path / "cpu.json")
+    for needs in (("checkpoint", "bert", "ctranslate2"), ("checkpoint", "bert")):
+        with pytest.raises(WorkerError, match="no space left"):
+            run.make_model("question", *needs)
+    assert tried == ["checkpoint", "bert", "checkpoint"]
 
 
 @pytest.mark.parametrize(

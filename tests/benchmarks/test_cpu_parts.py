@@ -38,9 +38,8 @@ def workers(monkeypatch: pytest.MonkeyPatch) -> dict[str, FakeWorker]:
     made: dict[str, FakeWorker] = {}
 
     @contextmanager
-    def load_group(run: Run, kind: str, contenders: Mapping[str, Contender], threads: int) -> Iterator[WorkerGroup]:
+    def load_group(run: Run, kind: str, contenders: Mapping[str, Contender]) -> Iterator[WorkerGroup]:
         del run, kind
-        assert threads >= 1
         made.update({name: FakeWorker(name) for name in contenders})
         yield WorkerGroup(made, dict.fromkeys(made, "an engine"))  # type: ignore[arg-type]
 

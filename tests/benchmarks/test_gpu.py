@@ -13,7 +13,9 @@ from rich.console import Console
 from benchmarks import gpu
 from benchmarks.harness.command import make_parser, start
 from benchmarks.harness.contenders import GPU_EAGER, GPU_OURS
+from benchmarks.harness.limits import multiply_adds
 from benchmarks.harness.worker_group import WorkerGroup
+from dpr_export.models.config import DPRConfig
 from dpr_export.runtime.engines.nvidia.driver import gpu_problem
 
 ROOT = Path(__file__).parent.parent.parent
@@ -36,7 +38,8 @@ def test_a_table_shows_every_contender_and_why_one_has_no_times() -> None:
     assert f"- {GPU_OURS[1].name}: no engine" in shown
     row = next(line for line in shown.splitlines() if line.startswith(GPU_OURS[0].name))
     assert row.split()[-5:-1] == ["0.500", "1.000", "6.00", "1.0000"]
-    assert row.split()[-1] == f"{gpu.operations('question', 1, 16) / 0.5e-3 / 1e14:.0%}"
+    operations = 2 * multiply_adds(DPRConfig(), "question", 1, 16)
+    assert row.split()[-1] == f"{operations / 0.5e-3 / 1e14:.0%}"
 
 
 def test_the_saved_runs_can_be_shown_and_a_run_joins_them(capsys: pytest.CaptureFixture[str]) -> None:
@@ -46,10 +49,9 @@ def test_the_saved_runs_can_be_shown_and_a_run_joins_them(capsys: pytest.Capture
     assert gpu.add_run(saved, make_run({}))["runs"] == [*saved["runs"], make_run({})]
 
 
-def test_percentiles_are_of_all_calls_of_all_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_percentiles_are_of_all_calls_of_all_rounds() -> None:
     seconds = {"one": [0.001 * number for number in range(1, 102)], "gone": []}
-    monkeypatch.setattr(WorkerGroup, "time_calls", lambda *_, **__: seconds)
-    found = gpu.time_percentiles(WorkerGroup(reasons={"gone": "it ended"}), ["one", "gone"], 3, 2)
+    found = WorkerGroup(reasons={"gone": "it ended"}).as_records(seconds, gpu.percentiles)
     assert found["gone"] == {"reason": "it ended"}
     assert found["one"] == {"p50_ms": pytest.approx(51.0), "p99_ms": pytest.approx(100.0)}
 
