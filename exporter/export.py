@@ -1,7 +1,6 @@
 """Export a DPR checkpoint into a folder of ONNX graphs: load, trace, check parity, make variants, write.
 
-PyTorch and transformers take seconds to import. They are imported once the arguments are checked and the checkpoint is
-on this machine, so that a wrong name is reported at once.
+PyTorch and transformers, which take seconds to import, are imported once the checkpoint is on this machine.
 """
 
 import platform
@@ -85,26 +84,22 @@ def export(
     """
     try:
         from dpr_export.quantization.add import add_variants
-    except ModuleNotFoundError as error:
-        raise _not_installed(error) from None
-    try:
+
         if not is_exported_folder(Path(source)):
             return _export_checkpoint(source, output, options, step)
         if names := [*(["output"] if output is not None else []), *options.for_checkpoints()]:
             raise ValueError(f"{names[0]} does not apply to {source}: variants are added to an exported folder")
         return add_variants(source, options, step)
+    except ModuleNotFoundError as error:
+        raise ExportError(f'{error.name} is not installed: pip install "dpr-export[export]"') from None
     except ExportError:
         raise
     except RuntimeError as error:
         raise ExportError(str(error)) from error
 
 
-def _not_installed(error: ModuleNotFoundError) -> ExportError:
-    return ExportError(f'{error.name} is not installed: pip install "dpr-export[export]"')
-
-
 def _export_checkpoint(source: str, output: str | Path | None, options: ExportOptions, step: Step) -> Manifest:
-    from dpr_export.quantization.add import read_calibration_set, select_readable
+    from dpr_export.quantization.add import MAKERS, installed_versions, read_calibration_set, select_readable
 
     texts = read_calibration_set(options.calibration)
     folder = Path(output) if output is not None else default_output(source, options.kind)
@@ -113,16 +108,25 @@ def _export_checkpoint(source: str, output: str | Path | None, options: ExportOp
         resolve_checkpoint(source, options, step) as checkpoint,
     ):
         with step(f"load {checkpoint.name}"):
-            try:
-                from dpr_export.exporter.checkpoint.load import load
-            except ModuleNotFoundError as error:
-                raise _not_installed(error) from None
+            from dpr_export.exporter.checkpoint.load import load
+
             loaded = load(checkpoint)
             _write_tokenizer(loaded, checkpoint, unfinished)
-            _write_config(loaded, options, unfinished)
+            disabled = [
+                name for name in ("output_hidden_states", "output_attentions") if getattr(options, name) is False
+            ]
+            config = loaded.config.to_dict() | dict.fromkeys(disabled, False)
+            DPRConfig.from_dict(config).save_pretrained(unfinished)
         variants = _make_graphs(loaded, unfinished, options, select_readable(texts, loaded.kind), step)
         with step(f"write {folder}"):
-            manifest = _manifest(loaded, checkpoint, unfinished, variants, options.opset or DEFAULT_OPSET)
+            manifest = Manifest(
+                kind=loaded.kind.name,
+                source=Source(checkpoint.name, checkpoint.revision, hash_file(checkpoint.weights).sha256),
+                versions={"python": platform.python_version(), **installed_versions((*MAKERS, *_TRACERS))},
+                opset=options.opset or DEFAULT_OPSET,
+                variants=variants,
+                files=hash_folder(unfinished),
+            )
             (unfinished / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
     return manifest
 
@@ -140,23 +144,10 @@ def _write_tokenizer(loaded: "LoadedCheckpoint", checkpoint: Checkpoint, folder:
     tokenizer.save_pretrained(folder)
 
 
-def _write_config(loaded: "LoadedCheckpoint", options: ExportOptions, folder: Path) -> None:
-    """Write config.json. Outputs that are disabled at export are disabled there too."""
-    asked = {"output_hidden_states": options.output_hidden_states, "output_attentions": options.output_attentions}
-    disabled = {name: False for name, value in asked.items() if value is False}
-    DPRConfig.from_dict(loaded.config.to_dict() | disabled).save_pretrained(folder)
-
-
 def _make_graphs(
     loaded: "LoadedCheckpoint", folder: Path, options: ExportOptions, texts: "Texts", step: Step
 ) -> tuple[Variant, ...]:
-    """Write `model.onnx`, its variants, and `model_embeds.onnx` if asked for; and the reference outputs.
-
-    Raises:
-        ExportError: PyTorch cannot trace the model, or a weight is missing from a graph.
-        ParityError, QuantizationError: a graph fails its check.
-        ValueError: a lossy variant is asked for together with optional outputs.
-    """
+    """Write `model.onnx`, its variants, and `model_embeds.onnx` if asked for; and the reference outputs."""
     from dpr_export.quantization.variants import VariantMaker
 
     outputs = _optional_outputs(loaded.config, options)
@@ -178,11 +169,7 @@ def _make_graphs(
 
 
 def _optional_outputs(config: DPRConfig, options: ExportOptions) -> OptionalOutputs:
-    """The optional outputs of the graphs.
-
-    Raises:
-        ValueError: a lossy variant is asked for too, whose loss in such outputs is not measured.
-    """
+    """The optional outputs of the graphs; a ValueError if a lossy variant is asked for too."""
     hidden_states, attentions = options.output_hidden_states, options.output_attentions
     outputs = OptionalOutputs(
         config.output_hidden_states if hidden_states is None else hidden_states,
@@ -200,11 +187,7 @@ def _optional_outputs(config: DPRConfig, options: ExportOptions) -> OptionalOutp
 def _trace(
     loaded: "LoadedCheckpoint", graph: Path, opset: int, outputs: OptionalOutputs, tokens: str, step: Step
 ) -> tuple[list[Example], list[Example]]:
-    """Trace one graph.
-
-    Returns:
-        Calls with PyTorch's outputs: those to check the graph with, and the small ones that the folder keeps.
-    """
+    """Trace one graph. Return calls with PyTorch's outputs: to check it with, and small ones for the folder to keep."""
     from dpr_export.exporter.tracing.reference_outputs import REFERENCE_SHAPES, WORD_EMBEDDINGS, run_pytorch
     from dpr_export.exporter.tracing.trace import trace
     from dpr_export.exporter.tracing.weights import check_weights
@@ -215,18 +198,3 @@ def _trace(
     with step("compute reference outputs with PyTorch"):
         grid = list(run_pytorch(loaded, optional_outputs=outputs, tokens=tokens))
         return grid, list(run_pytorch(loaded, REFERENCE_SHAPES, outputs, tokens))
-
-
-def _manifest(
-    loaded: "LoadedCheckpoint", checkpoint: Checkpoint, folder: Path, variants: tuple[Variant, ...], opset: int
-) -> Manifest:
-    from dpr_export.quantization.add import MAKERS, installed_versions
-
-    return Manifest(
-        kind=loaded.kind.name,
-        source=Source(checkpoint.name, checkpoint.revision, hash_file(checkpoint.weights).sha256),
-        versions={"python": platform.python_version(), **installed_versions((*MAKERS, *_TRACERS))},
-        opset=opset,
-        variants=variants,
-        files=hash_folder(folder),
-    )

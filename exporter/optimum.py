@@ -25,9 +25,8 @@ Load the model with the class of its checkpoint. `main_export` uses `AutoModel` 
 with random weights from any other DPR checkpoint; that is refused here. With `fn_get_submodels=lambda _: {"model":
 model}`, `main_export` exports the model that it is given.
 
-Left out: registering DPR with optimum on import, since optimum loads everything in its registry with `AutoModel`. To do
-it yourself: `TasksManager.create_register("onnx")("dpr", "feature-extraction")(DPROnnxConfig)`. Also left out:
-`optimum-cli`, which takes no custom configurations.
+For the same reason DPR is not registered with optimum (`TasksManager.create_register("onnx")("dpr",
+"feature-extraction")(DPROnnxConfig)` does it). `optimum-cli` takes no custom configurations.
 """
 
 import copy
@@ -62,11 +61,7 @@ class DPROnnxConfig(TextEncoderOnnxConfig):  # type: ignore[misc]
 
     @property
     def kind(self) -> Kind:
-        """The kind of model.
-
-        Raises:
-            ValueError: the configuration does not name exactly one.
-        """
+        """The kind of model; a ValueError if the configuration does not name exactly one."""
         return find_kind(self._config.architectures)
 
     @property

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from dpr_export.models.artifact.hub import HubOptions
+from dpr_export.models.artifact.records import read_json
 from dpr_export.models.artifact.resolve import resolve_files
 
 CONFIG_FILE = "config.json"
@@ -118,34 +120,18 @@ class DPRConfig:
         """Read `config.json` from a checkpoint or an exported folder.
 
         Args:
-            folder: the folder; or a name on the hub, for which the other arguments are.
-            revision: a branch, tag or commit of the hub; None: the main branch.
-            token: the access token of the hub; None: the one of the login.
-            cache_dir: the folder of the hub's cache; None: the default of huggingface_hub.
-            local_files_only: read files from the cache alone.
+            folder: the folder, or a name on the hub.
+            revision, token, cache_dir, local_files_only: as in `DPRReader.from_pretrained`.
 
         Raises:
             OSError: there is no `config.json`, or it cannot be downloaded.
             ValueError: it is not JSON, or describes another model than DPR.
         """
-        path = resolve_files([CONFIG_FILE], folder, revision, token, cache_dir, local_files_only)
-        return cls.read(path)
-
-    @classmethod
-    def read(cls, folder: Path) -> "DPRConfig":
-        """Read `config.json` from a folder on this machine.
-
-        Raises:
-            OSError: the folder has no `config.json`.
-            ValueError: it is not JSON, or describes another model than DPR.
-        """
-        path = folder / CONFIG_FILE
+        hub = HubOptions(revision, token, cache_dir, local_files_only)
+        path = resolve_files([CONFIG_FILE], folder, hub) / CONFIG_FILE
         if not path.is_file():
-            raise OSError(f"no {CONFIG_FILE} in {folder}")
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"{path} is not JSON: {error}") from None
+            raise OSError(f"no {CONFIG_FILE} in {path.parent}")
+        values = read_json(path)
         if not isinstance(values, dict) or values.get("model_type", "dpr") != "dpr":
             found = values.get("model_type") if isinstance(values, dict) else type(values).__name__
             raise ValueError(f"{path} is not a DPR model's: model_type is {found!r}, not 'dpr'")

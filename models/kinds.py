@@ -1,92 +1,66 @@
-"""The table of the three kinds of DPR model.
+"""The table of the three kinds of DPR model: class, inputs, outputs, default attention mask, tokenizer's columns.
 
-A row names the class, the inputs, the outputs, and the default attention mask. As in transformers, encoders mask
-padding (`input_ids != pad`), and the reader masks nothing. The tokenizer classes are in `tokenization/by_kind.py`, so
-that a manifest is read without loading tokenizers.
+The tokenizer classes are in `tokenization/by_kind.py`, so that a manifest is read without loading tokenizers.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dpr_export.models.outputs import (
-    DPRContextEncoderOutput,
-    DPRQuestionEncoderOutput,
-    DPRReaderOutput,
-    ModelOutput,
-)
-
-Ids = NDArray[np.int64]
-
-
-def _mask_padding(input_ids: Ids, pad_token_id: int) -> Ids:
-    return np.asarray(input_ids != pad_token_id, dtype=np.int64)
-
-
-def _mask_nothing(input_ids: Ids, pad_token_id: int) -> Ids:  # noqa: ARG001 (one signature for both masks)
-    return np.ones_like(input_ids)
+from dpr_export.models.outputs import DPRContextEncoderOutput, DPRQuestionEncoderOutput, DPRReaderOutput, ModelOutput
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of DPR model.
+    """One kind of DPR model."""
 
-    Attributes:
-        name: "question", "context" or "reader".
-        architecture: the class in `architectures` of `config.json`.
-        inputs: the inputs of the graph, int64 (batch, sequence).
-        outputs: the outputs of the graph, float32.
-        token_outputs: the outputs of shape (batch, sequence).
-        output_class: the dataclass of the outputs.
-        default_mask: (input_ids, pad_token_id) -> the attention mask of a call without one.
-        columns: the arguments of its tokenizer in their order, of question, title and text.
-    """
+    name: str  # "question", "context" or "reader"
+    architecture: str  # the class in `architectures` of `config.json`
+    encoder: str  # the attribute of that class in transformers that holds BERT (`bert_model`) and its projection
+    inputs: tuple[str, ...]  # the inputs of the graph, int64 (batch, sequence)
+    outputs: tuple[str, ...]  # the outputs of the graph, float32
+    token_outputs: tuple[str, ...]  # the outputs of shape (batch, sequence)
+    output_class: type[ModelOutput]  # the dataclass of the outputs
+    masks_padding: bool  # whether a call without an attention mask masks padding
+    columns: tuple[str, ...]  # the arguments of its tokenizer in their order, of question, title and text
 
-    name: str
-    architecture: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    token_outputs: tuple[str, ...]
-    output_class: type[ModelOutput]
-    default_mask: Callable[[Ids, int], Ids]
-    columns: tuple[str, ...]
+    def default_mask(self, input_ids: NDArray[np.int64], pad_token_id: int) -> NDArray[np.int64]:
+        """Return the attention mask of a call without one."""
+        return np.asarray(input_ids != pad_token_id, np.int64) if self.masks_padding else np.ones_like(input_ids)
 
 
 IDS, EMBEDS = "input_ids", "inputs_embeds"  # the first input of a graph: token ids, or word embeddings
 
-_ENCODER_INPUTS = (IDS, "attention_mask", "token_type_ids")
-
 QUESTION = Kind(
-    "question",
-    "DPRQuestionEncoder",
-    _ENCODER_INPUTS,
-    ("pooler_output",),
-    (),
-    DPRQuestionEncoderOutput,
-    _mask_padding,
-    ("question",),
+    name="question",
+    architecture="DPRQuestionEncoder",
+    encoder="question_encoder",
+    inputs=(IDS, "attention_mask", "token_type_ids"),
+    outputs=("pooler_output",),
+    token_outputs=(),
+    output_class=DPRQuestionEncoderOutput,
+    masks_padding=True,
+    columns=("question",),
 )
-CONTEXT = Kind(
-    "context",
-    "DPRContextEncoder",
-    _ENCODER_INPUTS,
-    ("pooler_output",),
-    (),
-    DPRContextEncoderOutput,
-    _mask_padding,
-    ("title", "text"),
+CONTEXT = replace(
+    QUESTION,
+    name="context",
+    architecture="DPRContextEncoder",
+    encoder="ctx_encoder",
+    output_class=DPRContextEncoderOutput,
+    columns=("title", "text"),
 )
 READER = Kind(
-    "reader",
-    "DPRReader",
-    (IDS, "attention_mask"),
-    ("start_logits", "end_logits", "relevance_logits"),
-    ("start_logits", "end_logits"),
-    DPRReaderOutput,
-    _mask_nothing,
-    ("question", "title", "text"),
+    name="reader",
+    architecture="DPRReader",
+    encoder="span_predictor.encoder",
+    inputs=(IDS, "attention_mask"),
+    outputs=("start_logits", "end_logits", "relevance_logits"),
+    token_outputs=("start_logits", "end_logits"),
+    output_class=DPRReaderOutput,
+    masks_padding=False,
+    columns=("question", "title", "text"),
 )
 
 KINDS = {kind.name: kind for kind in (QUESTION, CONTEXT, READER)}

@@ -1,17 +1,13 @@
 """The optional outputs of a graph: hidden states and attentions.
 
-The outputs of an ONNX graph are fixed at export, while transformers decides at each call. An optional output is named
-after its field in the output dataclass and its layer: `hidden_states.0`, `attentions.11`. The runtime reads these names
-and gathers the outputs into the tuples of the dataclass.
+They are fixed at export, while transformers decides at each call. An output is named after its field in the output
+dataclass and its layer, such as `hidden_states.0`; the runtime gathers them into the tuples of the dataclass.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-LENGTH_AXES = {
-    "hidden_states": (1,),
-    "attentions": (2, 3),
-}  # the axes of an output that have the length of the sequence
+LENGTH_AXES = {"hidden_states": (1,), "attentions": (2, 3)}  # the axes that have the length of the sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +59,7 @@ def group_optional_outputs(output_names: Sequence[str]) -> dict[str, tuple[str, 
 
 
 def unpadded_shape(name: str, shape: Sequence[int], length: int, token_outputs: Sequence[str]) -> tuple[int, ...]:
-    """Return the shape of an output without the padding after `length` tokens.
-
-    Args:
-        name: the name of the output.
-        shape: its padded shape, batch first.
-        length: the number of tokens to keep.
-        token_outputs: the outputs of shape (batch, sequence).
+    """Return the shape of an output, batch first, without the padding after `length` tokens.
 
     >>> unpadded_shape("attentions.3", (2, 12, 8, 8), 5, ["start_logits"])
     (2, 12, 5, 5)

@@ -1,8 +1,7 @@
 """The outputs of DPR models, as in transformers: three dataclasses and one named tuple.
 
-Fields are read by attribute, key, index or slice, because programs written for transformers use all four. A field that
-is None exists as an attribute alone: it has no key and no index, and `to_tuple()` omits it. Iteration yields the keys,
-as in a dictionary. Fields are NumPy arrays, or torch tensors if the inputs were.
+Fields are read by attribute, key, index or slice. One that is None has no key and no index, and `to_tuple()` omits it;
+iteration yields the keys. Fields are NumPy arrays, or torch tensors if the inputs were.
 """
 
 from collections.abc import Iterator, Mapping

@@ -9,10 +9,7 @@ from contextlib import contextmanager
 def quiet_logger(name: str | None = None, level: int = logging.CRITICAL) -> Iterator[None]:
     """Hold back a logger's records below `level`, and restore its level and its handlers on exit.
 
-    Args:
-        name: the library's logger; None: the root logger. A library that calls `logging.basicConfig` meanwhile
-            changes nothing, because the logger has a handler already.
-        level: records from this level on are still shown.
+    A library that calls `logging.basicConfig` meanwhile changes nothing, because the logger has a handler already.
     """
     logger = logging.getLogger(name)
     old_handlers, old_level = logger.handlers[:], logger.level

@@ -1,7 +1,7 @@
 """Convert torch tensors and other arrays to NumPy, and back.
 
-No other file knows torch tensors. They are recognised through `sys.modules`, because a caller with a tensor has
-imported torch already; only `to_torch` imports it. Tensors are typed `Any`, because torch may not be installed.
+Tensors are recognised through `sys.modules`, because a caller with a tensor has imported torch already. They are typed
+`Any`, because torch may not be installed.
 """
 
 import sys

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dpr_export import runtime
-from dpr_export.exporter.checkpoint.source import SMALL_FILES, WEIGHT_FILES
+from dpr_export.exporter.checkpoint.source import WEIGHT_FILES
 from dpr_export.exporter.options import DEFAULT_OPSET, OPSETS
 from dpr_export.models.artifact.variants import EMBEDS_FILE, MODEL_FILE, RUNTIME_PRECISIONS, VARIANTS
 from dpr_export.models.kinds import KINDS
 from dpr_export.models.optional_outputs import LENGTH_AXES
+from dpr_export.models.tokenization.tokenizer_files import TOKENIZER_FILES
 from dpr_export.runtime.engines.session import SESSION_CLASSES
 
 PAGE = Path(__file__).parent.parent / "docs" / "compatibility.md"
@@ -167,7 +168,7 @@ def supported() -> list[str]:
         "models": _code(kind.architecture for kind in KINDS.values()),
         "in `dpr_export.runtime`": _code(name for name in runtime.__all__),
         "weights": f"{_code(WEIGHT_FILES)}, and files of facebookresearch/DPR (`--kind`, `--tokenizer`)",
-        "tokenizers": f"{_code(name for name in SMALL_FILES if name != 'config.json')}, whichever there are",
+        "tokenizers": f"{_code(TOKENIZER_FILES)}, whichever there are",
         "graphs": f"ONNX opset {OPSETS[0]} to {OPSETS[-1]} ({DEFAULT_OPSET} unless asked), any batch and length; "
         + f"on request {_code(LENGTH_AXES)}, and `{EMBEDS_FILE}` for `inputs_embeds`",
         "engines": "; ".join(

@@ -1,17 +1,12 @@
-"""Read a file that facebookresearch/DPR wrote: a bi-encoder or a reader, together with its optimizer.
+"""Read a file that facebookresearch/DPR wrote: the pickle of a bi-encoder or a reader, together with its optimizer.
 
-Such a file (`dpr_biencoder.39`; the published ones end in `.cp`) is a pickle. It is read with PyTorch's unpickler for
-weights, which runs no code of the file. It has no vocabulary and no reliable configuration. So the user gives the kind,
-the tokenizer and, unless heads are 64 wide, their number; all sizes are read from the weights' shapes.
-
-Files since the end of 2020 hold their encoder's configuration as an omegaconf object. It is not needed: its classes
-are replaced by an empty one, and omegaconf need not be installed.
+PyTorch's unpickler for weights runs no code of it. It has no vocabulary and no reliable configuration: the user gives
+the kind, the tokenizer and, unless heads are 64 wide, their number; sizes are read from the weights' shapes.
 """
 
 import re
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -30,29 +25,8 @@ HEAD_SIZE = 64
 Weights = dict[str, torch.Tensor]
 
 
-@dataclass(frozen=True, slots=True)
-class Prefixes:
-    """How the names of one kind's weights begin.
-
-    Attributes:
-        file: those of its BERT in the file.
-        model: those of its encoder in the transformers class.
-        heads: those of its other weights in the transformers class, which have no prefix in the file; None: it has no
-            others.
-        unused: those of its BERT in the file that no model reads.
-    """
-
-    file: str
-    model: str
-    heads: str | None = None
-    unused: str | None = None
-
-
-PREFIXES = {
-    "question": Prefixes("question_model.", "question_encoder."),
-    "context": Prefixes("ctx_model.", "ctx_encoder."),
-    "reader": Prefixes("encoder.", "span_predictor.encoder.", heads="span_predictor.", unused="encode_proj."),
-}
+# How the names of each kind's BERT begin in the file. A reader's other weights have no prefix there.
+_PREFIXES = {"question": "question_model.", "context": "ctx_model.", "reader": "encoder."}
 # Each size in the configuration: the weight and the dimension that it is read from.
 _SIZES = {
     "vocab_size": ("embeddings.word_embeddings.weight", 0),
@@ -78,6 +52,7 @@ def _empty_dict(*_: object) -> dict[object, object]:
     return {}
 
 
+# Files since the end of 2020 hold their encoder's configuration as an omegaconf object, which is not needed.
 _REPLACED: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     (_empty_dict, "collections.defaultdict"),
     *(
@@ -92,10 +67,7 @@ _REPLACED: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
 
 
 def read_facebook_file(checkpoint: Checkpoint) -> tuple[Kind, DPRConfig, Weights]:
-    """Read the model of a checkpoint's kind from its file.
-
-    Returns:
-        The kind, the configuration, and the weights by their names in the transformers class.
+    """Read the kind, the configuration, and the weights by their names in the transformers class.
 
     Raises:
         ExportError: the file cannot be read, would run code, has no such model, or needs another tokenizer.
@@ -157,28 +129,29 @@ def _check_case(checkpoint: Checkpoint, state: Mapping[str, Any], tokenizer: Ber
 
 def _rename(name: str, kind: Kind, model: Mapping[str, torch.Tensor]) -> Weights:
     """Name the weights of one kind as the transformers class does, and leave out those of other models."""
-    prefixes = PREFIXES[kind.name]
-    held = [other for other, each in PREFIXES.items() if any(key.startswith(each.file) for key in model)]
+    held = [other for other, prefix in _PREFIXES.items() if any(key.startswith(prefix) for key in model)]
     if kind.name not in held:
         content = ", ".join(held) or f"no DPR model: its weights are {', '.join(list(model)[:3]) or 'none'}"
         raise ExportError(f"kind is {kind.name!r}, but {name} holds {content}")
+    heads = kind.encoder.rpartition(".")[0]  # a reader's, which do not use the encoder's projection
     weights = {}
     for key, weight in model.items():
-        bare = key.removeprefix(prefixes.file)
+        bare = key.removeprefix(_PREFIXES[kind.name])
         if bare == key:
-            if prefixes.heads is not None:
-                weights[prefixes.heads + key] = weight
-        elif prefixes.unused is None or not bare.startswith(prefixes.unused):
-            weights[prefixes.model + ("" if bare.startswith("encode_proj.") else "bert_model.") + bare] = weight
+            if heads:
+                weights[f"{heads}.{key}"] = weight
+        elif not bare.startswith("encode_proj."):
+            weights[f"{kind.encoder}.bert_model.{bare}"] = weight
+        elif not heads:
+            weights[f"{kind.encoder}.{bare}"] = weight
     return weights
 
 
 def _infer_config(name: str, kind: Kind, weights: Weights, heads: int | None) -> DPRConfig:
     """The configuration that the weights' shapes imply; the rest are BERT's defaults."""
-    encoder = PREFIXES[kind.name].model
     sizes = {}
     for size, (key, dimension) in _SIZES.items():
-        weight = weights.get(f"{encoder}bert_model.{key}")
+        weight = weights.get(f"{kind.encoder}.bert_model.{key}")
         if weight is None or weight.ndim != 2:
             raise ExportError(f"{name} lacks a weight of a {kind.architecture}, or has it in another shape: {key}")
         sizes[size] = weight.shape[dimension]
@@ -188,15 +161,9 @@ def _infer_config(name: str, kind: Kind, weights: Weights, heads: int | None) ->
     if heads is not None and hidden_size % heads:
         raise ExportError(f"heads is {heads}, and must divide the hidden size {hidden_size}")
     layers = {match.group(1) for key in weights if (match := re.search(r"\.encoder\.layer\.(\d+)\.", key))}
-    projection = weights.get(f"{encoder}encode_proj.weight")
+    projection = weights.get(f"{kind.encoder}.encode_proj.weight")
     if projection is not None and projection.ndim != 2:
         raise ExportError(f"encode_proj.weight in {name} has shape {list(projection.shape)}, and must be a matrix")
-    return DPRConfig.from_dict(
-        {
-            **sizes,
-            "architectures": [kind.architecture],
-            "num_hidden_layers": len(layers),
-            "num_attention_heads": heads or hidden_size // HEAD_SIZE,
-            "projection_dim": 0 if projection is None else projection.shape[0],
-        }
-    )
+    sizes |= {"num_hidden_layers": len(layers), "num_attention_heads": heads or hidden_size // HEAD_SIZE}
+    sizes["projection_dim"] = 0 if projection is None else projection.shape[0]
+    return DPRConfig.from_dict({**sizes, "architectures": [kind.architecture]})

@@ -1,13 +1,10 @@
 """Load a checkpoint into the transformers class of its kind, and refuse one that would load wrongly.
 
-Each layout of files has a reader of its own, which names the weights as the transformers class does: pytorch.py,
-tensorflow.py and facebookresearch.py. All end in one loader here, which refuses missing and misshapen weights.
-Settings that the installed transformers would ignore (relative positions, a decoder's mask) are refused too.
-
-`AutoModel` is never used: from a context encoder's checkpoint it builds a question encoder with random weights.
+Readers for each layout of files name the weights as that class does. `AutoModel` is never used: from a context
+encoder's checkpoint it builds a question encoder with random weights.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -41,7 +38,7 @@ def load(checkpoint: Checkpoint) -> LoadedCheckpoint:
     """
     if checkpoint.file:
         kind, config, weights = read_facebook_file(checkpoint)
-        return LoadedCheckpoint(kind, config, _fill(kind, config, weights, checkpoint.name))
+        return _fill(kind, config, weights, checkpoint.name)
     try:
         config = DPRConfig.from_pretrained(checkpoint.folder)
         kind = find_kind(config.architectures)
@@ -50,20 +47,15 @@ def load(checkpoint: Checkpoint) -> LoadedCheckpoint:
     _refuse_unsupported(config)
     path, name = checkpoint.weights, f"{checkpoint.weights.name} of {checkpoint.name}"
     if is_tensorflow(path):
-        return LoadedCheckpoint(kind, config, _fill(kind, config, read_tensorflow_weights(path, name), name))
+        return _fill(kind, config, read_tensorflow_weights(path, name), name)
     # transformers ignores weights that its class does not have, so a PyTorch file may hold more.
-    weights = read_pytorch_weights(path, name, kind)
-    return LoadedCheckpoint(kind, config, _fill(kind, config, weights, name, ignore_foreign=True))
+    return _fill(kind, config, read_pytorch_weights(path, name, kind), name, ignore_foreign=True)
 
 
 def _fill(
     kind: Kind, config: DPRConfig, weights: Mapping[str, torch.Tensor], name: str, ignore_foreign: bool = False
-) -> torch.nn.Module:
-    """Build the model with these weights.
-
-    Raises:
-        ExportError: a weight is missing or misshapen, or foreign to the model unless `ignore_foreign` is set.
-    """
+) -> LoadedCheckpoint:
+    """Build the model with these weights; refuse missing, misshapen and, unless ignored, foreign ones."""
     values = transformers.DPRConfig.from_dict(config.to_dict(), attn_implementation="eager")
     try:
         model: torch.nn.Module = getattr(transformers, kind.architecture)(values).float().eval()
@@ -82,12 +74,11 @@ def _fill(
         if not weights[key].is_floating_point():
             raise ExportError(f"{key} in {name} is of type {weights[key].dtype}, and must be floating point")
     model.load_state_dict({key: weights[key] for key in expected})
-    return model
+    return LoadedCheckpoint(kind, config, model)
 
 
-def _first(names: Iterable[str]) -> str:
-    first, *others = names
-    return ", ".join([first, *others[:2]]) + (", ..." if len(others) > 2 else "")
+def _first(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def _refuse_unsupported(config: DPRConfig) -> None:

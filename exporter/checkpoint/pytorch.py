@@ -7,7 +7,6 @@ import zipfile
 from pathlib import Path
 
 import torch
-import transformers
 
 from dpr_export.exporter.errors import ExportError, cause_of
 from dpr_export.models.kinds import Kind
@@ -16,16 +15,7 @@ _RENAMED = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.
 
 
 def read_pytorch_weights(path: Path, name: str, kind: Kind) -> dict[str, torch.Tensor]:
-    """Read every weight.
-
-    Args:
-        path: a `model.safetensors` or `pytorch_model.bin`. A pickle is read for its weights only: none of its code
-            runs.
-        name: what to call the file in an error.
-        kind: the kind of model.
-
-    Returns:
-        The weights by their names in the transformers class.
+    """Read every weight, by its name in the transformers class; `name` stands in errors. No code of a pickle runs.
 
     Raises:
         ExportError: the file cannot be read, or holds something other than weights.
@@ -41,13 +31,9 @@ def read_pytorch_weights(path: Path, name: str, kind: Kind) -> dict[str, torch.T
             raise ValueError("it holds something other than weights")
     except Exception as error:  # the readers raise whatever a damaged file leads them to
         raise ExportError(f"{name} cannot be loaded: {cause_of(error)}") from None
-    prefix = f"{getattr(transformers, kind.architecture).base_model_prefix}."
+    prefix = f"{kind.encoder.split('.')[0]}."
     if not any(key.startswith(prefix) for key in weights):
         weights = {prefix + key: weight for key, weight in weights.items()}
-    return {_rename(key): weight for key, weight in weights.items()}
-
-
-def _rename(key: str) -> str:
     for old, new in _RENAMED.items():
-        key = key.replace(old, new)
-    return key
+        weights = {key.replace(old, new): weight for key, weight in weights.items()}
+    return weights

@@ -3,7 +3,6 @@
 They are tried in that order. What the files of a checkpoint contain is read in load.py.
 """
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -12,42 +11,25 @@ from tempfile import TemporaryDirectory
 
 from dpr_export.exporter.errors import ExportError
 from dpr_export.exporter.options import DEFAULT_OPTIONS, ExportOptions
-from dpr_export.models.artifact.hub import NotInCacheError, Repository
+from dpr_export.models.artifact.hub import HubOptions, NotInCacheError, Repository, find_repository
+from dpr_export.models.config import CONFIG_FILE
 from dpr_export.models.kinds import KINDS
+from dpr_export.models.tokenization.tokenizer_files import TOKENIZER_FILES
 from dpr_export.runtime.inference.progress import Step, silent
 
-SMALL_FILES = (
-    "config.json",
-    "vocab.txt",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-)
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin", "tf_model.h5")  # the first that exists is read
-_DEMO = re.compile(r"demo/(.*)")
-_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A checkpoint on this machine.
+    """A checkpoint on this machine."""
 
-    Attributes:
-        folder: holds its files; for a facebookresearch/DPR file, those of its tokenizer.
-        name: the SOURCE that was asked for.
-        revision: the hub's commit; None for other sources.
-        file: the facebookresearch/DPR file; None for other sources.
-        kind: the model to read from that file.
-        heads: the number of attention heads in that file; None: the hidden size / 64.
-    """
-
-    folder: Path
-    name: str
-    revision: str | None = None
-    file: Path | None = None
-    kind: str = ""
-    heads: int | None = None
+    folder: Path  # holds its files; for a facebookresearch/DPR file, those of its tokenizer
+    name: str  # the SOURCE that was asked for
+    revision: str | None = None  # the hub's commit; None for other sources
+    file: Path | None = None  # the facebookresearch/DPR file; None for other sources
+    kind: str = ""  # the model to read from that file
+    heads: int | None = None  # the number of attention heads in that file; None: the hidden size / 64
 
     @property
     def weights(self) -> Path:
@@ -70,18 +52,12 @@ def resolve_checkpoint(
 ) -> Iterator[Checkpoint]:
     """Yield the checkpoint that `source` names, on this machine for as long as the context lasts.
 
-    Args:
-        source: a folder, `demo/question`, `demo/context`, `demo/reader`, a name on the hub, or a facebookresearch/DPR
-            file.
-        options: `revision` and `token` are for the hub; `kind`, `tokenizer` and `heads` for such a file.
-        step: runs the making of a demo checkpoint. A download draws the hub's own progress bars.
-
     Raises:
         ExportError: there is no such checkpoint.
         ValueError: an option does not apply to this source, or has a wrong value.
     """
-    demo = _DEMO.fullmatch(source)
-    if options.revision is not None and (demo or Path(source).exists()):
+    is_demo = source.startswith("demo/")
+    if options.revision is not None and (is_demo or Path(source).exists()):
         raise ExportError(f"revision is {options.revision!r}, but {source} is not on the hub")
     if not Path(source).is_file():
         for name in ("kind", "tokenizer", "heads"):
@@ -91,11 +67,11 @@ def resolve_checkpoint(
         yield Checkpoint(Path(source), source)
     elif Path(source).exists():
         yield _facebook_checkpoint(source, options)
-    elif demo:
+    elif is_demo:
         with TemporaryDirectory(prefix="dpr-export-demo-") as folder:
-            yield _make_demo(demo.group(1), Path(folder), step)
-    elif _HUB_NAME.fullmatch(source) and not source.startswith("."):
-        yield _download(source, options)
+            yield _make_demo(source.removeprefix("demo/"), Path(folder), step)
+    elif repository := find_repository(source, HubOptions(options.revision, options.token, for_export=True)):
+        yield _download(repository)
     else:
         raise ExportError(f"there is no folder {source}, and it is not a name on the hub (org/name)")
 
@@ -125,7 +101,7 @@ def _make_demo(kind: str, folder: Path, step: Step) -> Checkpoint:
     return Checkpoint(folder, f"demo/{kind}")
 
 
-def _download(name: str, options: ExportOptions) -> Checkpoint:
+def _download(repository: Repository) -> Checkpoint:
     """Download the files that an export reads, all of one commit: the small ones, and one file of weights.
 
     Offline, a file that is not in the cache counts as missing from the repository. Online, only the hub can say that a
@@ -133,14 +109,13 @@ def _download(name: str, options: ExportOptions) -> Checkpoint:
     """
     from huggingface_hub import constants
 
-    repository = Repository(name, options.revision, options.token, for_export=True)
     missing = (NotInCacheError,) if constants.HF_HUB_OFFLINE else ()
     try:
-        config = repository.download(SMALL_FILES[0])
+        config = repository.download(CONFIG_FILE)
         if config is None:
-            raise ExportError(f"{repository.label} on the hub has no {SMALL_FILES[0]}, so it is not a checkpoint")
+            raise ExportError(f"{repository.label} on the hub has no {CONFIG_FILE}, so it is not a checkpoint")
         repository = replace(repository, revision=config.parent.name)
-        for file in SMALL_FILES[1:]:
+        for file in TOKENIZER_FILES:
             with suppress(*missing):
                 repository.download(file)
         for file in WEIGHT_FILES:
@@ -154,4 +129,4 @@ def _download(name: str, options: ExportOptions) -> Checkpoint:
         ) from None
     except OSError as error:
         raise ExportError(str(error)) from None
-    return Checkpoint(config.parent, name, revision=config.parent.name)
+    return Checkpoint(config.parent, repository.name, repository.revision)

@@ -1,11 +1,6 @@
-"""Read the weights of a checkpoint that TensorFlow wrote, without TensorFlow.
+"""Read the `tf_model.h5` or `model.safetensors` that transformers 4 wrote with TensorFlow, without TensorFlow.
 
-transformers 4 had TFDPRQuestionEncoder, TFDPRContextEncoder and TFDPRReader. It wrote their weights to `tf_model.h5`,
-or to a `model.safetensors` with "tf" in its metadata. transformers 5 reads neither. The values are the same as in
-PyTorch, but names differ, and the matrix of a linear layer (its kernel) is transposed:
-
-    .../question_encoder/bert_model/encoder/layer_._3/output/dense/kernel:0
-        question_encoder.bert_model.encoder.layer.3.output.dense.weight
+The values are the same as in PyTorch, but names differ, and the matrix of a linear layer (its kernel) is transposed.
 """
 
 from collections.abc import Iterator
@@ -17,7 +12,6 @@ from numpy.typing import NDArray
 
 from dpr_export.exporter.errors import ExportError, cause_of
 
-TENSORFLOW_FILE = "tf_model.h5"
 _MODELS = ("question_encoder", "ctx_encoder", "span_predictor")
 # The last part of a name in TensorFlow and in PyTorch, where they differ.
 _WEIGHTS = {"kernel": "weight", "embeddings": "weight", "gamma": "weight", "beta": "bias"}
@@ -28,7 +22,7 @@ def is_tensorflow(path: Path) -> bool:
     from safetensors import SafetensorError, safe_open
 
     if path.suffix != ".safetensors":
-        return path.name == TENSORFLOW_FILE
+        return path.suffix == ".h5"
     try:
         with safe_open(path, framework="numpy") as file:
             return (file.metadata() or {}).get("format") == "tf"
@@ -37,14 +31,7 @@ def is_tensorflow(path: Path) -> bool:
 
 
 def read_tensorflow_weights(path: Path, name: str) -> dict[str, torch.Tensor]:
-    """Read every weight.
-
-    Args:
-        path: a `tf_model.h5`, or a `model.safetensors` that TensorFlow wrote.
-        name: what to call the file in an error.
-
-    Returns:
-        The weights by their names in the transformers class for PyTorch, in its shapes.
+    """Read every weight, by its name and in its shape in the transformers class; `name` stands in errors.
 
     Raises:
         ExportError: h5py is not installed, or the file cannot be read.
@@ -67,9 +54,7 @@ def read_tensorflow_weights(path: Path, name: str) -> dict[str, torch.Tensor]:
 
 
 def pytorch_name(name: str) -> str:
-    """Translate the name of a weight from TensorFlow to PyTorch.
-
-    Names of classes and of the file's groups precede the model's own name; they are dropped.
+    """Translate the name of a weight to PyTorch, without the names of classes and groups before the model's own.
 
     >>> pytorch_name("ctx_encoder/tfdpr_context_encoder/ctx_encoder/bert_model/encoder/layer_._0/output/dense/bias:0")
     'ctx_encoder.bert_model.encoder.layer.0.output.dense.bias'

@@ -4,5 +4,3 @@ from pathlib import Path
 
 PASSAGES_FILE = Path(__file__).with_name("passages.jsonl")
 QUESTION = "Who led the building of the Suez Canal?"
-
-__all__ = ["PASSAGES_FILE", "QUESTION"]

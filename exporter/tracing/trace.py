@@ -27,14 +27,7 @@ def trace(
     optional_outputs: OptionalOutputs = NO_OPTIONAL_OUTPUTS,
     tokens: str = IDS,
 ) -> None:
-    """Trace a model, and write its graph.
-
-    Args:
-        loaded: the model to trace.
-        path: the .onnx file to write.
-        opset: the ONNX operator set.
-        optional_outputs: the outputs of the graph besides those of its kind.
-        tokens: the first input, "input_ids" or "inputs_embeds".
+    """Trace a model, and write its graph, whose first input is `tokens`, "input_ids" or "inputs_embeds".
 
     Raises:
         ExportError: PyTorch cannot trace the model.

@@ -17,11 +17,7 @@ IsReplaceable = Callable[[Path], bool]
 
 
 def check_output(output: Path, force: bool = False, is_replaceable: IsReplaceable | None = None) -> None:
-    """Refuse an output folder that may not be written; the arguments are those of `atomic_folder`.
-
-    Raises:
-        FileExistsError: `output` exists, and is not to be replaced or must not be.
-    """
+    """Raise a FileExistsError if an output folder may not be written; the arguments are those of `atomic_folder`."""
     if not output.exists() and not output.is_symlink():
         return
     if not force:

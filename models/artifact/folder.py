@@ -17,26 +17,15 @@ from dpr_export.models.artifact.manifest import MANIFEST_FILE, SCHEMA, FileRecor
 
 @dataclass(frozen=True, slots=True)
 class ExportedFolder:
-    """An exported folder and its manifest.
-
-    Attributes:
-        path: the folder.
-        manifest: its manifest.
-        repository: the repository, at one commit, that missing files are downloaded from; None: no files are missing.
-    """
+    """An exported folder and its manifest."""
 
     path: Path
     manifest: Manifest
-    repository: Repository | None = None
+    repository: Repository | None = None  # missing files are downloaded from it, at one commit; None: none
 
     @classmethod
     def open(cls, path: str | Path, verify: bool = False) -> "ExportedFolder":
-        """Read the manifest and check every file's size; with `verify`, its SHA-256 too.
-
-        Raises:
-            OSError: there is no exported folder at `path`.
-            ValueError: the manifest is invalid or of another schema, or a file differs from it.
-        """
+        """Read the manifest and check every file. Raises as `read` and `check`."""
         folder = cls.read(path)
         folder.check(verify)
         return folder
@@ -53,11 +42,9 @@ class ExportedFolder:
         if not (path / MANIFEST_FILE).is_file():
             raise OSError(f"{path} is not an exported folder: it has no {MANIFEST_FILE}")
         try:
-            text = (path / MANIFEST_FILE).read_text(encoding="utf-8")
+            return cls(path, Manifest.from_json((path / MANIFEST_FILE).read_text(encoding="utf-8")))
         except UnicodeDecodeError as error:
             raise ValueError(f"{path / MANIFEST_FILE} is not UTF-8 text: {error}") from None
-        try:
-            return cls(path, Manifest.from_json(text))
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
 
@@ -86,7 +73,7 @@ class ExportedFolder:
             ValueError: a file differs from the manifest.
         """
         for name in names:
-            problem = self._find_size_problem(name)
+            problem = self.find_problem(name, verify=False)
             if problem and self.repository:
                 remove_from_cache(self.path / name)
                 self.repository.download(name)
@@ -104,23 +91,18 @@ class ExportedFolder:
 
     def find_problem(self, name: str, verify: bool = True) -> str | None:
         """Describe what is wrong with a file: it is missing, or differs in size or, with `verify`, in SHA-256."""
-        if (problem := self._find_size_problem(name)) or not verify:
-            return problem
-        expected, found = self.manifest.files[name].sha256, hash_file(self.path / name).sha256
-        if found == expected:
-            return None
-        return f"{name} has SHA-256 {found[:12]}…, and the manifest says {expected[:12]}…"
-
-    def _find_size_problem(self, name: str) -> str | None:
-        expected = self.manifest.files[name].bytes
+        path, expected = self.path / name, self.manifest.files[name]
         try:
-            status = (self.path / name).stat()
+            status = path.stat()
         except OSError:
             return f"{name} is missing"
         if not stat.S_ISREG(status.st_mode):  # reading a pipe or a device would never end
             return f"{name} is no regular file"
-        found = status.st_size
-        return None if found == expected else f"{name} has {found:,} bytes, and the manifest says {expected:,}"
+        if status.st_size != expected.bytes:
+            return f"{name} has {status.st_size:,} bytes, and the manifest says {expected.bytes:,}"
+        if verify and (sha256 := hash_file(path).sha256) != expected.sha256:
+            return f"{name} has SHA-256 {sha256[:12]}…, and the manifest says {expected.sha256[:12]}…"
+        return None
 
 
 def hash_file(path: Path) -> FileRecord:

@@ -28,25 +28,25 @@ class NotInCacheError(OSError):
     """A file is not in the cache, and the hub was not asked or cannot be reached."""
 
 
-@dataclass(frozen=True, slots=True)
-class Repository:
-    """A repository of the hub at a revision, and the options of downloads.
+@dataclass(frozen=True)
+class HubOptions:
+    """The options of downloads."""
 
-    Attributes:
-        name: "org/name", or "name".
-        revision: a branch, tag or commit; None: the main branch.
-        token: the access token; None: the one of the login; False: none.
-        cache_dir: the folder of the cache; None: the default of huggingface_hub.
-        local_files_only: read files from the cache alone.
-        for_export: the repository is read as a checkpoint, so that no error suggests to export it.
-    """
+    revision: str | None = None  # a branch, tag or commit; None: the main branch
+    token: str | bool | None = None  # the access token; None: the one of the login; False: none
+    cache_dir: str | Path | None = None  # the folder of the cache; None: the default of huggingface_hub
+    local_files_only: bool = False  # read files from the cache alone
+    for_export: bool = False  # the repository is read as a checkpoint, so that no error suggests to export it
+
+
+NO_OPTIONS = HubOptions()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repository(HubOptions):
+    """A repository of the hub, "org/name" or "name", at a revision."""
 
     name: str
-    revision: str | None = None
-    token: str | bool | None = None
-    cache_dir: str | Path | None = None
-    local_files_only: bool = False
-    for_export: bool = False
 
     @property
     def remedy(self) -> str:
@@ -99,13 +99,7 @@ class Repository:
         return f"{file} of {self.label} is not in the cache, and {why}; nor is there such a folder here{self.remedy}"
 
 
-def find_repository(
-    name: str | Path,
-    revision: str | None = None,
-    token: str | bool | None = None,
-    cache_dir: str | Path | None = None,
-    local_files_only: bool = False,
-) -> Repository | None:
+def find_repository(name: str | Path, options: HubOptions = NO_OPTIONS) -> Repository | None:
     """Return the repository of the hub that a name refers to; None for a path on this machine.
 
     An existing path wins, and a `Path` never refers to the hub.
@@ -117,7 +111,7 @@ def find_repository(
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name) or Path(name).exists():
         return None
-    return Repository(name, revision, token, cache_dir, local_files_only)
+    return Repository(**vars(options), name=name)
 
 
 def hub_errors() -> tuple[type[Exception], ...]:

@@ -4,11 +4,10 @@
 and no file that it names may lie outside the folder.
 """
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from dpr_export.models.artifact.records import record_from_json, record_to_json
+from dpr_export.models.artifact.records import read_json, record_from_json, record_to_json
 from dpr_export.models.kinds import KINDS
 
 MANIFEST_FILE = "manifest.json"
@@ -161,8 +160,8 @@ class Manifest:
 def is_exported_folder(folder: Path) -> bool:
     """Return whether a folder has a manifest of this package, of any schema; other programs write manifest.json too."""
     try:
-        values = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        values = read_json(folder / MANIFEST_FILE)
+    except (OSError, ValueError):
         return False
     return isinstance(values, dict) and {"schema", "kind", "variants", "files"} <= values.keys()
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import MISSING, asdict, fields, is_dataclass
+from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -14,14 +15,9 @@ def record_to_json(record: Any) -> str:
 
 
 def record_from_json(record_type: type[_Record], text: str, file: str, schema: int, oldest: int = 1) -> _Record:
-    """Build a dataclass from the text that `record_to_json` returned.
+    """Build a dataclass from the text that `record_to_json` returned; `file` stands in errors.
 
-    Args:
-        record_type: the dataclass; it has a field `schema`, the version of its layout.
-        text: the JSON.
-        file: the file's name, for errors.
-        schema: the newest version that can be read.
-        oldest: the oldest version that can be read.
+    Its field `schema`, the version of its layout, must be within `oldest` and `schema`.
 
     Raises:
         ValueError: not JSON, an older or newer schema, or a field missing or of the wrong type.
@@ -42,6 +38,14 @@ def record_from_json(record_type: type[_Record], text: str, file: str, schema: i
         )
     record: _Record = _convert(record_type, values, "", file)
     return record
+
+
+def read_json(path: Path) -> Any:
+    """Return the content of a JSON file, or raise a ValueError that names the file."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not JSON: {error}") from None
 
 
 def has_lone_surrogate(text: str) -> bool:

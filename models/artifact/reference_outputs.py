@@ -5,7 +5,7 @@
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -83,18 +83,18 @@ def read_reference_outputs(path: Path) -> list[Example]:
             with np.load(stream, allow_pickle=False) as file:
                 for key in file.files:
                     index, part, name = key.split("/")
-                    parts.setdefault(int(index), {}).setdefault(part, {})[name] = file[key]
-        return [_example(parts[index]) for index in sorted(parts)]
+                    parts.setdefault(int(index), {}).setdefault(part, {})[name] = array = file[key]
+                    if array.dtype.kind not in "iuf":
+                        raise ValueError(f"{name} is of type {array.dtype}, which holds no numbers")
+        examples = [Example(**parts[index]) for index in sorted(parts)]
+        _ = [example.shape for example in examples]  # raises here if an attention_mask is missing
+        return examples
     except Exception as error:  # zipfile and NumPy raise many kinds of errors on a damaged archive
         raise ValueError(f"{path} is damaged: {' '.join(str(error).split()) or type(error).__name__}") from None
 
 
 def _refuse_bomb(stream: BinaryIO) -> None:
-    """Refuse an archive whose arrays take more memory than the file has bytes, because np.savez does not compress.
-
-    Raises:
-        ValueError: an array is compressed, or shares its bytes with another.
-    """
+    """Refuse an archive whose arrays take more memory than the file has bytes, because np.savez does not compress."""
     with ZipFile(stream) as archive:
         entries = archive.infolist()
     if any(entry.compress_type != ZIP_STORED for entry in entries):
@@ -107,12 +107,3 @@ def _refuse_bomb(stream: BinaryIO) -> None:
 def select_examples(examples: Sequence[Example], tokens: str) -> list[Example]:
     """Return the examples for graphs whose first input is `tokens`, "input_ids" or "inputs_embeds"."""
     return [example for example in examples if tokens in example.feeds]
-
-
-def _example(parts: Mapping[str, Arrays]) -> Example:
-    example = Example(parts["feeds"], parts["reference"])
-    for name, array in (*example.feeds.items(), *example.reference.items()):
-        if array.dtype.kind not in "iuf":
-            raise ValueError(f"{name} is of type {array.dtype}, which holds no numbers")
-    _ = example.shape  # raises here if the attention_mask is missing
-    return example

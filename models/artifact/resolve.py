@@ -10,33 +10,24 @@ from dataclasses import replace
 from pathlib import Path
 
 from dpr_export.models.artifact.folder import ExportedFolder
-from dpr_export.models.artifact.hub import NotInCacheError, Repository, find_repository
+from dpr_export.models.artifact.hub import NO_OPTIONS, HubOptions, NotInCacheError, Repository, find_repository
 from dpr_export.models.artifact.manifest import MANIFEST_FILE, is_exported_folder
 from dpr_export.models.export_command import export_command
 
 
-def open_exported_folder(
-    name: str | Path,
-    revision: str | None = None,
-    token: str | bool | None = None,
-    cache_dir: str | Path | None = None,
-    local_files_only: bool = False,
-) -> ExportedFolder:
+def open_exported_folder(name: str | Path, options: HubOptions = NO_OPTIONS) -> ExportedFolder:
     """Open an exported folder by its name; from the hub, only the manifest is downloaded.
 
     Args:
         name: a folder, or a name on the hub, "org/name".
-        revision: a branch, tag or commit of the hub; None: the main branch.
-        token: the access token of the hub; None: the one of the login.
-        cache_dir: the folder of the hub's cache; None: the default of huggingface_hub.
-        local_files_only: read files from the cache alone.
+        options: for the hub.
 
     Raises:
         OSError: there is no such folder or repository, or it cannot be downloaded; the message says why.
         ValueError: its manifest is invalid or of another schema.
     """
     has_owner = isinstance(name, str) and "/" in name  # as every pushed folder; other names are mistyped folders
-    repository = find_repository(name, revision, token, cache_dir, local_files_only) if has_owner else None
+    repository = find_repository(name, options) if has_owner else None
     if repository is None:
         if not (Path(name) / MANIFEST_FILE).is_file():
             what = f"{name} is not an exported folder" if Path(name).exists() else f"there is no folder {name}"
@@ -51,25 +42,18 @@ def open_exported_folder(
     return _open_cached(repository, manifest)
 
 
-def resolve_files(
-    files: Sequence[str],
-    name: str | Path,
-    revision: str | None = None,
-    token: str | bool | None = None,
-    cache_dir: str | Path | None = None,
-    local_files_only: bool = False,
-) -> Path:
+def resolve_files(files: Sequence[str], name: str | Path, options: HubOptions) -> Path:
     """Return a folder on this machine with those of `files` that a checkpoint or an exported folder has.
 
     Args:
         files: the names of files, in the order of their download.
-        name, revision, token, cache_dir, local_files_only: as for `open_exported_folder`.
+        name, options: as for `open_exported_folder`.
 
     Raises:
         OSError: none of them can be downloaded; the message says why.
         ValueError: a file differs from the manifest.
     """
-    repository = find_repository(name, revision, token, cache_dir, local_files_only)
+    repository = find_repository(name, options)
     if repository is None:
         return Path(name)
     unreachable = None

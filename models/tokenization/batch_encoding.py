@@ -1,8 +1,4 @@
-"""The input and the output of a tokenizer's call: checked texts, and the encoded batch.
-
-`sequences` refuses a value that is no text, and names its argument and position. `BatchEncoding` is a dictionary of
-columns (input_ids, attention_mask, ...) with attribute access, and converts its lists to arrays or tensors.
-"""
+"""The input and the output of a tokenizer's call: checked texts, and the encoded batch."""
 
 from collections import UserDict
 from collections.abc import Callable
@@ -104,13 +100,8 @@ def _stack(name: str, column: Any) -> NDArray[Any]:
     return array.astype(np.int64, copy=False) if array.dtype.kind in "iu" or array.size == 0 else array
 
 
-def check_text(where: str, text: Any) -> None:
-    """Raise a ValueError that names the argument unless `text` is a string that can be written as UTF-8.
-
-    >>> check_text("titles[3]", b"Haddaway")
-    Traceback (most recent call last):
-    ValueError: titles[3] is of type bytes, but must be a string
-    """
+def _check_text(where: str, text: Any) -> None:
+    """Raise a ValueError that names the argument unless `text` is a string that can be written as UTF-8."""
     if not isinstance(text, str):
         raise ValueError(f"{where} is of type {type(text).__name__}, but must be a string")
     if text.isascii():
@@ -125,12 +116,10 @@ def check_text(where: str, text: Any) -> None:
 
 
 def sequences(text: Any, text_pair: Any, batched: bool, words: bool) -> tuple[list[Any], list[Any] | None]:
-    """Check texts, and return the first sequences and the second ones, or None for no second ones.
+    """Check the texts of a call, and return the first sequences and the second ones, or None for no second ones.
 
     Args:
-        text: a string or a list of them; with `words`, a list of words or a list of such lists. If `text_pair` is
-            None, the list may hold pairs instead.
-        text_pair: the same, or None. For a single text, an empty one means none.
+        text, text_pair: as in the call.
         batched: whether `text` is a list of texts.
         words: whether each text is a list of words.
 
@@ -150,8 +139,8 @@ def sequences(text: Any, text_pair: Any, batched: bool, words: bool) -> tuple[li
     if batched and text_pair is not None and len(text) != len(text_pair):
         raise ValueError(f"text has {len(text)} entries, but text_pair has {len(text_pair)}")
     if text_pair is None or not (batched or text_pair):
-        return _check_column("text", text, batched, words), None
-    return _check_column("text", text, batched, words), _check_column("text_pair", text_pair, batched, words)
+        return check_texts("text", text, batched, words), None
+    return check_texts("text", text, batched, words), check_texts("text_pair", text_pair, batched, words)
 
 
 def _is_pair(row: Any, words: bool) -> bool:
@@ -161,15 +150,16 @@ def _is_pair(row: Any, words: bool) -> bool:
     return all(isinstance(side, list | tuple) for side in row) if words else True
 
 
-def _check_column(name: str, texts: Any, batched: bool, words: bool) -> list[Any]:
+def check_texts(name: str, texts: Any, batched: bool, words: bool = False) -> list[Any]:
+    """Return a column of texts as a list, or raise a ValueError that names the first one that is no text."""
     rows = list(texts) if batched else [texts]
     for number, row in enumerate(rows):
         where = f"{name}[{number}]" if batched else name
         if not words:
-            check_text(where, row)
+            _check_text(where, row)
             continue
         if not isinstance(row, list | tuple):
             raise ValueError(f"{where} is of type {type(row).__name__}, but is_split_into_words needs a list of words")
         for position, word in enumerate(row):
-            check_text(f"{where}[{position}]", word)
+            _check_text(f"{where}[{position}]", word)
     return rows

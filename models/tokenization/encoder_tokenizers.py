@@ -1,16 +1,7 @@
 """The tokenizers of the question and context encoders: from text to rows of token ids, and back.
 
-The `tokenizers` library splits text into word pieces. The rows, `[CLS] first [SEP]` or
-`[CLS] first [SEP] second [SEP]`, are built here from lists. No call sets truncation or padding on the library's object,
-as transformers does, so that threads can share one tokenizer. A copy of the library's tokenizer for each setting would
-do that too, but each copy takes as long as loading the vocabulary.
-
-Differences from transformers, all deliberate: lower-casing follows the checkpoint; an unknown keyword is a TypeError; a
-max_length below the number of special tokens is refused (there nothing is truncated), and so is a stride that repeats a
-whole row (there a panic); no texts give no rows (there an IndexError); a lone surrogate is refused by its position.
-
-`encode_plus` and `batch_encode_plus` exist in transformers 4 only. Not supported: text_target, prepend_batch_axis, and
-the arguments that 4 had deprecated (pad_to_max_length, truncation_strategy).
+Rows are built here from the library's word pieces. Setting truncation or padding on the library's tokenizer for each
+call, as transformers does, would keep threads from sharing it, and a copy takes as long as loading the vocabulary.
 """
 
 from collections.abc import Sequence
@@ -21,14 +12,8 @@ from tokenizers import Encoding
 
 from dpr_export.models.tokenization.batch_encoding import BatchEncoding, sequences
 from dpr_export.models.tokenization.row_layout import RowLayout
-from dpr_export.models.tokenization.rows import (
-    ATTRIBUTES,
-    pad_columns,
-    padded_length,
-    padding_strategy,
-    truncated_lengths,
-)
-from dpr_export.models.tokenization.truncated_rows import TruncatedRows
+from dpr_export.models.tokenization.rows import find_strategy, pad_columns, padded_length, truncated_lengths
+from dpr_export.models.tokenization.truncated_rows import ATTRIBUTES, TruncatedRows
 
 
 class BertTokenizer(RowLayout):
@@ -97,7 +82,8 @@ class BertTokenizer(RowLayout):
         firsts, seconds = sequences(text, text_pair, batched, is_split_into_words)
         if truncation is None and max_length is not None and padding is False:
             truncation = True
-        pad_by, limit, side = padding_strategy(padding), self._limit(max_length), padding_side or self.padding_side
+        pad_by, side = find_strategy("padding", padding), padding_side or self.padding_side
+        limit = self._limit(max_length)
         truncate_by, room = self._room(truncation, limit, add_special_tokens, seconds is not None)
         both = truncate_by != "do_not_truncate" and pad_by != "do_not_pad"
         if both and pad_to_multiple_of and limit and limit % pad_to_multiple_of:

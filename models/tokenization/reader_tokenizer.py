@@ -1,13 +1,7 @@
 """The reader's tokenizer: a question, a title and a text make one row, `[CLS] question [SEP] title [SEP] text`.
 
-The call and `decode_best_spans` follow transformers. The columns that the call returns do not say where the text
-starts, because a literal "[SEP]" in a question looks like the layout's own. `encode_passages` therefore records the
-start of the text, and the characters of each of its tokens, for `DPRReader.answer`.
-
-Differences from transformers, all deliberate: titles and texts of different length are a ValueError in every class, and
-so is an unknown truncation strategy; "do_not_truncate" does not truncate; return_attention_mask=False omits the mask;
-rows that differ in length cannot be returned as arrays; no passages and a negative max_length are refused, and so are
-the options of the other tokenizers together with titles and texts, which transformers ignores.
+The columns that the call returns do not say where the text starts, because a literal "[SEP]" in a question looks like
+the layout's own. `encode_passages` records it, and the characters of each token of the text, for `DPRReader.answer`.
 """
 
 from collections.abc import Sequence
@@ -20,9 +14,9 @@ from tokenizers import Encoding
 
 from dpr_export.models import spans
 from dpr_export.models.outputs import DPRSpanPrediction
-from dpr_export.models.tokenization.batch_encoding import BatchEncoding, check_text
+from dpr_export.models.tokenization.batch_encoding import BatchEncoding, check_texts
 from dpr_export.models.tokenization.encoder_tokenizers import BertTokenizer
-from dpr_export.models.tokenization.rows import truncation_strategy
+from dpr_export.models.tokenization.rows import find_strategy
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,45 +77,29 @@ class DPRReaderTokenizer(BertTokenizer):
             ValueError: the numbers of questions, titles and texts differ or are 0; one is no string; a strategy is
                 unknown; rows that differ in length cannot make an array.
         """
+        shape: dict[str, Any] = {"padding": padding, "max_length": max_length, "return_tensors": return_tensors}
+        shape["return_attention_mask"] = return_attention_mask
         if titles is None or texts is None:
             name, pair = ("titles", titles) if texts is None else ("texts", texts)
             if pair is not None and isinstance(questions, str) != isinstance(pair, str):
                 raise TypeError(f"questions and {name} must both be strings, or both be lists, where they make pairs")
             if not options.get("is_split_into_words"):
-                questions, pair = (
-                    _check_strings("questions", questions),
-                    None if pair is None else _check_strings(name, pair),
-                )
-            return super().__call__(
-                questions,
-                pair,
-                padding=padding,
-                truncation=truncation,
-                max_length=max_length,
-                return_tensors=return_tensors,
-                return_attention_mask=return_attention_mask,
-                **options,
-            )
+                for column, strings in (("questions", questions), (name, pair)):
+                    if strings is not None:
+                        check_texts(column, strings, batched=not isinstance(strings, str))
+            return super().__call__(questions, pair, truncation=truncation, **shape, **options)
         if options:
             raise TypeError(f"with titles and texts the call takes no {', '.join(options)}")
         passages = _check_passages(questions, titles, texts)
-        strategy, limit = truncation_strategy(truncation), self._limit(max_length)
+        strategy, limit = find_strategy("truncation", truncation), self._limit(max_length)
         end = None if max_length is None or strategy == "do_not_truncate" else limit
         pieces = self._tokenize_once(passages)
-        rows = [
-            (self._head(pieces[question], pieces[title]) + pieces[text].ids)[:end] for question, title, text in passages
-        ]
+        rows = [(self._head(pieces, *titled) + pieces[text].ids)[:end] for *titled, text in passages]
         columns = {"input_ids": rows}
         if return_attention_mask is not False:
             pad = self.pad_token_id
             columns["attention_mask"] = [[int(number != pad) for number in row] for row in rows]
-        return self.pad(
-            columns,
-            padding=padding,
-            max_length=max_length,
-            return_attention_mask=return_attention_mask,
-            return_tensors=return_tensors,
-        )
+        return self.pad(columns, **shape)
 
     def encode_passages(
         self,
@@ -154,7 +132,7 @@ class DPRReaderTokenizer(BertTokenizer):
         pieces = self._tokenize_once(passages)
         rows = []
         for number, (question, title, text) in enumerate(passages, start=first):
-            head = self._head(pieces[question], pieces[title])
+            head = self._head(pieces, question, title)
             room = max_length - len(head)
             if room < 1:
                 raise ValueError(
@@ -207,9 +185,10 @@ class DPRReaderTokenizer(BertTokenizer):
         strings = list(dict.fromkeys(string for passage in passages for string in passage))
         return dict(zip(strings, (pieces for (pieces,) in self._pieces(strings)), strict=True))
 
-    def _head(self, question: Encoding, title: Encoding) -> list[int]:
+    def _head(self, pieces: dict[str, Encoding], question: str, title: str) -> list[int]:
         """Return the ids before the text."""
-        return [self.cls_token_id, *question.ids, self.sep_token_id, *title.ids, self.sep_token_id]
+        sep = self.sep_token_id
+        return [self.cls_token_id, *pieces[question].ids, sep, *pieces[title].ids, sep]
 
 
 def _check_passages(
@@ -221,21 +200,14 @@ def _check_passages(
         raise ValueError(f"titles has {len(titles)} entries, but texts has {len(texts)}: a passage has one of each")
     if not titles:
         raise ValueError("titles and texts have no entries, but at least one passage is needed")
-    _check_strings("questions", questions)
-    questions = [questions] * len(titles) if isinstance(questions, str) else list(questions)
+    asked = check_texts("questions", questions, batched=not isinstance(questions, str))
+    questions = asked * len(titles) if isinstance(questions, str) else asked
     if len(questions) != len(titles):
         raise ValueError(
             f"questions has {len(questions)} entries, but there are {len(titles)} passages: give a string to ask all "
             "of them the same"
         )
-    return list(zip(questions, _check_strings("titles", titles), _check_strings("texts", texts), strict=True))
-
-
-def _check_strings(name: str, strings: Any) -> Any:
-    """Return a string or a list of strings; raise a ValueError that names the first that is no text."""
-    for number, text in enumerate([strings] if isinstance(strings, str) else strings):
-        check_text(name if isinstance(strings, str) else f"{name}[{number}]", text)
-    return strings
+    return list(zip(questions, check_texts("titles", titles, True), check_texts("texts", texts, True), strict=True))
 
 
 DPRReaderTokenizerFast = DPRReaderTokenizer

@@ -1,8 +1,4 @@
-"""The layout of BERT's rows, `[CLS] first [SEP]` and `[CLS] first [SEP] second [SEP]`, and their padding.
-
-These methods of transformers take ids instead of text. Not supported: `prepare_for_model` and `truncate_sequences` of
-transformers 4, because the call does both.
-"""
+"""The layout of BERT's rows, `[CLS] first [SEP]` and `[CLS] first [SEP] second [SEP]`, and their padding, for ids."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from dpr_export.models.tokenization.batch_encoding import BatchEncoding
-from dpr_export.models.tokenization.rows import pad_columns, padded_length, padding_strategy, truncation_strategy
+from dpr_export.models.tokenization.rows import find_strategy, pad_columns, padded_length
 from dpr_export.models.tokenization.vocabulary import Vocabulary
 from dpr_export.models.torch_interop import is_torch, to_lists
 
@@ -113,7 +109,7 @@ class RowLayout(Vocabulary):
         else:
             columns.setdefault("attention_mask", [[1] * len(row) for row in columns["input_ids"]])
         lengths = [len(row) for row in columns["input_ids"]]
-        length = padded_length(lengths, padding_strategy(padding), self._limit(max_length), pad_to_multiple_of)
+        length = padded_length(lengths, find_strategy("padding", padding), self._limit(max_length), pad_to_multiple_of)
         columns = pad_columns(columns, length, self.pad_token_id, padding_side or self.padding_side)
         return BatchEncoding({name: rows[0] for name, rows in columns.items()} if alone else columns, return_tensors)
 
@@ -127,7 +123,7 @@ class RowLayout(Vocabulary):
 
     def _room(self, truncation: bool | str | None, limit: int | None, special: bool, pair: bool) -> tuple[str, int]:
         """Return the truncation strategy, and how many tokens the sequences may have."""
-        strategy = truncation_strategy(truncation)
+        strategy = find_strategy("truncation", truncation)
         if strategy == "do_not_truncate" or limit is None:
             return "do_not_truncate", 0
         edges = self.num_special_tokens_to_add(pair) if special else 0

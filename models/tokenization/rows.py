@@ -1,4 +1,4 @@
-"""Functions on rows of token ids: how two sequences are truncated, laid out with special tokens, and padded.
+"""Functions on rows of token ids: how two sequences are truncated, and how rows are padded.
 
 They take and return lists. transformers sets truncation and padding on its tokenizer for each call; here no call
 changes the tokenizer, so that threads can share one.
@@ -7,51 +7,22 @@ changes the tokenizer, so that threads can share one.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tokenizers import Encoding
-
-# The columns of a row, and the attribute of an Encoding that holds each.
-ATTRIBUTES = {
-    "input_ids": "ids",
-    "token_type_ids": "type_ids",
-    "attention_mask": "attention_mask",
-    "special_tokens_mask": "special_tokens_mask",
-    "offset_mapping": "offsets",
+STRATEGIES = {
+    "truncation": ("longest_first", "only_first", "only_second", "do_not_truncate"),
+    "padding": ("longest", "max_length", "do_not_pad"),
 }
-
 # The value of a padding token in each column. In input_ids it is the tokenizer's pad_token_id.
 PADDING = {"token_type_ids": 0, "attention_mask": 0, "special_tokens_mask": 1, "offset_mapping": (0, 0)}
 
-# The columns that depend on the layout alone: the value of a token of the first sequence, of a token of the second, and
-# of a special token of either.
-LAYOUT = {
-    "token_type_ids": (0, 1, 0, 1),
-    "attention_mask": (1, 1, 1, 1),
-    "special_tokens_mask": (0, 0, 1, 1),
-}
 
+def find_strategy(argument: str, value: bool | str | None) -> str:
+    """Return the name of a strategy of `STRATEGIES`; True means the first name, False or truncation=None the last.
 
-def truncation_strategy(truncation: bool | str | None) -> str:
-    """Return the strategy's name; True means "longest_first", False and None mean "do_not_truncate".
-
-    >>> truncation_strategy(True)
-    'longest_first'
+    >>> find_strategy("truncation", True), find_strategy("padding", False)
+    ('longest_first', 'do_not_pad')
     """
-    names = ("longest_first", "only_first", "only_second", "do_not_truncate")
-    return _strategy("truncation", bool(truncation) if truncation is None else truncation, names)
-
-
-def padding_strategy(padding: bool | str) -> str:
-    """Return the strategy's name; True means "longest", False means "do_not_pad".
-
-    >>> padding_strategy(True)
-    'longest'
-    """
-    return _strategy("padding", padding, ("longest", "max_length", "do_not_pad"))
-
-
-def _strategy(argument: str, value: bool | str, names: Sequence[str]) -> str:
-    """Return the name that `value` is; True means the first of `names`, False the last."""
-    if isinstance(value, bool):
+    names = STRATEGIES[argument]
+    if isinstance(value, bool) or (value is None and argument == "truncation"):
         return names[0] if value else names[-1]
     for name in names:
         if value == name:
@@ -96,13 +67,7 @@ def truncated_lengths(strategy: str, first: int, second: int | None, room: int) 
 
 
 def padded_length(lengths: Sequence[int], strategy: str, limit: int | None, multiple: int | None) -> int:
-    """Return the length to pad rows to; 0 for no padding.
-
-    Args:
-        lengths: the number of tokens of each row.
-        strategy: "longest", "max_length" or "do_not_pad".
-        limit: the length for "max_length"; None: no padding.
-        multiple: round the result up to a multiple of this.
+    """Return the length to pad rows to, `limit` for "max_length", rounded up to a `multiple`; 0 for no padding.
 
     >>> padded_length([3, 5], "longest", None, multiple=4)
     8
@@ -131,35 +96,3 @@ def pad_columns(columns: Mapping[str, Sequence[Any]], length: int, pad_token_id:
             padding = value * (length - len(row))
             padded[name][number] = row + padding if side == "right" else padding + row
     return padded
-
-
-def build_row(
-    column: str, pieces: Sequence[Encoding], lengths: Sequence[int], special_ids: Sequence[int], side: str
-) -> list[Any]:
-    """Build one column of `[CLS] first [SEP]`, or of `[CLS] first [SEP] second [SEP]`.
-
-    Args:
-        column: one of `ATTRIBUTES`.
-        pieces: the word pieces of one or two texts.
-        lengths: how many tokens of each are kept.
-        special_ids: the ids of the special tokens in their order; empty for a row without them.
-        side: the end at which a text is truncated, "right" or "left".
-    """
-
-    def special(number: int, place: int) -> list[Any]:
-        """Return the value of a special token of sequence `number`, in a list; an empty list without special tokens."""
-        if not special_ids:
-            return []
-        if column in LAYOUT:
-            return [LAYOUT[column][2 + number]]
-        return [special_ids[place] if column == "input_ids" else (0, 0)]
-
-    row = special(0, 0)
-    for number, (encoding, length) in enumerate(zip(pieces, lengths, strict=False)):
-        if column in LAYOUT:
-            row += [LAYOUT[column][number]] * length
-        else:
-            start = len(encoding) - length if side == "left" else 0
-            row += getattr(encoding, ATTRIBUTES[column])[start : start + length]
-        row += special(number, number + 1)
-    return row

@@ -1,46 +1,32 @@
 """Special tokens ([CLS], [SEP], [PAD], [UNK], [MASK]) and the tokens that were added to a vocabulary.
 
-Each of the five has a name and an id (`cls_token`, `cls_token_id`), and setting one sets the other. Tokens can be added
-as in transformers. A model knows the ids below its `vocab_size` alone, and refuses others.
-
-BERT's rows have no bos_token and no eos_token, so these are None.
+Each of the five has a name and an id (`cls_token`, `cls_token_id`), and setting one sets the other.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from tokenizers import AddedToken, Tokenizer
+from tokenizers import AddedToken, Tokenizer, processors
 
-from dpr_export.models.tokenization.tokenizer_files import SPECIAL_TOKENS, TokenizerOptions, bert_template
+from dpr_export.models.tokenization.tokenizer_files import SPECIAL_TOKENS, TokenizerOptions
 
 MORE = ("additional_special_tokens", "extra_special_tokens")  # the name in transformers 4, and in 5
 NewToken = str | AddedToken
+_Value = TypeVar("_Value")
 
 
-class _Token:
-    """The attribute of one special token, such as `cls_token`."""
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
-
-    def __get__(self, tokenizer: "SpecialTokens", owner: type) -> str:
-        return tokenizer._special[self._name]
-
-    def __set__(self, tokenizer: "SpecialTokens", token: str) -> None:
-        tokenizer._set_special(self._name, str(token), token)
-
-
-class _TokenId:
-    """The attribute of one special token's id, such as `cls_token_id`."""
+class _Special(Generic[_Value]):
+    """The attribute of a special token, such as `cls_token`, or of its id."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
 
-    def __get__(self, tokenizer: "SpecialTokens", owner: type) -> int:
-        return tokenizer._special_ids[self._name.removesuffix("_id")]
+    def __get__(self, tokenizer: "SpecialTokens", owner: type) -> _Value:
+        value: _Value = tokenizer.__dict__[self._name]
+        return value
 
-    def __set__(self, tokenizer: "SpecialTokens", number: int) -> None:
-        tokenizer._set_special(self._name, tokenizer.backend_tokenizer.id_to_token(number), number)
+    def __set__(self, tokenizer: "SpecialTokens", value: _Value) -> None:
+        tokenizer._set_special(self._name, value)
 
 
 class SpecialTokens:
@@ -51,37 +37,40 @@ class SpecialTokens:
     eos_token: str | None = None
     eos_token_id: int | None = None
     pad_token_type_id = 0
-    unk_token, unk_token_id = _Token(), _TokenId()
-    sep_token, sep_token_id = _Token(), _TokenId()
-    pad_token, pad_token_id = _Token(), _TokenId()
-    cls_token, cls_token_id = _Token(), _TokenId()
-    mask_token, mask_token_id = _Token(), _TokenId()
+    unk_token, unk_token_id = _Special[str](), _Special[int]()
+    sep_token, sep_token_id = _Special[str](), _Special[int]()
+    pad_token, pad_token_id = _Special[str](), _Special[int]()
+    cls_token, cls_token_id = _Special[str](), _Special[int]()
+    mask_token, mask_token_id = _Special[str](), _Special[int]()
 
     def __init__(self, backend: Tokenizer, options: TokenizerOptions) -> None:
         self.backend_tokenizer = backend
         self._additional = list(options.additional_special_tokens)
-        self._special: dict[str, str] = {}
-        self._special_ids: dict[str, int] = {}
         for name in SPECIAL_TOKENS:
             setattr(self, name, getattr(options, name))
 
-    def _set_special(self, attribute: str, token: str | None, value: object) -> None:
-        """Set a special token and its id; `attribute` and `value` are what the caller set, for the error.
+    def _set_special(self, attribute: str, value: Any) -> None:
+        """Set a special token and its id, by the name and value of either.
 
         Raises:
-            ValueError: the token is not in the vocabulary.
+            ValueError: the special token is not in the vocabulary.
         """
         name = attribute.removesuffix("_id")
-        number = None if token is None else self.backend_tokenizer.token_to_id(token)
-        if token is None or number is None:
+        backend = self.backend_tokenizer
+        token = str(value) if attribute == name else backend.id_to_token(value)
+        number = None if token is None else backend.token_to_id(token)
+        if number is None:
             raise ValueError(
                 f"{attribute} is {value!r}, which is not in the vocabulary: "
                 f"add_special_tokens({{{name!r}: ...}}) adds a token and names it so"
             )
-        self._special[name], self._special_ids[name] = token, number
-        if name in ("cls_token", "sep_token") and {"cls_token", "sep_token"} <= self._special.keys():
-            self.backend_tokenizer.post_processor = bert_template(
-                self.backend_tokenizer, self.cls_token, self.sep_token
+        self.__dict__.update({name: token, f"{name}_id": number})
+        if name in ("cls_token", "sep_token") and {"cls_token", "sep_token"} <= self.__dict__.keys():
+            cls, sep = self.cls_token, self.sep_token
+            backend.post_processor = processors.TemplateProcessing(
+                single=f"{cls}:0 $A:0 {sep}:0",
+                pair=f"{cls}:0 $A:0 {sep}:0 $B:1 {sep}:1",
+                special_tokens=[(cls, self.cls_token_id), (sep, self.sep_token_id)],
             )
 
     def add_tokens(self, new_tokens: NewToken | Sequence[NewToken], special_tokens: bool = False) -> int:
@@ -142,7 +131,7 @@ class SpecialTokens:
     @property
     def special_tokens_map(self) -> dict[str, str]:
         """The five special tokens by name, such as {"cls_token": "[CLS]"}."""
-        return dict(self._special)
+        return {name: getattr(self, name) for name in SPECIAL_TOKENS}
 
     @property
     def additional_special_tokens(self) -> list[str]:
@@ -168,7 +157,7 @@ class SpecialTokens:
     @property
     def all_special_tokens(self) -> list[str]:
         """The five and the additional special tokens, each once."""
-        return list(dict.fromkeys([*self._special.values(), *self._additional]))
+        return list(dict.fromkeys([*self.special_tokens_map.values(), *self._additional]))
 
     @property
     def all_special_ids(self) -> list[int]:

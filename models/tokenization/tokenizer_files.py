@@ -1,11 +1,7 @@
 """Read a checkpoint's tokenizer files into a `tokenizers.Tokenizer`, and write them.
 
-The vocabulary is read from tokenizer.json, or else from vocab.txt. For lower-casing, accents and Chinese characters,
-tokenizer_config.json overrides tokenizer.json, and BERT's defaults apply to what it does not set, as in transformers 4
-and in BertTokenizerFast of 5. special_tokens_map.json and added_tokens.json are read if tokenizer_config.json has no
-`added_tokens_decoder`, which is so in older checkpoints.
-
-Not supported: chat templates and training.
+As in transformers 4 (and BertTokenizerFast of 5), tokenizer_config.json overrides tokenizer.json; older checkpoints
+have special_tokens_map.json and added_tokens.json instead of `added_tokens_decoder`. Chat templates are ignored.
 """
 
 import json
@@ -14,9 +10,10 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from tokenizers import AddedToken, Tokenizer, decoders, normalizers, pre_tokenizers, processors
+from tokenizers import AddedToken, Tokenizer, decoders, normalizers, pre_tokenizers
 from tokenizers.models import WordPiece
 
+from dpr_export.models.artifact.records import read_json
 from dpr_export.models.export_command import export_command
 
 UNBOUNDED = int(1e30)  # model_max_length if no file names one: transformers' value for "no limit"
@@ -68,27 +65,6 @@ class TokenizerOptions:
                 raise ValueError(f"{name} is {value!r}, but must be true or false")
 
 
-def from_vocab(path: str | Path, options: TokenizerOptions | None = None) -> Tokenizer:
-    """Build BERT's tokenizer from a vocab.txt: one token a line, whose id is the line's number from 0.
-
-    Args:
-        path: the vocab.txt.
-        options: None: BERT's defaults.
-
-    Raises:
-        OSError: the file cannot be read.
-        ValueError: the file is not UTF-8, or lacks the unknown token.
-
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     _ = Path(folder, "vocab.txt").write_text("\\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "love"]))
-    ...     from_vocab(Path(folder, "vocab.txt")).encode("Love?").tokens
-    ['[CLS]', 'love', '[UNK]', '[SEP]']
-    """
-    options = options or TokenizerOptions()
-    return _configure(_read_vocab(Path(path), options), options, _special_tokens(options, {}), Path(path))
-
-
 def load(folder: str | Path, overrides: dict[str, Any]) -> tuple[Tokenizer, TokenizerOptions]:
     """Read the tokenizer of a folder, and its options.
 
@@ -107,19 +83,22 @@ def load(folder: str | Path, overrides: dict[str, Any]) -> tuple[Tokenizer, Toke
     path = folder / "tokenizer.json"
     if not path.is_file() and not (folder / "vocab.txt").is_file():
         raise OSError(f"{folder} holds no tokenizer: looked for tokenizer.json and vocab.txt")
-    config = _read_json(folder / "tokenizer_config.json")
+    config = _read_object(folder / "tokenizer_config.json")
     if "added_tokens_decoder" not in config:
-        config |= _read_json(folder / "special_tokens_map.json")
+        config |= _read_object(folder / "special_tokens_map.json")
     options = replace(_options(config), **overrides)
     unchanged = {name: value for name, value in config.items() if name not in overrides}
     added = _added_tokens(folder, config, options) + _special_tokens(options, unchanged)
-    if not path.is_file():
-        return _configure(_read_vocab(folder / "vocab.txt", options), options, added, folder / "vocab.txt"), options
-    try:
-        backend = Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises nothing more specific
-        raise ValueError(f"{path} cannot be read as a tokenizer: {error}") from error
-    return _configure(backend, options, added, path), options
+    if path.is_file():
+        try:
+            backend = Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises nothing more specific
+            raise ValueError(f"{path} cannot be read as a tokenizer: {error}") from error
+    else:
+        path = folder / "vocab.txt"
+        backend = _read_vocab(path, options)
+    _configure(backend, options, added, path)
+    return backend, options
 
 
 def save(folder: str | Path, backend: Tokenizer, options: TokenizerOptions, class_name: str) -> tuple[str, ...]:
@@ -133,15 +112,6 @@ def save(folder: str | Path, backend: Tokenizer, options: TokenizerOptions, clas
     return tuple(str(path) for path in paths)
 
 
-def bert_template(backend: Tokenizer, cls: str, sep: str) -> processors.TemplateProcessing:
-    """Return the layout of BERT's rows of one or two sequences; the vocabulary must have both tokens."""
-    return processors.TemplateProcessing(
-        single=f"{cls}:0 $A:0 {sep}:0",
-        pair=f"{cls}:0 $A:0 {sep}:0 $B:1 {sep}:1",
-        special_tokens=[(token, backend.token_to_id(token)) for token in (cls, sep)],
-    )
-
-
 def _read_vocab(path: Path, options: TokenizerOptions) -> Tokenizer:
     with path.open(encoding="utf-8") as lines:
         vocabulary = {line.rstrip("\n"): number for number, line in enumerate(lines)}
@@ -151,7 +121,7 @@ def _read_vocab(path: Path, options: TokenizerOptions) -> Tokenizer:
     return backend
 
 
-def _configure(backend: Tokenizer, options: TokenizerOptions, added: Iterable[AddedToken], path: Path) -> Tokenizer:
+def _configure(backend: Tokenizer, options: TokenizerOptions, added: Iterable[AddedToken], path: Path) -> None:
     """Apply the options and added tokens to a tokenizer, and turn off its truncation and padding."""
     if not isinstance(backend.model, WordPiece):
         raise ValueError(f"{path} holds a {type(backend.model).__name__} model, but DPR's tokenizers are WordPiece")
@@ -172,17 +142,11 @@ def _configure(backend: Tokenizer, options: TokenizerOptions, added: Iterable[Ad
         if token.content not in known:
             backend.add_tokens([token])
             known.add(token.content)
-    backend.post_processor = bert_template(backend, options.cls_token, options.sep_token)
-    return backend
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not JSON: {error}") from None
+def _read_object(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file; an empty one if there is no such file."""
+    content = read_json(path) if path.is_file() else {}
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}, but must hold an object")
     return content
@@ -191,15 +155,11 @@ def _read_json(path: Path) -> dict[str, Any]:
 def _options(config: dict[str, Any]) -> TokenizerOptions:
     """Read the options from the merged configuration files, whose tokens are strings or objects."""
     names = {field.name for field in fields(TokenizerOptions)} - {"additional_special_tokens", "model_max_length"}
-    known = {name: value for name, value in config.items() if name in names}
-    for name in SPECIAL_TOKENS:
-        if known.get(name) is None:
-            known.pop(name, None)  # null means the default
-        else:
-            known[name] = _added_token(known[name]).content
+    known = {name: value for name, value in config.items() if name in names - set(SPECIAL_TOKENS)}
+    tokens = {name: config[name] for name in SPECIAL_TOKENS if config.get(name) is not None}
+    known |= {name: _added_token(token).content for name, token in tokens.items()}
     longest = config.get("model_max_length", config.get("max_len"))
-    if longest is None:
-        longest = UNBOUNDED
+    longest = UNBOUNDED if longest is None else longest
     if isinstance(longest, bool) or not isinstance(longest, int | float) or not 0 <= longest < float("inf"):
         raise ValueError(f"model_max_length is {longest!r}, but must be a number from 0")
     return TokenizerOptions(
@@ -221,7 +181,7 @@ def _added_tokens(folder: Path, config: dict[str, Any], options: TokenizerOption
     special = {getattr(options, name) for name in SPECIAL_TOKENS} | set(options.additional_special_tokens)
     listed = config.get("added_tokens_decoder")
     if listed is None:
-        ids = _read_json(folder / "added_tokens.json")
+        ids = _read_object(folder / "added_tokens.json")
         if not all(type(number) is int for number in ids.values()):
             raise ValueError(f"{folder / 'added_tokens.json'} holds an id that is no whole number")
         return [_added_token(token, token in special) for token in sorted(ids, key=ids.__getitem__)]

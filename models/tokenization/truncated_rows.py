@@ -12,37 +12,54 @@ from typing import Any
 
 from tokenizers import Encoding, Tokenizer
 
-from dpr_export.models.tokenization.rows import ATTRIBUTES, build_row
+# The columns of a row, and the attribute of an Encoding that holds each.
+ATTRIBUTES = {
+    "input_ids": "ids",
+    "token_type_ids": "type_ids",
+    "attention_mask": "attention_mask",
+    "special_tokens_mask": "special_tokens_mask",
+    "offset_mapping": "offsets",
+}
+
+# The columns that depend on the layout alone: the values of tokens of the first and the second sequence, and those of
+# the special tokens.
+LAYOUT = {
+    "token_type_ids": ((0, 1), (0, 0, 1)),
+    "attention_mask": ((1, 1), (1, 1, 1)),
+    "special_tokens_mask": ((0, 0), (1, 1, 1)),
+}
 
 
 @dataclass(frozen=True)
 class TruncatedRows:
-    """The rows of one call.
+    """The rows of one call."""
 
-    Attributes:
-        backend: lays out a row's Encoding.
-        pieces: the word pieces of each row's one or two texts, without special tokens.
-        lengths: how many tokens of each text are kept.
-        special_ids: the ids of the special tokens in their order; empty for rows without them.
-        side: the end at which a text is truncated, "right" or "left".
-        overflowing: whether the tokens that are cut off make further rows, after their own.
-        stride: how many tokens a further row repeats of the one before.
-    """
-
-    backend: Tokenizer
-    pieces: Sequence[tuple[Encoding, ...]]
-    lengths: Sequence[tuple[int, int]]
-    special_ids: Sequence[int]
-    side: str
-    overflowing: bool = False
-    stride: int = 0
+    backend: Tokenizer  # lays out a row's Encoding
+    pieces: Sequence[tuple[Encoding, ...]]  # the word pieces of each row's one or two texts, without special tokens
+    lengths: Sequence[tuple[int, int]]  # how many tokens of each text are kept
+    special_ids: Sequence[int]  # the ids of the special tokens in their order; empty for rows without them
+    side: str  # the end at which a text is truncated, "right" or "left"
+    overflowing: bool = False  # whether the tokens that are cut off make further rows, after their own
+    stride: int = 0  # how many tokens a further row repeats of the one before
 
     def column(self, name: str) -> list[list[Any]]:
         """Return a column of the rows, one of `ATTRIBUTES`."""
         if self.overflowing:
             return [getattr(row, ATTRIBUTES[name]) for rows in self._encodings for row in rows]
-        rows = zip(self.pieces, self.lengths, strict=True)
-        return [build_row(name, pieces, lengths, self.special_ids, self.side) for pieces, lengths in rows]
+        values, special = LAYOUT.get(name, ((), self.special_ids if name == "input_ids" else [(0, 0)] * 3))
+        edges: list[list[Any]] = [[value] for value in special] if self.special_ids else [[], [], []]
+        rows = []
+        for pieces, lengths in zip(self.pieces, self.lengths, strict=True):
+            row = list(edges[0])
+            for number, (text, length) in enumerate(zip(pieces, lengths, strict=False)):
+                if values:
+                    row += [values[number]] * length
+                else:
+                    start = len(text) - length if self.side == "left" else 0
+                    row += getattr(text, ATTRIBUTES[name])[start : start + length]
+                row += edges[number + 1]
+            rows.append(row)
+        return rows
 
     @property
     def samples(self) -> list[int]:

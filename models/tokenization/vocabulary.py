@@ -1,8 +1,4 @@
-"""The vocabulary of a tokenizer: tokens, their ids, and decoding ids to text.
-
-This base of the tokenizers holds a `tokenizers.Tokenizer` and the options of the checkpoint. It is read from a folder,
-saved to one, and can be pickled.
-"""
+"""The vocabulary of a tokenizer: tokens, their ids, decoding ids to text, and reading and saving it all."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,6 +8,7 @@ from typing import Any, Self
 
 from tokenizers import Tokenizer
 
+from dpr_export.models.artifact.hub import HubOptions
 from dpr_export.models.artifact.resolve import resolve_files
 from dpr_export.models.tokenization.special_tokens import SpecialTokens
 from dpr_export.models.tokenization.tokenizer_files import TOKENIZER_FILES, TokenizerOptions, load, save
@@ -72,11 +69,8 @@ class Vocabulary(SpecialTokens):
         """Read the tokenizer of a checkpoint or an exported folder.
 
         Args:
-            folder: a folder with tokenizer.json or vocab.txt; or a name on the hub, for which the next four are.
-            revision: a branch, tag or commit of the hub; None: the main branch.
-            token: the access token of the hub; None: the one of the login.
-            cache_dir: the folder of the hub's cache; None: the default of huggingface_hub.
-            local_files_only: read files from the cache alone.
+            folder: a folder with tokenizer.json or vocab.txt; or a name on the hub.
+            revision, token, cache_dir, local_files_only: as in `DPRReader.from_pretrained`.
             overrides: fields of `TokenizerOptions`, such as do_lower_case or model_max_length, that override
                 tokenizer_config.json.
 
@@ -85,15 +79,8 @@ class Vocabulary(SpecialTokens):
             ValueError: a file cannot be read.
             TypeError: an override has an unknown name.
         """
-        path = resolve_files(TOKENIZER_FILES, folder, revision, token, cache_dir, local_files_only)
-        tokenizer = cls.read(path, **overrides)
-        tokenizer.name_or_path = str(folder)
-        return tokenizer
-
-    @classmethod
-    def read(cls, folder: Path, **overrides: Any) -> Self:
-        """Read the tokenizer from a folder on this machine; `from_pretrained` lists the overrides and the errors."""
-        return cls(*load(folder, overrides), name_or_path=str(folder))
+        path = resolve_files(TOKENIZER_FILES, folder, HubOptions(revision, token, cache_dir, local_files_only))
+        return cls(*load(path, overrides), name_or_path=str(folder))
 
     def save_pretrained(self, folder: str | Path) -> tuple[str, ...]:
         """Write tokenizer.json and tokenizer_config.json, which transformers reads too, and return their paths."""
@@ -112,12 +99,7 @@ class Vocabulary(SpecialTokens):
     def save_vocabulary(self, save_directory: str | Path, filename_prefix: str | None = None) -> tuple[str, ...]:
         """Write vocab.txt, one token a line, into a folder that exists, and return its path.
 
-        Args:
-            save_directory: the folder.
-            filename_prefix: a prefix of the file's name, joined by a hyphen.
-
-        Raises:
-            OSError: there is no such folder.
+        `filename_prefix` is joined to the file's name by a hyphen. Raises an OSError if there is no such folder.
         """
         if not Path(save_directory).is_dir():
             raise OSError(f"save_directory is {str(save_directory)!r}, but there is no such folder")
@@ -126,7 +108,7 @@ class Vocabulary(SpecialTokens):
     def __getstate__(self) -> dict[str, Any]:
         return {
             name: value for name, value in self.__dict__.items() if name != "_splitting"
-        }  # the copy's setting is not pickled
+        }  # it has a setting that is not pickled
 
     def __len__(self) -> int:
         """Return the number of tokens, with the added ones."""
@@ -190,12 +172,17 @@ class Vocabulary(SpecialTokens):
         Returns:
             A string; for rows, a list of strings.
         """
-        ids = to_lists(token_ids)
-        if isinstance(ids, int):
-            ids = [ids]
-        if ids and isinstance(ids[0], list):
-            return self._texts(ids, skip_special_tokens, clean_up_tokenization_spaces)
-        return self._texts([ids], skip_special_tokens, clean_up_tokenization_spaces)[0]
+        ids, backend = to_lists(token_ids), self.backend_tokenizer
+        many = isinstance(ids, list) and bool(ids) and isinstance(ids[0], list)
+        rows = ids if many else [[ids] if isinstance(ids, int) else ids]
+        if len(rows) <= FEW:
+            texts = [backend.decode(row, skip_special_tokens=skip_special_tokens) for row in rows]
+        else:
+            texts = backend.decode_batch(rows, skip_special_tokens=skip_special_tokens)
+        clean_up = clean_up_tokenization_spaces
+        for apart, joined in JOINED if (self.clean_up_tokenization_spaces if clean_up is None else clean_up) else ():
+            texts = [text.replace(apart, joined) for text in texts]
+        return texts if many else texts[0]
 
     def batch_decode(
         self, sequences: Any, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool | None = None
@@ -213,15 +200,3 @@ class Vocabulary(SpecialTokens):
         backend = Tokenizer.from_str(self.backend_tokenizer.to_str())
         backend.encode_special_tokens = True
         return backend
-
-    def _texts(self, rows: list[list[int]], skip_special_tokens: bool, clean_up: bool | None) -> list[str]:
-        backend = self.backend_tokenizer
-        if len(rows) <= FEW:
-            texts = [backend.decode(row, skip_special_tokens=skip_special_tokens) for row in rows]
-        else:
-            texts = backend.decode_batch(rows, skip_special_tokens=skip_special_tokens)
-        if not (self.clean_up_tokenization_spaces if clean_up is None else clean_up):
-            return texts
-        for apart, joined in JOINED:
-            texts = [text.replace(apart, joined) for text in texts]
-        return texts

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from dpr_export.models.artifact.folder import ExportedFolder, copy_folder
+from dpr_export.models.artifact.hub import HubOptions
 from dpr_export.models.artifact.resolve import open_exported_folder
 from dpr_export.models.config import CONFIG_FILE, DPRConfig
 from dpr_export.models.kinds import EMBEDS, IDS, Kind, find_kind
@@ -124,7 +125,7 @@ class DPRModel(LikeModule):
             raise ValueError(f"threads is {threads!r}, and must be from 1 to the machine's {os.cpu_count()} processors")
         threads = threads or usable_processors()
         precision = precision_for(torch_dtype, precision_for(dtype, precision))
-        opened = open_exported_folder(folder, revision, token, cache_dir, local_files_only)
+        opened = open_exported_folder(folder, HubOptions(revision, token, cache_dir, local_files_only))
         if verify:
             opened.check(verify=True)
         config = cls._read_config(opened)
@@ -134,7 +135,7 @@ class DPRModel(LikeModule):
         choice = choose(opened, backend=backend, precision=precision, device=device)
         graph = choice.variant.file
         opened.ensure_files(*(file for file in TOKENIZER_FILES if file in opened.manifest.files), graph)
-        tokenizer = TOKENIZER_CLASSES[cls.kind.name].read(opened.path)
+        tokenizer = TOKENIZER_CLASSES[cls.kind.name].from_pretrained(opened.path)
         if len(tokenizer) > config.vocab_size:
             raise ValueError(
                 f"{opened.name} is damaged: its tokenizer has {len(tokenizer)} tokens, and vocab_size in {CONFIG_FILE} "
@@ -155,7 +156,7 @@ class DPRModel(LikeModule):
     def _read_config(cls, opened: ExportedFolder) -> DPRConfig:
         """Read the folder's configuration, which must be of this kind of model."""
         opened.ensure_files(CONFIG_FILE)
-        config = DPRConfig.read(opened.path)
+        config = DPRConfig.from_pretrained(opened.path)
         kind = find_kind(config.architectures)
         if opened.manifest.kind != kind.name:
             raise ValueError(

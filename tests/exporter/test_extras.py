@@ -112,7 +112,7 @@ def test_a_wrong_graph_of_embeddings_is_not_proved(checkpoint, tmp_path: Path, m
         trace(other if tokens == EMBEDS else loaded, path, opset, optional_outputs, tokens)
 
     monkeypatch.setattr("dpr_export.exporter.tracing.trace.trace", swapped)
-    monkeypatch.setattr("dpr_export.exporter.tracing.weights.check_weights", lambda *_, **__: 0)
+    monkeypatch.setattr("dpr_export.exporter.tracing.weights.check_weights", lambda *_, **__: None)
     with pytest.raises(ExportError, match="parity check failed: start_logits at 1 x 1 differs"):
         export(str(checkpoint("reader")), tmp_path / "out", ExportOptions(inputs_embeds=True))
     assert not (tmp_path / "out").exists()

@@ -25,7 +25,6 @@ from dpr_export.models.tokenization.encoder_tokenizers import (
     DPRQuestionEncoderTokenizer,
 )
 from dpr_export.models.tokenization.rows import truncated_lengths
-from dpr_export.models.tokenization.tokenizer_files import TokenizerOptions, from_vocab
 
 NAMES = ["uncased", "cased", "vocab", "cased-vocab", "no-chinese", "tiny"]
 EVERYTHING = {"return_special_tokens_mask": True, "return_offsets_mapping": True, "return_length": True}
@@ -456,11 +455,11 @@ def test_a_tokenizer_that_is_no_wordpiece_is_refused(tmp_path: Path) -> None:
 def test_a_vocabulary_file_makes_a_tokenizer_by_itself(
     folders: dict[str, Path], strings: list[str], theirs: Any
 ) -> None:
-    backend = from_vocab(folders["vocab"] / "vocab.txt")
+    backend = DPRQuestionEncoderTokenizer.from_pretrained(folders["vocab"]).backend_tokenizer
     rows = [encoding.ids for encoding in backend.encode_batch(strings[:500])]
     assert rows == theirs["vocab"](strings[:500])["input_ids"]
-    cased = from_vocab(folders["vocab"] / "vocab.txt", TokenizerOptions(do_lower_case=False))
-    assert cased.encode("Hamlet hamlet").tokens == ["[CLS]", "[UNK]", "hamlet", "[SEP]"]
+    cased = DPRQuestionEncoderTokenizer.from_pretrained(folders["vocab"], do_lower_case=False)
+    assert cased.backend_tokenizer.encode("Hamlet hamlet").tokens == ["[CLS]", "[UNK]", "hamlet", "[SEP]"]
 
 
 def test_a_tokenizer_and_an_encoding_can_be_pickled_and_copied(ours: Any) -> None:

@@ -27,7 +27,6 @@ from dpr_export.exporter.options import DEFAULT_OPSET
 from dpr_export.exporter.tracing.reference_outputs import run_pytorch
 from dpr_export.exporter.tracing.trace import AXES
 from dpr_export.models.artifact.reference_outputs import ATOL, Arrays
-from dpr_export.runtime.inference.progress import silent
 from tests.conftest import write_checkpoint
 from tests.test_documents import COMMANDS, OPTIMUM
 
@@ -112,7 +111,7 @@ def computed(graph: Path, feeds: Arrays) -> Arrays:
 
 @pytest.mark.parametrize("name", CHECKPOINTS)
 def test_the_graph_equals_ours_and_pytorch_at_every_size(exports: Exports, name: str) -> None:
-    with resolve_checkpoint(str(exports.checkpoints / name), None, None, silent) as checkpoint:
+    with resolve_checkpoint(str(exports.checkpoints / name)) as checkpoint:
         original = load(checkpoint)
     for example in run_pytorch(original):
         ours = computed(exports.ours / name / "onnx" / "model.onnx", example.feeds)
