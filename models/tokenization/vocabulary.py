@@ -106,9 +106,8 @@ class Vocabulary(SpecialTokens):
         return tuple(self.backend_tokenizer.model.save(str(save_directory), filename_prefix))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {
-            name: value for name, value in self.__dict__.items() if name != "_splitting"
-        }  # it has a setting that is not pickled
+        # `_splitting` has a setting that is not pickled.
+        return {name: value for name, value in self.__dict__.items() if name != "_splitting"}
 
     def __len__(self) -> int:
         """Return the number of tokens, with the added ones."""

@@ -201,7 +201,7 @@ def test_every_position_is_compared_and_so_are_more_than_512(checkpoint, tmp_pat
     assert manifest.variants[0].parity.shapes[1] == (1, 700)
 
 
-def test_an_original_that_is_not_finite_is_refused(checkpoint, tmp_path: Path) -> None:
+def test_outputs_that_are_not_finite_in_pytorch_are_refused(checkpoint, tmp_path: Path) -> None:
     folder = checkpoint("reader")
     weights = load_file(folder / "model.safetensors")
     weights["span_predictor.qa_outputs.bias"][0] = float("inf")
