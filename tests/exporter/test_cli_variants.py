@@ -194,8 +194,16 @@ def test_what_is_there_already_is_one_line_with_the_option_that_makes_it_again(
         (("--precision", "int8", "--calibration", "none.jsonl"), 1, "calibration none.jsonl cannot be read"),
         (("--precision", "int8", "--calibration", "folder.jsonl"), 1, "calibration folder.jsonl cannot be read"),
         (("--precision", "int8", "--calibration", "empty.jsonl"), 1, "empty.jsonl has no rows"),
-        (("--precision", "int8", "--calibration", "bad.jsonl"), 1, "calibration bad.jsonl, line 2: not JSON: Expecting property name"),
-        (("--precision", "int8", "--calibration", "bad.tsv"), 1, "calibration bad.tsv, line 1: the number of columns is 2, not 3: question, title, text"),
+        (
+            ("--precision", "int8", "--calibration", "bad.jsonl"),
+            1,
+            "calibration bad.jsonl, line 2: not JSON: Expecting property name",
+        ),
+        (
+            ("--precision", "int8", "--calibration", "bad.tsv"),
+            1,
+            "calibration bad.tsv, line 1: the number of columns is 2, not 3: question, title, text",
+        ),
         (("--precision", "int8", "--calibration", "texts.csv"), 1, "texts.csv must end in .jsonl or .tsv"),
         (("--calibration", "none.jsonl"), 1, "calibration none.jsonl cannot be read"),
     ],
