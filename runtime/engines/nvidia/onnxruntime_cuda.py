@@ -156,27 +156,28 @@ class OnnxRuntimeCudaSession(DeviceSession):
     def _buffers(self, rows: int, length: int) -> _Recorded:
         """Allocate and bind the buffers of a size. The first run with its graph id records it."""
         inputs = {name: self._empty((rows, length), np.int64) for name in self.input_names}
-        binding, outputs = self._bind_outputs(rows, length)
-        for name, value in inputs.items():
-            binding.bind_ortvalue_input(name, value)
+        binding, outputs = self._bind(inputs, rows, length)
         return _Recorded(inputs, outputs, binding, _run_options(str(next(self._graph_ids))))
 
     def _run_unrecorded(self, feeds: Feeds) -> dict[str, Any]:
         """Compute a call at its own size."""
-        binding, outputs = self._bind_outputs(*feeds["attention_mask"].shape)
-        for name in self.input_names:
-            value = ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(feeds[name]), "cuda", self._index)
-            binding.bind_ortvalue_input(name, value)
+        inputs = {
+            name: ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(feeds[name]), "cuda", self._index)
+            for name in self.input_names
+        }
+        binding, outputs = self._bind(inputs, *feeds["attention_mask"].shape)
         self._session.run_with_iobinding(binding, _run_options(_UNRECORDED))
         binding.synchronize_outputs()
         return outputs
 
-    def _bind_outputs(self, rows: int, length: int) -> tuple[Any, dict[str, Any]]:
-        """A new binding, and outputs in memory of their own: recordings compute in what ONNX Runtime allocates."""
+    def _bind(self, inputs: dict[str, Any], rows: int, length: int) -> tuple[Any, dict[str, Any]]:
+        """Bind inputs, and outputs in memory of their own: recordings compute in what ONNX Runtime allocates."""
         binding = self._session.io_binding()
         outputs = {
             name: self._empty(true_shape(shape, rows, length), np.float32) for name, shape in self._shapes.items()
         }
+        for name, value in inputs.items():
+            binding.bind_ortvalue_input(name, value)
         for name, value in outputs.items():
             binding.bind_ortvalue_output(name, value)
         return binding, outputs
