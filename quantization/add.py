@@ -1,8 +1,7 @@
 """Add variants to an exported folder, without its checkpoint.
 
-The new graphs are compared with `model.onnx`, which passed the parity check when the folder was made. Its error then is
-added to each error that is measured now. Everything is made in a temporary folder first. Then the new graphs are
-renamed into place, and the manifest last: a process that reads the folder meanwhile sees the old state or the new one.
+The new graphs are compared with `model.onnx`, and its recorded error is added to each error. Graphs are made in a
+temporary folder, then renamed into place, and the manifest last: readers see the old state or the new one.
 """
 
 from collections.abc import Collection, Iterable
@@ -60,11 +59,9 @@ def add_variants(folder: str | Path, options: VariantOptions, step: Step = silen
             can_force = any(spec.recipe for spec in specs) and not options.force
             again = ": make it again with force (--force)" if can_force else ""
             raise ValueError(f"{folder} holds all of this already{again}")
-        calls, reference_error = _reference(found, kind)
+        calls, error = _compute_reference(found, kind)
         examples = select_examples(read_reference_outputs(found.path / REFERENCE_OUTPUTS_FILE), IDS)
-        maker = VariantMaker(
-            kind, found.path, calls, examples, texts, options.atol, options.allow_loss, step, reference_error
-        )
+        maker = VariantMaker(kind, found.path, calls, examples, texts, options.atol, options.allow_loss, step, error)
         with TemporaryDirectory(prefix=".making.", dir=found.path) as making:
             made = maker.make_all(missing, Path(making))
             if ExportedFolder.read(folder).manifest != start.manifest:
@@ -74,11 +71,7 @@ def add_variants(folder: str | Path, options: VariantOptions, step: Step = silen
 
 
 def _without_damaged(folder: ExportedFolder, files: Collection[str]) -> ExportedFolder:
-    """Leave out of the folder those of `files` that are lost or damaged, since they can be made again.
-
-    Raises:
-        ValueError: another file is damaged.
-    """
+    """Leave out of the folder the lost and damaged ones of `files`, which can be made again; check the rest."""
     damaged = {name for name in folder.manifest.files if name in files and folder.find_problem(name)}
     variants = tuple(variant for variant in folder.manifest.variants if variant.file not in damaged)
     records = {name: record for name, record in folder.manifest.files.items() if name not in damaged}
@@ -87,11 +80,11 @@ def _without_damaged(folder: ExportedFolder, files: Collection[str]) -> Exported
     return rest
 
 
-def _reference(folder: ExportedFolder, kind: Kind) -> tuple[list[Example], float]:
-    """Compute the outputs of `model.onnx` over the grid; and read its largest error from the manifest.
+def _compute_reference(folder: ExportedFolder, kind: Kind) -> tuple[list[Example], float]:
+    """Compute the outputs of `model.onnx` over the grid, and read its largest error from the manifest.
 
     Raises:
-        ValueError: the manifest has no result of its parity check, or the graph has optional outputs.
+        ValueError: the graph did not pass the parity check, or has optional outputs.
     """
     reference = (MODEL_FILE, REFERENCE)
     found = [v for v in folder.manifest.variants if (v.file, v.backend) == reference and v.parity]
@@ -106,10 +99,8 @@ def _reference(folder: ExportedFolder, kind: Kind) -> tuple[list[Example], float
             "the checkpoint again without them"
         )
     with open_graph(REFERENCE, folder.path / MODEL_FILE) as session:
-        calls = [
-            Example(feeds, session.run(feeds)) for feeds in make_grid(kind, DPRConfig.from_pretrained(folder.path))
-        ]
-    return calls, found[0].parity.largest_error
+        grid = make_grid(kind, DPRConfig.from_pretrained(folder.path))
+        return [Example(feeds, session.run(feeds)) for feeds in grid], found[0].parity.largest_error
 
 
 def read_calibration_set(file: str | Path | None) -> Texts:

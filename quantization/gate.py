@@ -1,11 +1,8 @@
-"""Measure the accuracy drop of a lossy variant, on texts that it was not calibrated with.
+"""Measure the accuracy drop of a lossy variant on the evaluation set. Every metric is a share, a cosine or an F1.
 
-The metrics of an encoder compare its vectors with the fp32 graph's: their cosine, and the share of each text's nearest
-neighbours that stay the same. The metrics of a reader compare answers: each question is read in its own passage and in
-the next three of the file, which are about related subjects. For both, a text alone must give the same result as in a
-padded batch.
-
-Every metric is a share, a cosine or an F1: 1 is no drop at all.
+An encoder's vectors are compared with the fp32 graph's: by cosine, and by the nearest neighbours that stay the same. A
+reader's answers are compared, from each question's own passage and the next three of the file, which are related. For
+both, a text alone must give the same result as in a padded batch.
 """
 
 from collections.abc import Iterable, Sequence
@@ -55,10 +52,9 @@ class Gate:
     """
 
     def __init__(self, kind: Kind, folder: Path, reference: Session, texts: Sequence[QuestionAndPassage]) -> None:
-        self._texts = texts
+        self._texts, self._kind = texts, kind
         self._config, self._tokenizer = _parts(kind, folder)
         self._rows = [] if kind is READER else tokenize_each(kind, folder, texts)
-        self._judge = self._judge_reader if kind is READER else self._judge_encoder
         self._expected: Any = self._answers(reference) if kind is READER else _vectors(reference, self._rows)
 
     def judge(self, variant: Session) -> Metrics:
@@ -68,7 +64,7 @@ class Gate:
             For an encoder: mean_cosine, least_cosine, top1 and top10 (neighbours kept), least_cosine_alone (alone
             against batched). For a reader: same_passage, same_span, f1 (SQuAD's, of the answers), same_span_alone.
         """
-        return self._judge(variant)
+        return self._judge_reader(variant) if self._kind is READER else self._judge_encoder(variant)
 
     def _judge_encoder(self, variant: Session) -> Metrics:
         found = _vectors(variant, self._rows)
@@ -95,7 +91,7 @@ class Gate:
     def _answers(
         self, session: Session, passages: int = PASSAGES, batch_tokens: int | None = None
     ) -> list[list[Answer]]:
-        """The answers to each question from its own passage, which is the first, and from those after it."""
+        """Each question's answers from its own passage, which is the first, and from the next ones."""
         texts = self._texts
         groups = [[texts[(index + step) % len(texts)] for step in range(passages)] for index in range(len(texts))]
         return DPRReader(session, self._config, self._tokenizer).answer(
@@ -112,19 +108,18 @@ def _parts(kind: Kind, folder: Path) -> tuple[DPRConfig, Any]:
 
 
 def _vectors(session: Session, rows: Sequence[Feeds]) -> Vectors:
-    """Each text's vector, from batches in which it is padded."""
+    """Encode the texts in padded batches, to (n, dim)."""
     ids = [row["input_ids"][0].tolist() for row in rows]
     types = [row["token_type_ids"][0].tolist() for row in rows]
     runs = run_rows(session, [TokenizedRows(ids, types)], pad_token_id=0, longest=max(map(len, ids)))
     batches = [(batch.positions, outputs["pooler_output"]) for batch, outputs in runs]
-    vectors = np.empty((len(rows), batches[0][1].shape[1]), np.float32)
-    for positions, found in batches:
-        vectors[positions] = found
+    order = np.argsort(np.concatenate([positions for positions, _ in batches]))
+    vectors: Vectors = np.concatenate([found for _, found in batches])[order]
     return vectors
 
 
 def cosine(one: Vectors, other: Vectors) -> Vectors:
-    """The cosine of each row of one with the same row of the other, (n,).
+    """The cosine of each row of `one` with the same row of `other`, (n,).
 
     >>> cosine(np.array([[1.0, 0.0]]), np.array([[2.0, 0.0]])).tolist()
     [1.0]
@@ -135,8 +130,7 @@ def cosine(one: Vectors, other: Vectors) -> Vectors:
 
 
 def neighbours_kept(one: Vectors, other: Vectors, count: int) -> float:
-    """The share of each row's `count` nearest neighbours by inner product that stays the same. A row is no neighbour
-    of itself.
+    """The share of each row's `count` nearest other rows, by inner product, that stays the same.
 
     >>> neighbours_kept(np.eye(3), np.eye(3), 1)
     1.0

@@ -1,13 +1,12 @@
 """Recipes: make each variant from `model.onnx`, with several settings where the fastest may not be accurate enough.
 
-A recipe is a generator. It writes its graph and yields an `Attempt`, once for each of its settings, the fastest first.
-The caller judges the graph and stops at the first that reaches every bound. Static INT8 first quantizes everything but
-the heads: these cost nothing, and the whole answer passes through them. Then it leaves one more part in float32 with
-each attempt, in the order in which leaving out that part alone reduces the error most.
+A recipe is a generator. It writes its graph and yields an `Attempt` for each of its settings, the fastest first. The
+caller judges the graph, and stops at the first that reaches every bound.
 """
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import copyfile
@@ -23,8 +22,8 @@ from dpr_export.quantization.passes.int8_dynamic import BLOCK, quantize_blockwis
 from dpr_export.quantization.passes.int8_static import quantize_static_int8, remove_quantizers
 from dpr_export.quantization.passes.parts import HEADS, find_parts
 from dpr_export.quantization.passes.tensorrt import check_for_tensorrt, raise_small_scales
-from dpr_export.runtime.engines.processors import usable_processors
-from dpr_export.runtime.engines.session import Feeds, open_session
+from dpr_export.runtime.checks.variant_parity import open_graph
+from dpr_export.runtime.engines.session import Feeds
 
 RANGE_CALLS = 24
 RANKING_CALLS = 24
@@ -33,17 +32,11 @@ MOST_PARTS = 4
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A graph that a recipe has written.
+    """A graph that a recipe has written."""
 
-    Attributes:
-        settings: the settings, in words.
-        fused_operators: how many of ONNX Runtime's own operators the graph has, by name.
-        has_more: whether the recipe has more settings to try.
-    """
-
-    settings: str = ""
-    fused_operators: dict[str, int] = field(default_factory=dict)
-    has_more: bool = False
+    settings: str = ""  # in words
+    fused_operators: dict[str, int] = field(default_factory=dict)  # how many of ONNX Runtime's own, by name
+    has_more: bool = False  # whether the recipe has more settings to try
 
 
 Attempts = Generator[Attempt, None, None]
@@ -75,46 +68,39 @@ def _to_fp16(source: Path, output: Path, calls: Sequence[Feeds], layer_norm_in_f
     return Attempt(f"{' and '.join(in_float32)} in float32" if in_float32 else "everything in fp16")
 
 
-def make_static_int8(source: Path, output: Path, calls: Sequence[Feeds]) -> Attempts:
-    yield from _make_static_int8(source, output, calls, linear_only=False, finish=copyfile)
+def make_static_int8(source: Path, output: Path, calls: Sequence[Feeds], for_tensorrt: bool = False) -> Attempts:
+    """First everything in INT8 but the heads, which cost nothing, and through which the whole answer passes.
 
-
-def make_tensorrt_int8(source: Path, output: Path, calls: Sequence[Feeds]) -> Attempts:
-    """Linear layers in INT8, the rest in fp16: TensorRT's fused attention takes only fp16 products."""
-
-    def convert_to_fp16(quantized: Path, output: Path) -> None:
-        raise_small_scales(quantized)
-        to_fp16(quantized, output, calls[:RANGE_CALLS])
-        check_for_tensorrt(output)
-
-    yield from _make_static_int8(source, output, calls, linear_only=True, finish=convert_to_fp16)
-
-
-def _make_static_int8(
-    source: Path, output: Path, calls: Sequence[Feeds], *, linear_only: bool, finish: Callable[[Path, Path], object]
-) -> Attempts:
+    Each further attempt leaves one more part in float32, those first whose leaving out reduces the error most. For
+    TensorRT, only linear layers are in INT8, and the rest is in fp16, since its fused attention takes only fp16.
+    """
     by_part = find_parts(onnx.load(source, load_external_data=False))
     heads = by_part.pop(HEADS, [])
-    rest = "fp16" if linear_only else "float32"
+    rest = "fp16" if for_tensorrt else "float32"
     with TemporaryDirectory() as folder:
         quantized, without = Path(folder, "quantized.onnx"), Path(folder, "without.onnx")
 
-        def quantize(names: Sequence[str]) -> None:
-            quantize_static_int8(source, quantized, calls, in_float=[*heads, *names], linear_only=linear_only)
-            finish(quantized, output)
+        def quantize(parts: Sequence[str]) -> None:
+            in_float = [*heads, *(name for part in parts for name in by_part[part])]
+            quantize_static_int8(source, quantized, calls, in_float=in_float, linear_only=for_tensorrt)
+            if not for_tensorrt:
+                copyfile(quantized, output)
+                return
+            raise_small_scales(quantized)
+            to_fp16(quantized, output, calls[:RANGE_CALLS])
+            check_for_tensorrt(output)
 
         def leave_out(part: str) -> Path:
             remove_quantizers(quantized, without, by_part[part])
             return without
 
-        most = min(MOST_PARTS, len(by_part) - linear_only)  # a small model too keeps a quantized part
+        most = min(MOST_PARTS, len(by_part) - for_tensorrt)  # a small model too keeps a quantized part
         quantize([])
         yield Attempt(f"heads in {rest}", has_more=most > 0)
         ranked = rank_parts(by_part, leave_out, source, calls[:RANKING_CALLS])
         for count in range(1, most + 1):
-            left = ranked[:count]
-            quantize([name for part in left for name in by_part[part]])
-            yield Attempt(f"heads and {', '.join(left)} in {rest}", has_more=count < most)
+            quantize(ranked[:count])
+            yield Attempt(f"heads and {', '.join(ranked[:count])} in {rest}", has_more=count < most)
 
 
 def make_dynamic_int8(source: Path, output: Path, _: Sequence[Feeds]) -> Attempts:
@@ -135,7 +121,7 @@ RECIPES: dict[str, Recipe] = {
     "fp16": make_fp16,
     "fused_fp16": make_fused_fp16,
     "static_int8": make_static_int8,
-    "tensorrt_int8": make_tensorrt_int8,
+    "tensorrt_int8": partial(make_static_int8, for_tensorrt=True),
     "dynamic_int8": make_dynamic_int8,
 }
 
@@ -152,11 +138,8 @@ def rank_parts(
 def _run_calls(graph: Path, calls: Sequence[Feeds]) -> list[Arrays]:
     """Run a graph on OpenVINO, which runs quantized graphs fastest; if it is not installed, on ONNX Runtime."""
     backend = "openvino" if find_spec("openvino") else "onnxruntime"
-    session = open_session(backend, graph, threads=usable_processors())
-    try:
+    with open_graph(backend, graph) as session:
         return [session.run(feeds) for feeds in calls]
-    finally:
-        session.close()
 
 
 def sum_relative_squared_errors(found: Sequence[Arrays], expected: Sequence[Arrays]) -> float:

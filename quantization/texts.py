@@ -1,8 +1,7 @@
-"""Read the calibration set and the evaluation set.
+"""Read the calibration set, on which INT8 is calibrated, and the evaluation set, which measures the accuracy drop.
 
-INT8 is calibrated with the first, and the accuracy drop is measured on the second. Each set has 200 questions of the
-project's own, with the passage that answers each, of many subjects and lengths. No subject is in both sets. A user's
-own file replaces the calibration set.
+Each of the project's two sets has 200 questions with their passages, of many subjects and lengths; no subject is in
+both. A user's own file replaces the calibration set.
 """
 
 import hashlib
@@ -13,9 +12,8 @@ from pathlib import Path
 
 from dpr_export.runtime.corpus.text_files import parse_json_lines, parse_table, valid_rows
 
-FOLDER = Path(__file__).with_name("data")
-CALIBRATION_SET_FILE = FOLDER / "calibration_set.jsonl"
-EVALUATION_SET_FILE = FOLDER / "evaluation_set.jsonl"
+CALIBRATION_SET_FILE = Path(__file__).with_name("data") / "calibration_set.jsonl"
+EVALUATION_SET_FILE = CALIBRATION_SET_FILE.with_name("evaluation_set.jsonl")
 LIMIT = 300
 COLUMNS = ("question", "title", "text")
 _SEED = 7

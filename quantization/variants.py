@@ -1,8 +1,7 @@
 """Make the variants of an exported model by their recipes, and check each on the engine that runs it.
 
-A float32 variant passes the parity check over the grid of `runtime/checks/parity.py`. A lossy variant must give finite
-numbers there, whatever is masked, and reach its bounds on texts that it was not calibrated with. A recipe may try
-several settings until one does.
+A float32 variant must pass the parity check over the grid of `runtime/checks/parity.py`. A lossy variant must give
+finite numbers there, and reach its bounds on the evaluation set; a recipe may try several settings until one does.
 """
 
 import shutil
@@ -31,53 +30,34 @@ WORTH_KEEPING = 1.03
 
 @dataclass(frozen=True)
 class VariantMaker:
-    """Makes variants of one folder.
-
-    Attributes:
-        kind: the kind of model.
-        folder: holds the configuration, the tokenizer and `model.onnx`.
-        grid: calls of many sizes, with the right outputs.
-        examples: the examples of reference_outputs.npz.
-        calibration: the calibration set.
-        atol: the absolute part of the tolerance of variants that are not lossy.
-        allow_loss: write a variant that is below a bound too, and record that in the manifest.
-        step: called with the name of each step.
-        reference_error: the largest error of the outputs of `grid` themselves.
-    """
+    """Makes variants of one folder."""
 
     kind: Kind
-    folder: Path
-    grid: Sequence[Example]
-    examples: Sequence[Example]
+    folder: Path  # with the configuration, the tokenizer and `model.onnx`
+    grid: Sequence[Example]  # calls of many sizes, with the reference outputs
+    examples: Sequence[Example]  # those of reference_outputs.npz
     calibration: Texts
-    atol: float
-    allow_loss: bool = False
-    step: Step = silent
-    reference_error: float = 0.0
+    atol: float  # the absolute part of the tolerance of variants that are not lossy
+    allow_loss: bool = False  # also write a variant that is below a bound, and record that in the manifest
+    step: Step = silent  # called with the name of each step
+    reference_error: float = 0.0  # the largest error of the outputs of `grid` themselves
 
     def make_all(self, specs: Iterable[VariantSpec], output: Path) -> tuple[Variant, ...]:
-        """Make variants, with new graphs below `output`. `model.onnx` itself is only checked.
-
-        Raises:
-            ParityError, QuantizationError: as `make`.
-        """
-        made = []
-        for spec in specs:
-            graph = (output if spec.recipe else self.folder) / spec.file
-            graph.parent.mkdir(exist_ok=True)
-            made.append(self.make(spec, graph))
+        """Make variants, as `make` does, with new graphs below `output`. `model.onnx` itself is only checked."""
+        made = [self.make(spec, (output if spec.recipe else self.folder) / spec.file) for spec in specs]
         return tuple(variant for variant in made if variant is not None)
 
     def make(self, spec: VariantSpec, graph: Path) -> Variant | None:
-        """Write one variant's graph, unless the variant is `model.onnx` itself, and check it.
+        """Write one variant's graph, unless it is `model.onnx` itself, and check it.
 
         Returns:
-            The variant; None if it is a fused graph that is hardly faster. Its file is removed then.
+            The variant; None for a fused graph that is hardly faster, whose file is removed.
 
         Raises:
             ParityError: its outputs differ from transformers' by more than the tolerance.
             QuantizationError: it cannot be made, or a metric is below its bound.
         """
+        graph.parent.mkdir(exist_ok=True)
         if spec.lossy:
             return self._make_lossy(spec, graph)
         if spec.recipe is None:
@@ -172,11 +152,7 @@ def _shortfall(value: float, bound: float) -> float:
 
 
 def _check_finite(session: Session, calls: Sequence[Example], file: str) -> float:
-    """The largest error over the calls.
-
-    Raises:
-        QuantizationError: an output is not finite. No mask and no length may give NaN.
-    """
+    """The largest error over the calls; a QuantizationError if an output is not finite, whatever its mask or length."""
     largest = max(max(measure_errors(session, call).values()) for call in calls)
     if largest == float("inf"):
         raise QuantizationError(f"{file} gives numbers that are not finite, on {session.engine}")

@@ -1,17 +1,8 @@
-"""Convert a graph to fp16 for GPUs; its inputs and outputs stay what they are, and float32 where they are floats.
+"""Convert a graph to fp16 for GPUs; its inputs and outputs keep their types.
 
-fp16 ends at 65,504, and some of BERT's activations come near it or pass it. Three measures deal with that:
-
-- LayerNorm squares its inputs, so its sums must be float32. ONNX Runtime's CUDA kernels for fp16 sum in float32
-  themselves (onnxruntime-gpu 1.27 and later), so LayerNorm may be fp16 there, without casts around it. TensorRT
-  computes in the types that the graph gives, so its graphs keep LayerNorm in float32.
-- The mask is a finite number, since -inf would make a fully masked row NaN. The sum of mask and score must not
-  overflow, and the score should be lost in its rounding, as in float32. At -49,128 that holds for scores up to 16.
-- Nodes whose values on real texts fp16 cannot hold stay in float32, see `find_float32_nodes`.
-
-On CPUs ONNX Runtime computes an fp16 graph in float32, and rounds to fp16 only what enters and leaves LayerNorm. So an
-accuracy gate that runs on a CPU sees the rounding of weights and of LayerNorm's inputs, but not of the sum that
-LayerNorm normalizes, and hardly any overflow.
+fp16 ends at 65,504, which some of BERT's activations pass: nodes with such values stay in float32. On CPUs ONNX Runtime
+computes an fp16 graph in float32, and rounds only what enters and leaves LayerNorm. So the accuracy gate on a CPU sees
+the rounding of weights, and hardly any overflow.
 """
 
 import warnings
@@ -29,6 +20,8 @@ from dpr_export.quantization.errors import QuantizationError
 from dpr_export.runtime.engines.session import Feeds
 
 LARGEST = float(np.finfo(np.float16).max)
+# The mask must be finite, or a fully masked row is NaN. Its sum with a score must not overflow, and must round to the
+# mask itself, as in float32: at this value that holds for scores up to 16.
 MASK = -0.75 * LARGEST
 HEADROOM = 4.0
 MAX_OFFSET = 16.0
@@ -45,7 +38,8 @@ def to_fp16(
         output: the .onnx file to write.
         calls: inputs to measure activations on, int64 (1, sequence). They must have no padding, or the mask would be
             measured too.
-        layer_norm_in_float32: keep LayerNorm in float32, between casts.
+        layer_norm_in_float32: keep LayerNorm, which squares its inputs, in float32, between casts. TensorRT needs that;
+            ONNX Runtime's CUDA kernels (1.27 and later) sum in float32 by themselves.
 
     Returns:
         The names of the nodes that stay in float32 because fp16 cannot hold their values.

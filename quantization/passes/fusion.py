@@ -1,14 +1,8 @@
-"""Fuse a graph into ONNX Runtime's own operators: attention, GELU, and on GPUs LayerNorm with its residual.
+"""Fuse a graph into ONNX Runtime's own operators, with onnxscript's rewriter: attention, GELU, and on GPUs LayerNorm.
 
-onnxscript's rewriter recognizes the graphs of `torch.onnx.export`; ONNX Runtime's own optimizer for BERT finds no
-attention in them. The projections of queries, keys and values stay matrix products: fused into one Attention operator
-they could not be quantized without losing the mask (see int8_dynamic.py).
-
-On CPUs, LayerNorm with its residual and GELU with its bias are slower as one operator than as two: a sum and a
-LayerNorm are vectorized, SkipLayerNormalization is not, and a bias is free in the product before it. The rewriter fuses
-them anyway, so this pass splits them again. The session keeps ONNX Runtime from fusing them once more.
-
-Only ONNX Runtime knows the operators of the result. onnxscript is imported at first use, since that takes a second.
+The projections of queries, keys and values stay matrix products, which can be quantized (see int8_dynamic.py). On CPUs
+LayerNorm with its residual and GELU with its bias are faster in parts, so what the rewriter fused there is split again.
+onnxscript takes a second to import, and is imported at first use.
 """
 
 from collections import Counter

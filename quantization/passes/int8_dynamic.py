@@ -1,11 +1,8 @@
 """Quantize a graph dynamically to INT8 for ONNX Runtime on CPUs: weights beforehand, activations at each call.
 
-Matrix products with a constant, such as the Q/K/V projections, become integer products; weights have one scale for
-each column. Attention itself stays in float32, as MultiHeadAttention: ONNX Runtime's quantizer skips its Attention
-operator, or turns it into a QAttention that silently drops the mask.
-
-No calibration is needed, since every activation is measured at each call. One scale serves the whole batch, so a text's
-result depends a little on the other texts of its batch.
+Matrix products with a constant become integer products, with a scale for each column of weights. Attention stays in
+float32, as MultiHeadAttention: ONNX Runtime's quantizer skips its Attention operator, or makes it a QAttention that
+silently drops the mask. One scale serves a whole batch, so a text's result depends a little on the other texts.
 """
 
 from collections.abc import Sequence
@@ -49,10 +46,7 @@ def quantize_blockwise_int8(source: Path, output: Path, *, in_float: Sequence[st
     An outlier then affects only its own block, and a row no other row. This is much nearer to float32 than one scale
     for each activation, and slower in batches.
 
-    Args:
-        source: the .onnx file that `fuse` wrote.
-        output: the .onnx file to write.
-        in_float: the matrix products to leave in float32, by name.
+    The arguments are those of `quantize_dynamic_int8`.
     """
     with quiet_logger():
         from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer

@@ -1,11 +1,8 @@
 """Quantize a graph statically to INT8 for OpenVINO: the scales of activations are measured on calibration texts.
 
-NNCF places symmetric quantizers, which every engine reads, with one scale for each column of weights. Before that,
-SmoothQuant moves the outliers of BERT's activations into the weights. The graph that NNCF writes is standard ONNX
-(QuantizeLinear and DequantizeLinear); OpenVINO turns it into integer products.
-
-Since scales are fixed, a text's result hardly depends on the other texts of its batch. NNCF is imported at first use,
-since that takes seconds: it imports torch where torch is installed.
+NNCF places symmetric quantizers, as standard ONNX, with a scale for each column of weights; first SmoothQuant moves the
+outliers of activations into the weights. Scales are fixed, so a text's result hardly depends on the rest of its batch.
+NNCF takes seconds to import, with torch if that is installed, and is imported at first use.
 """
 
 import logging
@@ -62,13 +59,7 @@ def quantize_static_int8(
 
 
 def remove_quantizers(source: Path, output: Path, names: Sequence[str]) -> None:
-    """Remove the quantizers of some matrix products' activations from a graph. Weights stay quantized.
-
-    Args:
-        source: an .onnx file that `quantize_static_int8` wrote.
-        output: the .onnx file to write.
-        names: the matrix products.
-    """
+    """Remove the quantizers of some matrix products' activations, by name. Weights stay quantized."""
     model = onnx.load(source)
     made_by = {name: node for node in model.graph.node for name in node.output}
     for node in model.graph.node:
@@ -88,11 +79,7 @@ def find_products_of_activations(model: onnx.ModelProto) -> list[str]:
 
 
 def check_symmetric(model: onnx.ModelProto) -> None:
-    """Check that every zero point is zero, since other engines refuse asymmetric quantizers.
-
-    Raises:
-        QuantizationError: a zero point is not, or the graph has no quantizers.
-    """
+    """Raise QuantizationError unless there are quantizers, and all zero points are zero, as other engines need."""
     constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     quantizers = [node for node in model.graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
     if not quantizers:

@@ -1,7 +1,6 @@
-"""Divide a graph's matrix products into parts: the heads, and each layer's attention and feed-forward.
+"""Divide a graph's matrix products into parts that may stay in float32: the heads, each layer's attention and the rest.
 
-Each part may stay in float32 by itself. The exporter names every node after its module, such as
-`encoder.layer.1.output.dense/MatMul`, and the name tells the part.
+The exporter names every node after its module, as `encoder.layer.1.output.dense/MatMul`, and the name tells the part.
 """
 
 import re

@@ -1,8 +1,7 @@
-"""Check that TensorRT can build a graph, and prepare a quantized graph for fp16.
+"""Check that TensorRT can build a graph, with errors that say what to change; and prepare a quantized graph for fp16.
 
-TensorRT's own errors do not say what to change in the graph; these do. Networks are strongly typed: TensorRT computes
-in the graph's types, and its flags for precision, which TensorRT 11 no longer has, are never used. So scales of
-quantizers are fp16 where the numbers around them are, which ONNX allows from opset 19 on.
+TensorRT computes in the graph's types. So the scales of quantizers are fp16 where the numbers around them are, which
+ONNX allows from opset 19 on.
 """
 
 from pathlib import Path

@@ -1,18 +1,17 @@
-"""Build a TensorRT engine file from an exported folder, and write it to the cache folder where sessions look for it.
+"""Build a TensorRT engine file from an exported folder, in the cache folder where sessions look for it.
 
-The engine's outputs are compared with the reference outputs on this GPU first; an engine that fails is not kept.
-TensorRT-RTX can also build for GPUs that are not in this machine. Such an engine cannot be compared here; its record
-says so.
+The engine is compared with the reference outputs on this GPU first, and is not kept if it fails. An engine that
+TensorRT-RTX builds for a GPU that is not here cannot be compared, and its record says so.
 """
 
+import hashlib
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext, suppress
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from dpr_export.models.artifact.atomic_writing import atomic_file
 from dpr_export.models.artifact.folder import ExportedFolder
 from dpr_export.models.artifact.manifest import REFERENCE_OUTPUTS_FILE, Variant
 from dpr_export.models.artifact.reference_outputs import read_reference_outputs, select_examples
@@ -28,13 +27,14 @@ from dpr_export.runtime.engines.nvidia.engine_files import (
     EngineRecord,
     engine_path,
     kernels_path,
-    new_record,
+    read_cached,
     read_engine,
     read_record,
     timings_path,
+    write_cached,
     write_engine,
 )
-from dpr_export.runtime.engines.nvidia.engine_lookup import target_of
+from dpr_export.runtime.engines.nvidia.engine_lookup import key_for
 from dpr_export.runtime.engines.nvidia.shape_buckets import LENGTHS, buckets_for
 from dpr_export.runtime.engines.nvidia.tensorrt import Built, TensorRt
 from dpr_export.runtime.engines.nvidia.tensorrt_callbacks import Watch
@@ -45,21 +45,13 @@ BACKEND = "tensorrt"
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """An engine that is kept.
-
-    Attributes:
-        path: its file.
-        record: what it was built from and for.
-        file: the graph, by its path in the exported folder.
-        gpu: the GPU it was built for, by name, or by compute capability where it was not there.
-        seconds: how long building took; None: it was there already.
-    """
+    """An engine in the cache folder."""
 
     path: Path
     record: EngineRecord
-    file: str
-    gpu: str
-    seconds: float | None
+    file: str  # the graph, by its path in the exported folder
+    gpu: str  # the name of the GPU it was built for; if that was not here, its compute capability
+    seconds: float | None  # how long the build took; None: the engine existed already
 
 
 def build_engine(
@@ -76,16 +68,16 @@ def build_engine(
 
     Args:
         folder: the exported folder.
-        precision: the variant: "fp16", "int8", "fp32"; "auto" for the first in order of preference that it holds.
+        precision: the variant: "fp16", "int8", "fp32"; "auto": the first in the order of preference that it holds.
         device: the GPU to build on and for.
-        lengths: the lengths that calls are padded to, one optimization profile each; the model's longest is always one.
-        compute_capability: build for GPUs of this compute capability ("8.9") instead, without one, with TensorRT-RTX.
-        force: build again what is there already.
-        watch: told how the build goes on.
+        lengths: the lengths that calls are padded to, one optimization profile each; the model's longest is added.
+        compute_capability: build without a GPU, with TensorRT-RTX, for GPUs of this compute capability ("8.9").
+        force: build the engine again if it exists.
+        watch: follows the progress.
 
     Raises:
         OSError: there is no exported folder, or the engine cannot be written.
-        ValueError: the folder is damaged, or holds no such variant; a length or compute capability that cannot be.
+        ValueError: the folder is damaged or holds no such variant, or a length or compute capability is not supported.
         ImportError: a library is not installed; the message says what to install.
         RuntimeError: the GPU cannot be used, or TensorRT refuses the graph; the message says why.
         ParityError: the engine fails the parity check; it is not kept.
@@ -107,12 +99,12 @@ def build_engine(
     if kept and (kept[0].verified or not gpu):
         return Engine(path, kept[0], variant.file, name, None)
     with gpu.current() if gpu else nullcontext():
-        if kept:  # built before the GPU was there
+        if kept:  # built without the GPU, and not compared yet
             record, engine = kept
         else:
-            built = _built(trt, opened.path / variant.file, key, compute_capability, watch)
-            outputs = {output: shape for output, (_, shape) in built.outputs.items()}
-            record, engine = new_record(key, list(built.inputs), outputs, built.engine), built.engine
+            built = _build(trt, opened.path / variant.file, key, compute_capability, watch)
+            engine, sha256 = built.engine, hashlib.sha256(built.engine).hexdigest()
+            record = EngineRecord(key, built.inputs, built.outputs, len(engine), sha256)
         if gpu:
             record = replace(record, verified=_compare(trt, gpu, record, engine, opened, variant))
     write_engine(path, record, engine)
@@ -129,7 +121,7 @@ def _key(
     variant: Variant,
     lengths: Sequence[int],
 ) -> EngineKey:
-    """What the engine is built from and for: the GPU that is here, or a named compute capability."""
+    """The engine's key: for the GPU that is here, or for a named compute capability."""
     longest = DPRConfig.from_pretrained(folder.path).max_position_embeddings
     if tuple(lengths) != LENGTHS and max(lengths) > longest:
         raise ValueError(f"length is {max(lengths)}, and the longest that the model takes is {longest}")
@@ -137,14 +129,11 @@ def _key(
     graph = folder.manifest.files[variant.file].sha256
     if gpu is None:
         return EngineKey(graph, trt.library.name, trt.version, str(compute_capability), None, None, buckets)
-    target = target_of(trt, gpu)
-    return EngineKey(
-        graph, target.library, target.version, target.compute_capability, target.gpu, target.driver, buckets
-    )
+    return key_for(trt, gpu, graph, buckets)
 
 
 def _check_writable(folder: Path) -> None:
-    """Fail before the work rather than after it."""
+    """Fail before the build rather than after it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=folder):
@@ -156,14 +145,14 @@ def _check_writable(folder: Path) -> None:
 
 
 def _variant(folder: ExportedFolder, precision: str) -> Variant:
-    held = {(v.backend, v.precision, v.file): v for v in folder.manifest.variants}
     rows = [spec for spec in VARIANTS if spec.backend == BACKEND and precision in ("auto", spec.precision)]
     if not rows:
         known = ", ".join(spec.precision for spec in VARIANTS if spec.backend == BACKEND)
         raise ValueError(f"precision is {precision!r}, and must be one of: auto, {known}")
+    held = {(v.backend, v.precision, v.file): v for v in folder.manifest.variants}
     for spec in rows:
-        if (spec.backend, spec.precision, spec.file) in held:
-            return held[spec.backend, spec.precision, spec.file]
+        if variant := held.get((spec.backend, spec.precision, spec.file)):
+            return variant
     raise ValueError(
         f"{folder.path} holds no {rows[0].precision} variant for tensorrt: "
         f"dpr-export {folder.path} --backend tensorrt --precision {rows[0].precision} makes it"
@@ -171,8 +160,8 @@ def _variant(folder: ExportedFolder, precision: str) -> Variant:
 
 
 def _kept(path: Path, key: EngineKey) -> tuple[EngineRecord, bytes] | None:
-    """The engine that is there already, if it is whole and its key is this one; drivers do not matter to an engine that
-    was built, or is asked for, without a GPU."""
+    """The engine that exists already, if it is undamaged and its key is this one. If it was built without a GPU, or is
+    to be, the driver may differ."""
     with suppress(OSError, ValueError):
         record = read_record(path)
         any_driver = None in (record.key.driver, key.driver)
@@ -181,16 +170,13 @@ def _kept(path: Path, key: EngineKey) -> tuple[EngineRecord, bytes] | None:
     return None
 
 
-def _built(trt: TensorRt, graph: Path, key: EngineKey, compute_capability: str | None, watch: Watch | None) -> Built:
-    """Build, with the measurements of the last build for such a GPU, and keep those of this one."""
-    timings = timings_path(key.library, key.compute_capability, key.gpu)
-    known = b""
-    with suppress(OSError):
-        known = timings.read_bytes()
-    built = trt.build(graph, key.buckets, compute_capability=compute_capability, timings=known, watch=watch)
+def _build(trt: TensorRt, graph: Path, key: EngineKey, compute_capability: str | None, watch: Watch | None) -> Built:
+    """Build with the kernel timings of the last build for such a GPU, and keep the new ones."""
+    path = timings_path(key.library, key.compute_capability, key.gpu)
+    timings = read_cached(path)
+    built = trt.build(graph, key.buckets, compute_capability=compute_capability, timings=timings, watch=watch)
     if built.timings is not None:
-        with suppress(OSError), atomic_file(timings) as file:
-            file.write(built.timings)
+        write_cached(path, built.timings)
     return built
 
 
@@ -198,12 +184,9 @@ def _compare(
     trt: TensorRt, gpu: Gpu, record: EngineRecord, engine: bytes, folder: ExportedFolder, variant: Variant
 ) -> str:
     """Compare the engine with the reference outputs on this GPU, and return the result in words."""
-    session = TensorRtSession.of(trt, gpu, record, engine)
+    examples = select_examples(read_reference_outputs(folder.path / REFERENCE_OUTPUTS_FILE), IDS)
     try:
-        return compare_outputs(
-            session, select_examples(read_reference_outputs(folder.path / REFERENCE_OUTPUTS_FILE), IDS), variant
-        )
+        with closing(TensorRtSession.of(trt, gpu, record, engine)) as session:
+            return compare_outputs(session, examples, variant)
     except ParityError as error:
         raise ParityError(f"the engine of {variant.file} is not kept: {error}") from None
-    finally:
-        session.close()

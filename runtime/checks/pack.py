@@ -1,7 +1,6 @@
 """Copy one variant of an exported folder into a new exported folder, for a device that runs only that.
 
-The new folder loads like any other, and `dpr-runtime verify` checks it. It lacks `model.onnx`, from which further
-variants are made, and the graph that takes embeddings in place of ids.
+The new folder lacks `model.onnx`, from which further variants are made, and the graph that takes embeddings.
 """
 
 import shutil
@@ -36,11 +35,9 @@ def pack(folder: str | Path, output: str | Path, variant: str = "auto", force: b
     chosen = choose(opened, device="cpu").variant if variant == "auto" else _find_variant(opened, variant)
     names = (*REQUIRED_FILES, chosen.file)
     opened.ensure_files(*names)
-    for name in names:
-        if problem := opened.find_problem(name):
-            raise ValueError(f"{opened.name} is damaged: {problem}; export it again")
     files = {name: record for name, record in opened.manifest.files.items() if name in names}
     manifest = replace(opened.manifest, variants=(chosen,), files=files)
+    replace(opened, manifest=manifest).check(verify=True)
     with atomic_folder(Path(output), force, is_exported_folder) as making:
         for name in names:
             (making / name).parent.mkdir(exist_ok=True)

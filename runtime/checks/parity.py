@@ -1,8 +1,7 @@
 """The parity check: compare a session's outputs with reference outputs, over a grid of sizes and masks.
 
-Every output must agree within float32's rounding, also at sizes that the graph was not traced at. Ids and masks are
-drawn independently: some masked tokens have ordinary ids, and some padding ids are not masked. So a graph that computes
-its mask from the ids, or ignores the mask, fails.
+Ids and masks are drawn independently: some masked tokens have ordinary ids, and some padding ids are not masked. So a
+graph that computes its mask from the ids, or ignores the mask, fails.
 """
 
 from collections.abc import Iterator, Sequence
@@ -57,7 +56,7 @@ def check_parity(
     """Check a session's outputs against transformers' outputs, or against outputs of known distance to those.
 
     Args:
-        session: the session that runs the graph.
+        session: runs the graph.
         calls: the inputs and the reference outputs.
         atol: the absolute part of the tolerance.
         reference_error: the largest error of the reference outputs themselves; it is added to every difference.

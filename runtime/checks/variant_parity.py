@@ -1,7 +1,7 @@
 """Open a graph as its variant runs, and check a variant that is not lossy against right outputs."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -30,37 +30,21 @@ def find_device(spec: VariantSpec) -> str | None:
     return None if cuda_problem(0) else "cuda"
 
 
-def open_variant(spec: VariantSpec, graph: Path) -> AbstractContextManager[Session]:
+def open_variant(spec: VariantSpec, graph: Path) -> closing[Session]:
     """Open a graph on the engine and device of a variant; if this machine lacks them, on ONNX Runtime's CPU."""
     device = find_device(spec)
     return open_graph(spec.backend if device else REFERENCE, graph, device or "cpu")
 
 
-@contextmanager
-def open_graph(backend: str, graph: Path, device: str = "cpu") -> Iterator[Session]:
+def open_graph(backend: str, graph: Path, device: str = "cpu") -> closing[Session]:
     """Open a graph with all processors that this process may use, and close it after use. Nothing is cached."""
-    session = open_session(backend, graph, device=device, threads=usable_processors())
-    try:
-        yield session
-    finally:
-        session.close()
+    return closing(open_session(backend, graph, device=device, threads=usable_processors()))
 
 
 def check_variant(
-    spec: VariantSpec, graph: Path, calls: Sequence[Example], atol: float, reference_error: float = 0.0
+    spec: VariantSpec, graph: Path, calls: Sequence[Example], atol: float, reference_error: float
 ) -> Variant:
-    """Check the graph of a variant that is not lossy.
-
-    Args:
-        spec: the variant.
-        graph: its .onnx file.
-        calls: inputs of many sizes, with the right outputs.
-        atol: the absolute part of the tolerance.
-        reference_error: the largest error of those outputs themselves.
-
-    Raises:
-        ParityError: as `check_parity`.
-    """
+    """Check the graph of a variant that is not lossy; arguments and exceptions are as for `check_parity`."""
     with open_variant(spec, graph) as session:
         parity = check_parity(session, calls, atol, reference_error)
     return Variant(spec.backend, spec.precision, spec.file, parity, None, find_device(spec) is not None, {}, None)

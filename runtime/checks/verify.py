@@ -4,6 +4,7 @@ It needs no PyTorch: the outputs of transformers are in `reference_outputs.npz`.
 """
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,11 +76,9 @@ def _check_variant(folder: ExportedFolder, variant: Variant, device: str, kind: 
             precision=variant.precision,
             longest=DPRConfig.from_pretrained(folder.path).max_position_embeddings,
         )
-        try:
+        with closing(session):
             calls = select_examples(calls, EMBEDS if EMBEDS in session.input_names else IDS)
             found = compare_outputs(session, calls, variant)
-        finally:
-            session.close()
     except Exception as error:  # any failure fails this check, and the others go on
         return Check(what, False, " ".join(str(error).split()))
     return Check(what, bool(calls), f"{found}; {session.engine}")

@@ -7,11 +7,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from dpr_export.runtime.engines.nvidia.tensorrt_callbacks import Watch
+
 if TYPE_CHECKING:
     from dpr_export.runtime.checks.build_engine import Engine
 
 
-class BuildBars:
+class BuildBars(Watch):
     """The progress bars of a build. They draw on a terminal only.
 
     Args:
@@ -24,7 +26,7 @@ class BuildBars:
         self._bars = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
         self._tasks: dict[str, TaskID] = {}
         self._depths: dict[str | None, int] = {None: 0}
-        self.stopped = stopped
+        self._stopped = stopped
 
     def __enter__(self) -> "BuildBars":
         self._bars.start()
@@ -45,6 +47,9 @@ class BuildBars:
     def finish(self, phase: str) -> None:
         if phase in self._tasks:
             self._bars.remove_task(self._tasks.pop(phase))
+
+    def stopped(self) -> bool:
+        return self._stopped()
 
 
 def show_engine(console: Console, engine: "Engine") -> None:

@@ -4,27 +4,29 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, islice
+from typing import TypeVar
 
-from dpr_export.runtime.engines.session import Feeds, Outputs
+_Call = TypeVar("_Call")
+_Result = TypeVar("_Result")
 
 
-def overlapped(run: Callable[[Feeds], Outputs], calls: Iterable[Feeds], workers: int) -> Iterator[Outputs]:
-    """Run calls on `workers` threads, and yield their outputs in order; the next calls are drawn meanwhile.
+def overlapped(run: Callable[[_Call], _Result], calls: Iterable[_Call], workers: int) -> Iterator[_Result]:
+    """Run calls on `workers` threads, and yield their results in order; the next calls are drawn meanwhile.
 
-    A single call is run where it is: a thread would only make it wait.
+    A single call runs on the calling thread, since a worker thread would only delay it.
 
-    >>> list(overlapped(lambda feeds: feeds, [{"a": 1}, {"a": 2}], workers=2))
-    [{'a': 1}, {'a': 2}]
+    >>> list(overlapped(str, [1, 2], workers=2))
+    ['1', '2']
     """
     few = list(islice(calls := iter(calls), 2))
     if len(few) < 2:
         yield from map(run, few)
         return
     with ThreadPoolExecutor(workers, thread_name_prefix="dpr-export") as pool:
-        running: deque[Callable[[], Outputs]] = deque()
+        running: deque[Callable[[], _Result]] = deque()
         try:
-            for feeds in chain(few, calls):
-                running.append(_start(pool, run, feeds))
+            for call in chain(few, calls):
+                running.append(_start(pool, run, call))
                 if len(running) > workers:
                     yield running.popleft()()
             while running:
@@ -33,10 +35,10 @@ def overlapped(run: Callable[[Feeds], Outputs], calls: Iterable[Feeds], workers:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _start(pool: ThreadPoolExecutor, run: Callable[[Feeds], Outputs], feeds: Feeds) -> Callable[[], Outputs]:
-    """Start a call on a thread, and return a function that waits for its outputs."""
+def _start(pool: ThreadPoolExecutor, run: Callable[[_Call], _Result], call: _Call) -> Callable[[], _Result]:
+    """Start a call on a thread, and return a function that waits for its result."""
     try:
-        return pool.submit(run, feeds).result
+        return pool.submit(run, call).result
     except RuntimeError:  # no thread can be started, as when the program's main thread has ended: compute it here
-        outputs = run(feeds)
-        return lambda: outputs
+        result = run(call)
+        return lambda: result

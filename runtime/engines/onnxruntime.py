@@ -1,17 +1,8 @@
-"""The ONNX Runtime session, on the CPU.
+"""The ONNX Runtime session, on the CPU."""
 
-Every option is set on purpose. Threads are given, because ONNX Runtime counts the machine's processors rather than
-those this process may use. The graph is one chain of large operators, so operators run one after another and all
-threads work inside each. Memory is not planned ahead: such a plan is kept for every shape that was ever seen, and texts
-have many. Two fusions are turned off: ONNX Runtime's kernels for LayerNorm with its residual and GELU with its bias are
-slower than those of the parts.
-"""
-
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from dpr_export.runtime.engines.concurrency import overlapped
-from dpr_export.runtime.engines.session import LONGEST, Feeds, Outputs
+from dpr_export.runtime.engines.session import Feeds, Outputs, Session
 
 try:
     import onnxruntime as ort
@@ -19,45 +10,26 @@ except ImportError as error:
     raise ImportError('onnxruntime is not installed: pip install "dpr-export[cpu]"') from error
 
 _PROVIDER = "CPUExecutionProvider"
-_BATCH_TOKENS = 1024
 _ERRORS_ONLY = 3
+# Fused, these are slower than their parts: LayerNorm with its residual, and GELU with its bias.
 _SLOWER_FUSED = "SkipLayerNormFusion;BiasGeluFusion"
 
 
-class OnnxRuntimeSession:
-    """A graph loaded by ONNX Runtime.
+class OnnxRuntimeSession(Session):
+    """A graph loaded by ONNX Runtime. Arguments and exceptions are as for `open_session`."""
 
-    Args:
-        graph: the .onnx file.
-        device: "cpu".
-        threads: how many threads one call may use.
-        precision: computed as the graph says; "bf16" is refused.
-        cache: nothing is compiled that could be kept.
-        longest: any length is run as it is.
+    device = "cpu"
+    engine = f"onnxruntime {ort.__version__} {_PROVIDER}"
+    batch_tokens = 1024
 
-    Raises:
-        ValueError: no such precision.
-        RuntimeError: ONNX Runtime refused the graph.
-    """
-
-    def __init__(
-        self,
-        graph: Path,
-        *,
-        device: str = "cpu",
-        threads: int,
-        precision: str = "fp32",
-        cache: str | None = None,  # noqa: ARG002 (every session takes it, and the next)
-        longest: int = LONGEST,  # noqa: ARG002
-    ) -> None:
-        if precision == "bf16":
-            raise ValueError("precision 'bf16' requires backend 'openvino'")
+    def __init__(self, graph: Path, *, threads: int) -> None:
         options = ort.SessionOptions()
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+        # The graph is a chain of large operators: they run one after another, and all threads work inside each.
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-        options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        options.enable_mem_pattern = False
+        options.intra_op_num_threads = threads  # 0 would count the machine's processors, not those this process may use
+        options.enable_mem_pattern = False  # a memory plan would be kept for every shape that was ever seen
         options.add_session_config_entry("optimization.disable_specified_optimizers", _SLOWER_FUSED)
         options.log_severity_level = _ERRORS_ONLY
         try:
@@ -69,11 +41,6 @@ class OnnxRuntimeSession:
         self._session: ort.InferenceSession | None = session
         self.input_names = tuple(value.name for value in session.get_inputs())
         self.output_names = tuple(value.name for value in session.get_outputs())
-        self.device = device
-        self.batch_tokens = _BATCH_TOKENS
-        self.length_multiple = 1
-        self.pads = False
-        self.engine = f"onnxruntime {ort.__version__} {_PROVIDER}"
 
     def run(self, feeds: Feeds) -> Outputs:
         session = self._session
@@ -84,9 +51,6 @@ class OnnxRuntimeSession:
         except Exception as error:  # as above
             raise RuntimeError(f"ONNX Runtime failed: {error}") from None
         return dict(zip(self.output_names, outputs, strict=True))
-
-    def run_all(self, calls: Iterable[Feeds]) -> Iterator[Outputs]:
-        return overlapped(self.run, calls, workers=1)
 
     def close(self) -> None:
         self._session = None

@@ -1,17 +1,7 @@
 """The OpenVINO session, on the CPU: the fastest engine for BERT on x86.
 
-Every property is set on purpose. OpenVINO computes in bfloat16 wherever the processor can unless it is told otherwise,
-so the precision is always given: float32, or bfloat16 where that was asked for. Kernels are made for every shape that
-is met, which takes up to 40 ms, and kept: so lengths are best rounded up to a multiple of 8, which leaves 64, and fewer
-kernels are kept than OpenVINO's own 5,000, which are hundreds of megabytes.
-
-A small call uses all threads, in one stream, which is what latency wants. Many calls are faster side by side, each on a
-thread of its own: threads that share one call wait for each other in every layer. So is one call of many rows, which is
-cut up for that if each thread gets as many. That takes a second compiled model, and its memory: it is made when work is
-first asked for that is large enough to be worth it.
-
-Compiled models are kept in the user's cache folder, which makes the second start of a process several times faster; a
-cache that cannot be written is done without, and of an old one the models that were longest unused go.
+A small call runs on all threads, for the lowest latency. Many calls run at the same time with one thread each, which is
+faster: threads that share a call wait for each other in every layer. A call with many rows is split for that.
 """
 
 import sys
@@ -26,10 +16,10 @@ import numpy as np
 
 from dpr_export.runtime.engines.compile_cache import kept_folder
 from dpr_export.runtime.engines.concurrency import overlapped
-from dpr_export.runtime.engines.session import LONGEST, Feeds, Outputs
+from dpr_export.runtime.engines.session import Feeds, Outputs, Session
 
-# OpenVINO's package tells its makers of every import, over the network and from a thread of its own, unless the package
-# that does so is missing; so it is missing for as long as that import takes.
+# OpenVINO's package sends usage data over the network whenever it is imported, through the package below, from a thread
+# of its own. During the import that package is made to look missing.
 _TELEMETRY = "openvino_telemetry"
 _telemetry = sys.modules.setdefault(_TELEMETRY, None)  # type: ignore[arg-type]
 try:
@@ -42,46 +32,30 @@ finally:
     if _telemetry is None:
         del sys.modules[_TELEMETRY]
 
-# The binding makes its table of NumPy's types when it is first asked for one, and two threads that ask at once wait for
-# each other forever: so it is asked here, where no other thread can.
+# The binding builds its table of NumPy types at first use, and two threads that do so at the same time deadlock. So the
+# table is built here, during the import.
 ov.Type.i64.to_dtype()
 
-_BATCH_TOKENS = 1024
-_MANY = 4  # batches, one a thread at least, from which on a second compiled model is worth its memory
-_KERNELS = "1024"
-_ONNX = b"\x08"  # an ONNX file begins with its version; of other files OpenVINO's other readers complain on their own
-_LENGTH_MULTIPLE = 8
+_MIN_BATCHES = 4  # the fewest batches for which a second compiled model, which costs time and memory, is made
+_KERNELS = "1024"  # kernels to keep in memory; OpenVINO's default of 5,000 takes hundreds of megabytes
+_ONNX = b"\x08"  # the first byte of an ONNX file; for other files OpenVINO's other readers print complaints
+# The type to compute in. It is always given: by default OpenVINO uses bfloat16 wherever the processor has it.
 _TYPES = {"fp32": ov.Type.f32, "int8": ov.Type.f32, "bf16": ov.Type.bf16}
 
-_Compiled = tuple[ov.CompiledModel, LifoQueue[ov.InferRequest]]  # a model, and its requests that nobody uses
+_Compiled = tuple[ov.CompiledModel, LifoQueue[ov.InferRequest]]  # a model, and its requests that are not in use
 
 
-class OpenVinoSession:
-    """A graph compiled by OpenVINO.
+class OpenVinoSession(Session):
+    """A graph compiled by OpenVINO. Arguments and exceptions are as for `open_session`.
 
-    Args:
-        graph: the .onnx file.
-        device: "cpu".
-        threads: how many threads one call may use.
-        precision: "fp32" or "int8" computes what the graph says in float32 where it is not quantized; "bf16" does so
-            in bfloat16.
-        cache: the graph's SHA-256, under which the compiled model is kept; None keeps nothing.
-        longest: any length is run as it is.
-
-    Raises:
-        RuntimeError: OpenVINO refused the graph, or the processor has no bfloat16.
+    The compiled model is kept in the user's cache folder, which makes the next process start several times faster.
     """
 
-    def __init__(
-        self,
-        graph: Path,
-        *,
-        device: str = "cpu",
-        threads: int,
-        precision: str = "fp32",
-        cache: str | None = None,
-        longest: int = LONGEST,  # noqa: ARG002 (every session takes it)
-    ) -> None:
+    device = "cpu"
+    batch_tokens = 1024
+    length_multiple = 8  # kernels are compiled for each new shape, in up to 40 ms; this leaves 64 lengths
+
+    def __init__(self, graph: Path, *, threads: int, precision: str = "fp32", cache: str | None = None) -> None:
         self._core = ov.Core()
         if precision == "bf16" and "BF16" not in self._core.get_property("CPU", properties.device.capabilities()):
             raise RuntimeError("precision is 'bf16', and this processor has no bfloat16")
@@ -96,30 +70,26 @@ class OpenVinoSession:
             self._options[properties.cache_dir()] = str(folder)
         self._compiling = Lock()
         self._threads = threads
-        self._many = max(_MANY, threads)
+        self._min_batches = max(_MIN_BATCHES, threads)
         self._compiled: dict[int, _Compiled] | None = {}
         model, _ = self._compiled_for(streams=1)
         self.input_names = tuple(port.get_any_name() for port in model.inputs)
         self.output_names = tuple(port.get_any_name() for port in model.outputs)
-        self.device = device
-        self.batch_tokens = _BATCH_TOKENS
-        self.length_multiple = _LENGTH_MULTIPLE
-        self.pads = False
         self.engine = f"openvino {ov.__version__.split('-')[0]} CPU {precision}"
 
     def run(self, feeds: Feeds) -> Outputs:
         rows, length = feeds["attention_mask"].shape
-        if self._threads == 1 or rows % self._threads or rows * length < self._many * _BATCH_TOKENS:
+        if self._threads == 1 or rows % self._threads or rows * length < self._min_batches * self.batch_tokens:
             return self._run(feeds, streams=1)
-        rounds = -(-rows * length // (_BATCH_TOKENS * self._threads))  # parts for each thread, of a batch's size
+        rounds = -(-rows * length // (self.batch_tokens * self._threads))  # calls of each thread, of one batch each
         arrays = [np.array_split(feeds[name], min(rows, rounds * self._threads)) for name in feeds]
         parts = (dict(zip(feeds, part, strict=True)) for part in zip(*arrays, strict=True))
         found = list(overlapped(partial(self._run, streams=self._threads), parts, workers=self._threads))
         return {name: np.concatenate([part[name] for part in found]) for name in self.output_names}
 
     def run_all(self, calls: Iterable[Feeds]) -> Iterator[Outputs]:
-        first = list(islice(calls := iter(calls), self._many))
-        if len(first) < self._many:
+        first = list(islice(calls := iter(calls), self._min_batches))
+        if len(first) < self._min_batches:
             return overlapped(self.run, first, workers=1)
         return overlapped(partial(self._run, streams=self._threads), chain(first, calls), workers=self._threads)
 
@@ -138,8 +108,10 @@ class OpenVinoSession:
         return outputs
 
     def _compiled_for(self, streams: int) -> _Compiled:
-        """The graph, compiled for so many calls at once; the threads are shared out among them. What is compiled
-        already is had without waiting for what is being compiled."""
+        """Return the model that runs `streams` calls at the same time; compile it at first use.
+
+        A model that is compiled already is returned at once, even while another is being compiled.
+        """
         compiled = self._compiled
         if compiled is None:
             raise RuntimeError("this session is closed")
@@ -164,5 +136,5 @@ class OpenVinoSession:
 
 
 def _last_line(error: RuntimeError) -> str:
-    """Of OpenVINO's long messages, what went wrong."""
+    """The last line of one of OpenVINO's long messages, which says what went wrong."""
     return next((line for line in reversed(str(error).splitlines()) if line.strip()), "it does not say why").strip()

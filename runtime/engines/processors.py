@@ -1,14 +1,14 @@
-"""How many processors this process may really use, and whether they are made for INT8.
+"""How many processors this process may really use, and whether they have INT8 instructions.
 
-A container often sees every processor of its host and may use two. Asking engines for more threads than processors
-makes them wait for each other, so three limits are read: the machine's count, the process's affinity, and the CPU
-quota of its control groups.
+A container often sees every processor of its host and may use two, and more threads than processors wait for each
+other. So three limits are read: the machine's count, the process's affinity, and its control groups' CPU quota.
 """
 
 import os
 import platform
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 # By /proc/cpuinfo's names: x86's VNNI in its three forms, and ARM's dot product and matrix product.
@@ -63,19 +63,12 @@ def _quotas(root: Path) -> Iterator[float]:
         mount = root / "sys/fs/cgroup" / (controllers and "cpu")
         place = mount / group.lstrip("/")
         while place.is_relative_to(mount):
-            yield from _quota(place)
+            with suppress(OSError, ValueError, ZeroDivisionError):  # no quota is set there
+                if (place / "cpu.max").is_file():  # version 2 of control groups
+                    quota, period = (place / "cpu.max").read_text().split()
+                else:
+                    quota = (place / "cpu.cfs_quota_us").read_text().strip()
+                    period = (place / "cpu.cfs_period_us").read_text().strip()
+                if quota not in ("max", "-1"):
+                    yield int(quota) / int(period)
             place = place.parent
-
-
-def _quota(place: Path) -> Iterator[float]:
-    """The quota of one control group, by the second version's file or the first's; nothing where there is none."""
-    try:
-        if (place / "cpu.max").is_file():
-            quota, period = (place / "cpu.max").read_text().split()
-        else:
-            quota = (place / "cpu.cfs_quota_us").read_text().strip()
-            period = (place / "cpu.cfs_period_us").read_text().strip()
-        if quota not in ("max", "-1"):
-            yield int(quota) / int(period)
-    except (OSError, ValueError, ZeroDivisionError):
-        return

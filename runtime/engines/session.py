@@ -1,7 +1,7 @@
 """A session: one graph, loaded by one engine on one device, ready to run.
 
 This protocol is all that the rest of the runtime knows of an engine. Each engine implements it in a file of its own,
-imported when it is first asked for; `fake.py` implements it for tests.
+which is imported when a session is first opened.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
 
+from dpr_export.runtime.engines.concurrency import overlapped
 from dpr_export.runtime.engines.devices import parse_device
 
 Feeds = dict[str, NDArray[Any]]  # int64 (batch, sequence) each; inputs_embeds: float32 (batch, sequence, hidden)
@@ -26,8 +27,8 @@ class Session(Protocol):
         device: where it runs: "cpu", "cuda:0".
         engine: the engine's name and version, for people.
         batch_tokens: how many tokens, padding included, a batch of `run_all` best has.
-        length_multiple: what lengths are best rounded up to a multiple of; 1 where none is better.
-        pads: whether calls are padded to sizes of its own, which changes a row that is masked altogether.
+        length_multiple: what lengths are best rounded up to a multiple of.
+        pads: whether the session pads calls to its own sizes, which changes the outputs of a fully masked row.
     """
 
     input_names: tuple[str, ...]
@@ -35,40 +36,35 @@ class Session(Protocol):
     device: str
     engine: str
     batch_tokens: int
-    length_multiple: int
-    pads: bool
+    length_multiple: int = 1
+    pads: bool = False
 
     def run(self, feeds: Feeds) -> Outputs:
         """Compute every output. Safe to call from several threads at once.
 
         Args:
-            feeds: int64 (batch, sequence) for each of `input_names`; inputs_embeds are float32 (batch, sequence,
-                hidden).
+            feeds: an array for each of `input_names`, shaped as `Feeds` says.
 
         Raises:
-            RuntimeError: the session is closed.
+            RuntimeError: the session is closed, or the engine failed.
         """
 
     def run_all(self, calls: Iterable[Feeds]) -> Iterator[Outputs]:
-        """Compute many calls, and yield their outputs in order.
+        """Compute many calls, and yield their outputs in order; the next calls are drawn meanwhile.
 
-        As many are computed at once as is fastest; the next are drawn from `calls` meanwhile.
+        An engine that is faster with several calls at once computes several.
         """
+        return overlapped(self.run, calls, workers=1)
 
     def close(self) -> None:
         """Free the graph's memory. Closing twice is allowed."""
 
 
 class OnDevice(NamedTuple):
-    """An output that stayed on a GPU.
+    """An output that stayed on a GPU."""
 
-    Attributes:
-        array: what gives it to other libraries by DLPack (https://dmlc.github.io/dlpack/latest); it may be padded.
-        shape: the corner of it that is meant.
-    """
-
-    array: Any
-    shape: tuple[int, ...]
+    array: Any  # for other libraries, by DLPack (https://dmlc.github.io/dlpack/latest); it may be padded
+    shape: tuple[int, ...]  # without padding
 
 
 @runtime_checkable
@@ -76,14 +72,15 @@ class DeviceSession(Session, Protocol):
     """A session on a GPU, which can leave its outputs there."""
 
     def run_on_device(self, feeds: Feeds) -> dict[str, OnDevice]:
-        """As `run`, but the outputs stay on the device. They are whole when this returns, and the caller's own."""
+        """As `run`, but the outputs stay on the device. They are complete, and no later call overwrites them."""
 
 
+# By backend and kind of device: the module and class of the session, and the options of `open_session` that it takes.
 SESSION_CLASSES = {
-    ("onnxruntime", "cpu"): ("dpr_export.runtime.engines.onnxruntime", "OnnxRuntimeSession"),
-    ("onnxruntime", "cuda"): ("dpr_export.runtime.engines.nvidia.onnxruntime_cuda", "OnnxRuntimeCudaSession"),
-    ("openvino", "cpu"): ("dpr_export.runtime.engines.openvino", "OpenVinoSession"),
-    ("tensorrt", "cuda"): ("dpr_export.runtime.engines.nvidia.tensorrt_session", "TensorRtSession"),
+    ("onnxruntime", "cpu"): ("onnxruntime", "OnnxRuntimeSession", ("threads",)),
+    ("onnxruntime", "cuda"): ("nvidia.onnxruntime_cuda", "OnnxRuntimeCudaSession", ("device", "longest")),
+    ("openvino", "cpu"): ("openvino", "OpenVinoSession", ("threads", "precision", "cache")),
+    ("tensorrt", "cuda"): ("nvidia.tensorrt_session", "TensorRtSession", ("device", "precision", "cache")),
 }
 ENGINES = tuple(dict.fromkeys(backend for backend, _ in SESSION_CLASSES))
 LONGEST = 512
@@ -120,6 +117,9 @@ def open_session(
     if (backend, kind) not in SESSION_CLASSES:
         devices = ", ".join(device for engine, device in SESSION_CLASSES if engine == backend)
         raise ValueError(f"device is {device!r}: the {backend} backend runs on {devices}")
-    module, name = SESSION_CLASSES[backend, kind]
-    session_class: Callable[..., Session] = getattr(import_module(module), name)
-    return session_class(graph, device=device, threads=threads, precision=precision, cache=cache, longest=longest)
+    if precision == "bf16" and backend != "openvino":
+        raise ValueError("precision 'bf16' requires backend 'openvino'")
+    options = {"device": device, "threads": threads, "precision": precision, "cache": cache, "longest": longest}
+    module, name, taken = SESSION_CLASSES[backend, kind]
+    session_class: Callable[..., Session] = getattr(import_module(f"dpr_export.runtime.engines.{module}"), name)
+    return session_class(graph, **{option: options[option] for option in taken})

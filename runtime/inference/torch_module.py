@@ -4,7 +4,7 @@ from typing import Any, NoReturn, Self
 
 import numpy as np
 
-from dpr_export.runtime.engines.devices import Device, parse_device, same_device
+from dpr_export.runtime.engines.devices import Device, parse_device
 from dpr_export.runtime.engines.session import Session
 
 
@@ -34,8 +34,7 @@ class LikeModule:
         Raises:
             ValueError: it is another device, or none; a model for another device is loaded with `from_pretrained`.
         """
-        parse_device(device)
-        if not same_device(device, self.device):
+        if parse_device(device) != parse_device(self.device):
             raise ValueError(f'this model runs on {self.device}: load it with from_pretrained(..., device="{device}")')
         return self
 

@@ -16,7 +16,7 @@ from dpr_export.quantization import QuantizationError
 from dpr_export.quantization.passes.parts import HEADS, find_parts
 from dpr_export.quantization.passes.tensorrt import check_for_tensorrt, raise_small_scales
 from dpr_export.runtime.engines.nvidia.shape_buckets import buckets_for
-from dpr_export.runtime.engines.nvidia.tensorrt import LIBRARIES, TensorRt
+from dpr_export.runtime.engines.nvidia.tensorrt import TensorRt
 
 OURS = ("onnx/model.onnx", "onnx/model_fp16.onnx", "onnx/model_trt_int8.onnx", "onnx/model_int8.onnx")
 Change = Callable[[onnx.ModelProto], None]
@@ -80,9 +80,8 @@ CHANGES: dict[str, tuple[str, Change, str, bool]] = {
 
 
 def refused_by_rtx(graph: Path, kind: str) -> bool:
-    rtx = TensorRt(LIBRARIES[1])
     try:
-        rtx.build(graph, buckets_for(kind, 512, [64])[:1], compute_capability="8.9")
+        TensorRt().build(graph, buckets_for(kind, 512, [64])[:1], compute_capability="8.9")
     except RuntimeError:
         return True
     return False

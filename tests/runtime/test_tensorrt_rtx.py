@@ -8,6 +8,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -21,13 +22,12 @@ from dpr_export.quantization.recipes import RECIPES
 from dpr_export.quantization.texts import CALIBRATION_SET_FILE, read_texts
 from dpr_export.runtime.checks.build_engine import build_engine
 from dpr_export.runtime.engines.nvidia.engine_files import read_engine, read_record
-from dpr_export.runtime.engines.nvidia.shape_buckets import buckets_for
-from dpr_export.runtime.engines.nvidia.tensorrt import LIBRARIES, TensorRt
+from dpr_export.runtime.engines.nvidia.shape_buckets import Bucket, buckets_for
+from dpr_export.runtime.engines.nvidia.tensorrt import TensorRt
 
 pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is for Linux on x86-64 alone")
 pytestmark = pytest.mark.ci
 
-RTX = LIBRARIES[1]
 CAPABILITY = "8.9"
 OUTPUTS = {
     "question": {"pooler_output": (None, "dim")},
@@ -56,20 +56,37 @@ def graph_of(folder: Path, kind: str, precision: str, output: Path) -> Path:
     return output / Path(spec.file).name
 
 
+class Seen(TensorRt):
+    """Reads back what the library says of the network and of the profiles."""
+
+    def _parse(self, network: Any, graph: Path) -> None:
+        super()._parse(network, graph)
+        inputs = [network.get_input(index) for index in range(network.num_inputs)]
+        outputs = [network.get_output(index) for index in range(network.num_outputs)]
+        self.types = {tensor.name: tensor.dtype.name for tensor in (*inputs, *outputs)}
+        self.profiles: list[dict[str, tuple[tuple[int, ...], ...]]] = []
+
+    def _profile(self, builder: Any, bucket: Bucket, inputs: list[Any]) -> Any:
+        profile = super()._profile(builder, bucket, inputs)
+        self.profiles.append({tensor.name: tuple(map(tuple, profile.get_shape(tensor.name))) for tensor in inputs})
+        return profile
+
+
 def check(folder: Path, kind: str, graph: Path) -> None:
     """Build for all profiles, and compare what the library says with the table."""
     config = DPRConfig.from_pretrained(folder)
     buckets = buckets_for(kind, config.max_position_embeddings)
-    built = TensorRt(RTX).build(graph, buckets, compute_capability=CAPABILITY)
+    library = Seen()
+    built = library.build(graph, buckets, compute_capability=CAPABILITY)
     dim = config.dim if kind != "reader" else None
-    assert built.inputs == dict.fromkeys(KINDS[kind].inputs, "INT64")
+    assert built.inputs == tuple(KINDS[kind].inputs)
     assert built.outputs == {
-        name: ("FLOAT", tuple(dim if size == "dim" else size for size in shape))
-        for name, shape in OUTPUTS[kind].items()
+        name: tuple(dim if size == "dim" else size for size in shape) for name, shape in OUTPUTS[kind].items()
     }
+    assert library.types == dict.fromkeys(KINDS[kind].inputs, "INT64") | dict.fromkeys(OUTPUTS[kind], "FLOAT")
     lengths = [32, 64, 128, 256, 512]
     usual = {"question": 1, "context": 32, "reader": 16}[kind]
-    assert list(built.profiles) == [
+    assert library.profiles == [
         dict.fromkeys(KINDS[kind].inputs, ((1, length), (usual, length), (16_384 // length, length)))
         for length in lengths
     ]
@@ -109,7 +126,7 @@ def test_an_engine_of_the_base_model_is_built_with_every_profile(
 def test_a_graph_that_it_refuses_is_one_line_with_the_operator(tiny_variants: dict[str, Path], file: str) -> None:
     graph = tiny_variants["reader"] / file
     with pytest.raises(RuntimeError, match=rf"^tensorrt_rtx refuses {graph}: operator \w+ at ") as raised:
-        TensorRt(RTX).build(graph, buckets_for("reader", 512), compute_capability=CAPABILITY)
+        TensorRt().build(graph, buckets_for("reader", 512), compute_capability=CAPABILITY)
     assert "\n" not in str(raised.value)
 
 
@@ -119,10 +136,10 @@ def test_what_is_no_graph_of_this_project_is_refused(tiny: dict[str, Path], tmp_
         value.type.tensor_type.elem_type = onnx.TensorProto.INT32
     onnx.save(model, tmp_path / "int32.onnx")
     with pytest.raises(RuntimeError, match=r"tensorrt_rtx refuses|is not int64"):
-        TensorRt(RTX).build(tmp_path / "int32.onnx", buckets_for("question", 512), compute_capability=CAPABILITY)
+        TensorRt().build(tmp_path / "int32.onnx", buckets_for("question", 512), compute_capability=CAPABILITY)
     (tmp_path / "text.onnx").write_text("not a graph")
     with pytest.raises(RuntimeError, match="tensorrt_rtx refuses"):
-        TensorRt(RTX).build(tmp_path / "text.onnx", buckets_for("question", 512), compute_capability=CAPABILITY)
+        TensorRt().build(tmp_path / "text.onnx", buckets_for("question", 512), compute_capability=CAPABILITY)
 
 
 @pytest.mark.parametrize("capability", ["9.9", "sm_89", "8"])
@@ -162,12 +179,12 @@ class Counting:
 def test_a_build_is_watched_and_can_be_stopped(tiny_variants: dict[str, Path]) -> None:
     graph, buckets = tiny_variants["question"] / "onnx/model_fp16.onnx", buckets_for("question", 512)
     watch = Counting(10**9)
-    TensorRt(RTX).build(graph, buckets, compute_capability=CAPABILITY, watch=watch)
+    TensorRt().build(graph, buckets, compute_capability=CAPABILITY, watch=watch)
     assert len(watch.seen) > 3
     assert watch.open == []
     assert 10**9 - watch.left > 20
     with pytest.raises(KeyboardInterrupt):
-        TensorRt(RTX).build(graph, buckets, compute_capability=CAPABILITY, watch=Counting(5))
+        TensorRt().build(graph, buckets, compute_capability=CAPABILITY, watch=Counting(5))
 
 
 @pytest.mark.usefixtures("cache_home")

@@ -176,9 +176,10 @@ def test_all_memory_is_allocated_at_the_start_as_planned(
     cuda_double: CudaDouble,
 ) -> None:
     session = opened("reader")
-    assert sum(map(len, cuda_double.device.values())) == session.memory.total
-    assert session.memory.scratch == SCRATCH_OF_A_TOKEN * 16_384
-    assert sum(map(len, cuda_double.pinned.values())) == session.memory.total - session.memory.scratch
+    largest, rows = 16_384, 512
+    buffers = 2 * 8 * largest + 2 * 4 * largest + 4 * rows  # ids and masks, start and end logits, relevance
+    assert sum(map(len, cuda_double.pinned.values())) == buffers
+    assert sum(map(len, cuda_double.device.values())) == buffers + SCRATCH_OF_A_TOKEN * largest
     for rows, length in ((1, 1), (600, 32), (33, 512)):
         session.run(random_call("reader", rows, length))
     assert not {"cudaMalloc", "cudaMallocHost"} & set(cuda_double.names())
@@ -187,6 +188,7 @@ def test_all_memory_is_allocated_at_the_start_as_planned(
 @pytest.mark.usefixtures("tiny_variants", "library")
 def test_outputs_may_stay_on_the_device_and_are_the_callers_own(opened: Opened, cuda_double: CudaDouble) -> None:
     session = opened("reader")
+    allocated = dict(cuda_double.device)
     assert isinstance(session, DeviceSession)
     calls = [random_call("reader", 70, 300), random_call("reader", 3, 20), random_call("reader", 3, 20, seed=1)]
     left = [session.run_on_device(given) for given in calls]
@@ -200,7 +202,7 @@ def test_outputs_may_stay_on_the_device_and_are_the_callers_own(opened: Opened, 
             found = np.frombuffer(ctypes.string_at(array.address, expected[name].nbytes), np.float32).reshape(shape)
             assert np.array_equal(found, expected[name])
     del left, outputs, array
-    assert sum(map(len, cuda_double.device.values())) == session.memory.total
+    assert cuda_double.device == allocated
 
 
 @pytest.mark.usefixtures("tensorrt")

@@ -1,8 +1,7 @@
 """Keep captures of CUDA graphs apart from every other use of CUDA by this process's sessions.
 
-ONNX Runtime captures in CUDA's global mode. While it does, a call of any other thread that allocates or frees memory,
-or that waits for a whole device, fails and breaks the capture off. So a capture runs alone. All other calls run side by
-side, and none of them during a capture.
+ONNX Runtime captures in CUDA's global mode, in which any other thread that allocates or frees memory, or waits for a
+device, breaks the capture. So a capture runs alone, and all other calls run at the same time between captures.
 """
 
 from collections.abc import Iterator

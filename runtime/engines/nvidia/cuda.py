@@ -1,9 +1,10 @@
-"""One GPU, through cuda-python: memory, copies, and recordings of work. Every call into CUDA is checked.
+"""One GPU, through cuda-python: memory, streams, copies and CUDA graphs. The error code of every call is checked.
 
-CUDA's current device belongs to the thread, and to whoever else uses CUDA there: work is done within `current`, which
-gives it back.
+CUDA keeps a current device for each thread, and other libraries use it too. So methods that take or return an address
+or a handle are called within `current`, which restores the former device.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from ctypes import c_char
@@ -25,11 +26,11 @@ _GB = 1e9
 
 
 class CudaError(RuntimeError):
-    """A call into CUDA failed. After most errors the device is lost to the process."""
+    """A call of CUDA failed. After most errors the process cannot use the device any more."""
 
 
 class OutOfMemoryError(RuntimeError):
-    """The device, or the pinned memory of the machine, has not as much left as was asked for."""
+    """Not enough device memory, or pinned host memory, is free."""
 
 
 class Gpu:
@@ -37,8 +38,8 @@ class Gpu:
 
     Attributes:
         index: its number.
-        name: what it is called: "NVIDIA L4".
-        compute_capability: of its processors: "8.9".
+        name: its name: "NVIDIA L4".
+        compute_capability: "8.9".
         driver: the CUDA version of the installed driver: "13.0".
 
     Raises:
@@ -50,7 +51,7 @@ class Gpu:
             raise RuntimeError(f"cuda:{index} cannot be used: {problem}")
         self.index = index
         self._recording = False
-        self._waiting: list[Address] = []
+        self._to_free: list[Address] = []
         with self.current():
             attributes = runtime.cudaDeviceAttr
             major = self._call("cudaDeviceGetAttribute", attributes.cudaDevAttrComputeCapabilityMajor, index)
@@ -62,7 +63,7 @@ class Gpu:
 
     @contextmanager
     def current(self) -> Iterator[None]:
-        """Make it this thread's current device, for as long as the context lasts."""
+        """Make this GPU the thread's current device, and restore the former one at the end."""
         before = self._call("cudaGetDevice")
         if before == self.index:
             yield
@@ -71,75 +72,60 @@ class Gpu:
         try:
             yield
         finally:
-            if has_context(before):
+            if has_context(before):  # to make another device current would create a context on it
                 runtime.cudaSetDevice(before)
 
     def allocate(self, size: int) -> Address:
-        """So many bytes of its memory.
-
-        Raises:
-            OutOfMemoryError: it has not as many left.
-        """
+        """Allocate device memory, in bytes."""
         return int(self._call("cudaMalloc", size, size=size))
 
     def free(self, address: Address) -> None:
-        """Give memory back; while work is recorded, which this would break off, when that is done."""
+        """Free device memory. During a recording, which this would break off, it is freed at the recording's end."""
         if self._recording:
-            self._waiting.append(address)
+            self._to_free.append(address)
         else:
             self._call("cudaFree", address)
 
-    def _free_waiting(self) -> None:
-        while self._waiting:
-            runtime.cudaFree(self._waiting.pop())
-
     def allocate_pinned(self, size: int) -> Address:
-        """So many bytes of the machine's memory that the GPU copies from and to by itself.
-
-        Raises:
-            OutOfMemoryError: it has not as many left.
-        """
+        """Allocate pinned host memory, in bytes: the GPU copies from and to it without the CPU."""
         return int(self._call("cudaMallocHost", size, size=size))
 
     def free_pinned(self, address: Address) -> None:
         self._call("cudaFreeHost", address)
 
+    def release(self, free: Callable[[int], None], handle: int) -> None:
+        """Call one of the methods that free something, from any thread. Nothing of a lost device can be freed."""
+        with suppress(CudaError), self.current():
+            free(handle)
+
     def new_stream(self) -> Handle:
-        """A stream, whose work runs in order, and waits for no other stream's."""
+        """Create a stream. Its work runs in order, and does not wait for the work of other streams."""
         return int(self._call("cudaStreamCreateWithFlags", runtime.cudaStreamNonBlocking))
 
     def end_stream(self, stream: Handle) -> None:
         self._call("cudaStreamDestroy", stream)
 
     def synchronize(self, stream: Handle) -> None:
-        """Wait until all of a stream's work is done."""
+        """Wait until a stream has done all of its work."""
         self._call("cudaStreamSynchronize", stream)
 
     def copy(self, target: Address, source: Address, size: int, stream: Handle) -> None:
-        """Copy bytes within the device, or between it and pinned memory, when the stream comes to it."""
+        """Copy bytes within the device, or between it and pinned memory. This too is work of the stream."""
         self._call("cudaMemcpyAsync", target, source, size, runtime.cudaMemcpyKind.cudaMemcpyDefault, stream)
 
     def copy_corner(
         self, target: Address, source: Address, pitch: int, corner: tuple[int, int], stream: Handle
     ) -> None:
-        """Copy the first bytes of the first rows of an array, densely.
-
-        Args:
-            target: where they go.
-            source: the array.
-            pitch: the bytes from one of its rows to the next.
-            corner: how many bytes of how many rows.
-            stream: when to copy.
-        """
+        """Copy a corner (bytes, rows) of an array, whose rows are `pitch` bytes apart, into a dense array."""
         width, rows = corner
         kind = runtime.cudaMemcpyKind.cudaMemcpyDefault
         self._call("cudaMemcpy2DAsync", target, width, source, pitch, width, rows, kind, stream)
 
     def record(self, stream: Handle, work: Callable[[], None]) -> Handle | None:
-        """Record what `work` gives to a stream, without running it; None where it cannot be recorded."""
+        """Record the work that `work` adds to a stream as a CUDA graph, without running it; None if that fails."""
         self._call("cudaStreamBeginCapture", stream, runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal)
         self._recording = True
-        graph, failed = None, True
+        failed = True
         try:
             with suppress(RuntimeError):
                 work()
@@ -152,9 +138,10 @@ class Gpu:
             code, recording = runtime.cudaGraphInstantiate(graph, 0)
         if graph is not None and int(graph):
             runtime.cudaGraphDestroy(graph)
-        self._free_waiting()
+        while self._to_free:
+            runtime.cudaFree(self._to_free.pop())
         if failed or code != runtime.cudaError_t.cudaSuccess:
-            runtime.cudaGetLastError()  # an error of recording does not stay, once it is read
+            runtime.cudaGetLastError()  # which clears the error
             return None
         return int(recording)
 
@@ -165,32 +152,34 @@ class Gpu:
         self._call("cudaGraphExecDestroy", recording)
 
     def _call(self, name: str, *arguments: Any, size: int = 0) -> Any:
-        """Call a function of CUDA's runtime, and return what it gives.
+        """Call a function of CUDA's runtime, and return its value.
 
         Raises:
-            OutOfMemoryError: it has no memory left; `size` is how much was asked for.
+            OutOfMemoryError: no memory is free; `size` is how many bytes were to be allocated.
             CudaError: any other error.
         """
         code, *values = getattr(runtime, name)(*arguments)
         if code == runtime.cudaError_t.cudaErrorMemoryAllocation:
-            runtime.cudaGetLastError()  # this error does not stay, once it is read
-            raise OutOfMemoryError(f"out of memory on cuda:{self.index}: {size / _GB:.2f} GB were asked for{_left()}")
+            runtime.cudaGetLastError()  # which clears the error
+            raise OutOfMemoryError(
+                f"out of memory on cuda:{self.index}: {size / _GB:.2f} GB were asked for{_free_memory()}"
+            )
         if code != runtime.cudaError_t.cudaSuccess:
-            raise CudaError(f"{name} failed on cuda:{self.index}: {_text(code)}")
+            raise CudaError(f"{name} failed on cuda:{self.index}: {_error_text(code)}")
         return values[0] if values else None
 
 
 def view(address: Address, shape: Sequence[int], dtype: Any) -> NDArray[Any]:
-    """Pinned memory as an array; it must not be used once the memory is freed."""
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    """View pinned memory as an array, which must not be used after the memory is freed."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
     return np.frombuffer((c_char * size).from_address(address), dtype).reshape(shape)
 
 
-def _left() -> str:
+def _free_memory() -> str:
     code, free, total = runtime.cudaMemGetInfo()
     return "" if code != runtime.cudaError_t.cudaSuccess else f", and {free / _GB:.2f} of {total / _GB:.2f} are free"
 
 
-def _text(code: Any) -> str:
+def _error_text(code: Any) -> str:
     error, text = runtime.cudaGetErrorString(code)
     return text.decode() if error == runtime.cudaError_t.cudaSuccess else str(code)

@@ -1,8 +1,7 @@
 """Hand device memory to other libraries without a copy, by DLPack (https://dmlc.github.io/dlpack/latest).
 
-NumPy makes the capsule, of an array that it never reads, and the device is then written into the capsule's structure.
-So the memory is owned by NumPy's own reference counting: by the capsule, and by whatever consumes it. It is freed with
-the last of them, also where no consumer takes the capsule.
+NumPy makes the capsule, for an array that it never reads; then the device is written into the capsule. So NumPy counts
+the references to the memory: it is freed after the last consumer, or after a capsule that was never consumed.
 """
 
 import ctypes
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 
 CPU, CUDA = 1, 2
-_CAPSULE = b"dltensor"  # of DLPack 0.x, which every consumer still takes
+_CAPSULE = b"dltensor"  # the capsule's name in DLPack 0.x, which every consumer still takes
 
 _get_pointer = ctypes.pythonapi.PyCapsule_GetPointer
 _get_pointer.restype = ctypes.c_void_p
@@ -34,7 +33,7 @@ class DeviceArray:
         address: the address of its first byte.
         shape: its shape.
         device: DLPack's type and number of the device: `(CUDA, 0)`.
-        free: called with the address once, when neither this object nor a consumer's array uses the memory any more.
+        free: called once with the address, when neither this object nor a consumer uses the memory any more.
     """
 
     def __init__(
@@ -50,10 +49,10 @@ class DeviceArray:
         return self._device
 
     def __dlpack__(self, *, stream: Any = None, **_: Any) -> Any:
-        """A capsule that a consumer takes over. The array is complete, so no stream has to wait for it."""
+        """Make a capsule for a consumer. `stream` is ignored: the array is complete, so no stream has to wait."""
         size = math.prod(self.shape) * self.dtype.itemsize
         memory: Any = (ctypes.c_char * size).from_address(self.address)
-        memory.owner = self  # which the NumPy array keeps, and the capsule keeps that
+        memory.owner = self  # the capsule refers to the NumPy array, that to the memory, and so to this object
         capsule = np.ndarray(self.shape, self.dtype, memory).__dlpack__()
         tensor = _Tensor.from_address(_get_pointer(capsule, _CAPSULE))
         tensor.device_type, tensor.device_index = self._device

@@ -1,8 +1,7 @@
-"""Ask the NVIDIA driver which GPUs this process can use, and what is missing where it can use none.
+"""Ask the NVIDIA driver which GPUs this process can use, and what is missing if there are none.
 
-The driver itself is asked, because engines either fall back to the CPU without a word or print pages of their own.
-Where no driver is installed the answer takes microseconds. Where one is, a short-lived process asks it: a process that
-has started CUDA cannot fork children that use CUDA, and whoever only asks need not pay that.
+If no driver is installed, the answer takes microseconds. Otherwise a short-lived process asks the driver, because a
+process that has started CUDA cannot fork children that use CUDA.
 """
 
 import ctypes
@@ -16,7 +15,7 @@ _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MIN
 
 
 def gpu_problem(index: int) -> str | None:
-    """Why GPU number `index` cannot be used, in words; None where it can.
+    """Why GPU number `index` cannot be used, in words; None if it can.
 
     >>> gpu_problem(10_000) is None
     False
@@ -31,12 +30,12 @@ def gpu_problem(index: int) -> str | None:
 
 
 def compute_capability(index: int) -> str:
-    """The compute capability of GPU number `index`, which `gpu_problem` has no problem with: "8.9"."""
+    """The compute capability of a GPU for which `gpu_problem` is None: "8.9"."""
     return _gpus()[0][index]
 
 
 def has_context(index: int) -> bool:
-    """Whether this process uses GPU number `index` already: making it a thread's device makes a context there."""
+    """Whether this process has a CUDA context on GPU number `index`."""
     try:
         driver = ctypes.CDLL(_DRIVER)
     except OSError:

@@ -1,26 +1,14 @@
 """The ONNX Runtime session, on an NVIDIA GPU.
 
-Inputs and outputs are bound to device memory. Small calls are padded up to a few sizes, each recorded as a CUDA graph
-when it is first met and replayed from then on: launching BERT's kernels one by one takes longer than computing them.
-What is recorded is bound to its buffers, so each size has buffers of its own, of a few kilobytes; the memory that the
-recordings compute in is ONNX Runtime's arena, one for all, since one call runs at a time. Larger calls are computed at
-their own size, and so is a call with a row that is masked altogether, which padding would change.
-
-ONNX Runtime keeps the recordings of each thread that calls it, and those of threads that are gone. It also leaves its
-GPU as the calling thread's current device. So a session has one thread, which opens it, makes all of its calls and
-closes it.
-
-Other uses of CUDA in the process, such as torch's, can still break a recording off: `capture_lock.py` says why, and
-holds sessions off. Such a call is computed without recording, and a later call of that size tries again, a few times.
-
-ONNX Runtime takes the CPU where it cannot have the GPU, with pages of its own on why. So what it needs is looked for
-first, and what it got is looked at afterwards.
+Small calls are padded up to a few sizes, and each size is recorded as a CUDA graph and replayed: to launch BERT's
+kernels one by one takes longer than to compute them. Larger calls are computed at their own size, and so is a call with
+a fully masked row, which padding would change.
 """
 
 import ctypes
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from io import StringIO
@@ -30,20 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from dpr_export.runtime.engines.concurrency import overlapped
 from dpr_export.runtime.engines.devices import parse_device
 from dpr_export.runtime.engines.nvidia.capture_lock import CAPTURE_LOCK
 from dpr_export.runtime.engines.nvidia.driver import compute_capability, gpu_problem
-from dpr_export.runtime.engines.nvidia.shape_buckets import (
-    MOST_TOKENS,
-    Bucket,
-    Shape,
-    buckets_for,
-    corner,
-    padded_to,
-    true_shape,
-)
-from dpr_export.runtime.engines.session import LONGEST, Feeds, OnDevice, Outputs
+from dpr_export.runtime.engines.nvidia.shape_buckets import MOST_TOKENS, buckets_for, corner, padded_to, true_shape
+from dpr_export.runtime.engines.session import LONGEST, DeviceSession, Feeds, OnDevice, Outputs
 from dpr_export.runtime.engines.worker_thread import WorkerThread
 
 try:
@@ -53,19 +32,19 @@ except ImportError as error:
 
 _PROVIDER = "CUDAExecutionProvider"
 _LIBRARIES = ("onnxruntime_providers_shared", "onnxruntime_providers_cuda")
-_CUDNN = "cudnn64_9.dll" if sys.platform == "win32" else "libcudnn.so.9"  # which it loads in the first call
-_MACHINE_CODE = {"1.31.1": ("7.5", "8.0", "8.6", "8.9", "9.0", "12.0")}  # of releases that have none for other GPUs
+_CUDNN = "cudnn64_9.dll" if sys.platform == "win32" else "libcudnn.so.9"  # which ONNX Runtime loads in the first call
+_MACHINE_CODE = {"1.31.1": ("7.5", "8.0", "8.6", "8.9", "9.0", "12.0")}  # of the releases that lack other GPUs'
 _ERRORS_ONLY = 3
 _GRAPH_ID = "gpu_graph_id"
 _UNRECORDED = "-1"
-_LENGTH_MULTIPLE = 8  # what tensor cores multiply at a time
+_LENGTH_MULTIPLE = 8  # the block size of tensor cores
 _OUT_OF_MEMORY = ("out of memory", "Failed to allocate memory", "ALLOC_FAILED")
-_MOST_CAPTURES = 3  # of one size that break off, after which it is not recorded any more
+_MOST_CAPTURES = 3  # failed captures of a size, after which it is not captured again
 
 
 @dataclass(frozen=True, slots=True)
 class _Recorded:
-    """A size that is recorded: its buffers, on the device, and what runs it."""
+    """A recorded size: its buffers on the device, to which the CUDA graph is bound, and how to run it."""
 
     inputs: dict[str, Any]
     outputs: dict[str, Any]
@@ -73,34 +52,18 @@ class _Recorded:
     options: Any
 
 
-class OnnxRuntimeCudaSession:
-    """A graph loaded by ONNX Runtime on a GPU.
+class OnnxRuntimeCudaSession(DeviceSession):
+    """A graph loaded by ONNX Runtime on a GPU. Arguments and exceptions are as for `open_session`.
 
-    Args:
-        graph: the .onnx file.
-        device: "cuda", "cuda:1".
-        threads: how many threads of the CPU; the GPU needs one.
-        precision: computed as the graph says; "bf16" is refused.
-        cache: nothing is compiled that could be kept.
-        longest: the longest sequence that the model takes.
-
-    Raises:
-        ValueError: no such precision.
-        RuntimeError: the GPU cannot be used, and the message says what is missing; or ONNX Runtime refused the graph.
+    ONNX Runtime keeps recordings for each thread that calls it, and changes the calling thread's current device. So the
+    session has a thread of its own, which opens it, makes all of its calls and closes it. All recordings compute in
+    ONNX Runtime's arena, since one call runs at a time.
     """
 
-    def __init__(
-        self,
-        graph: Path,
-        *,
-        device: str = "cuda",
-        threads: int = 1,  # noqa: ARG002 (every session takes it)
-        precision: str = "fp32",
-        cache: str | None = None,  # noqa: ARG002
-        longest: int = LONGEST,
-    ) -> None:
-        if precision == "bf16":
-            raise ValueError("precision 'bf16' requires backend 'openvino'")
+    batch_tokens = MOST_TOKENS
+    length_multiple = _LENGTH_MULTIPLE
+
+    def __init__(self, graph: Path, *, device: str = "cuda", longest: int = LONGEST) -> None:
         self._index = parse_device(device)[1]
         if problem := cuda_problem(self._index):
             raise RuntimeError(f"ONNX Runtime cannot use cuda:{self._index}: {problem}")
@@ -110,20 +73,17 @@ class OnnxRuntimeCudaSession:
         except BaseException:
             self._thread.end()
             raise
-        self._buckets: tuple[Bucket, ...] = buckets_for("question", longest) if recording else ()
+        self._buckets = buckets_for("question", longest) if recording else ()
         self._recorded: dict[tuple[int, int], _Recorded] = {}
         self._broken_captures: Counter[tuple[int, int]] = Counter()
         self._graph_ids = count(1)
         self.input_names = tuple(value.name for value in self._session.get_inputs())
-        self._shapes: dict[str, Shape] = {
+        self._shapes = {
             value.name: tuple(size if isinstance(size, int) else None for size in value.shape)
             for value in self._session.get_outputs()
         }
         self.output_names = tuple(self._shapes)
         self.device = f"cuda:{self._index}"
-        self.batch_tokens = MOST_TOKENS
-        self.length_multiple = _LENGTH_MULTIPLE
-        self.pads = False
         self.engine = f"onnxruntime {ort.__version__} {_PROVIDER}" + (", CUDA graphs" if recording else "")
 
     def run(self, feeds: Feeds) -> Outputs:
@@ -140,20 +100,17 @@ class OnnxRuntimeCudaSession:
 
     def _run_on_device(self, feeds: Feeds) -> dict[str, OnDevice]:
         with self._computed(feeds) as (values, recorded):
-            if recorded:  # whose buffers the next call of that size overwrites
-                values = {name: self._copied(value) for name, value in values.items()}
+            if recorded:  # the next call of that size overwrites these buffers
+                values = {name: self._copy(value) for name, value in values.items()}
         size = feeds["attention_mask"].shape
         return {name: OnDevice(values[name], true_shape(shape, *size)) for name, shape in self._shapes.items()}
-
-    def run_all(self, calls: Iterable[Feeds]) -> Iterator[Outputs]:
-        return overlapped(self.run, calls, workers=1)
 
     @contextmanager
     def _computed(self, feeds: Feeds) -> Iterator[tuple[dict[str, Any], bool]]:
         """Compute a call, and hold the capture lock while its outputs are read.
 
         Yields:
-            the outputs on the device, and whether they are in the buffers of a recorded size.
+            The outputs on the device, and whether they are in the buffers of a recorded size.
         """
         size = self._size(feeds)
         is_new = size is not None and size not in self._recorded and self._broken_captures[size] < _MOST_CAPTURES
@@ -164,23 +121,23 @@ class OnnxRuntimeCudaSession:
             if size is not None and is_new:
                 outputs = self._capture(feeds, size)
             elif size in self._recorded:
-                outputs = self._replayed(self._recorded[size], feeds, size)
+                outputs = self._replay(self._recorded[size], feeds, size)
             else:
                 outputs = None
-            yield (self._unrecorded(feeds), False) if outputs is None else (outputs, True)
+            yield (self._run_unrecorded(feeds), False) if outputs is None else (outputs, True)
 
     def _capture(self, feeds: Feeds, size: tuple[int, int]) -> dict[str, Any] | None:
-        """Record a size in its first call, and compute that; None where the capture broke off."""
+        """Record a size while computing its first call; None if the capture fails, as when torch uses CUDA then."""
         new = self._buffers(*size)
         try:
-            outputs = self._replayed(new, feeds, size)
+            outputs = self._replay(new, feeds, size)
         except Exception:  # ONNX Runtime's exceptions share no base class of their own
             self._broken_captures[size] += 1
             return None
         self._recorded[size] = new
         return outputs
 
-    def _replayed(self, recorded: _Recorded, feeds: Feeds, size: tuple[int, int]) -> dict[str, Any]:
+    def _replay(self, recorded: _Recorded, feeds: Feeds, size: tuple[int, int]) -> dict[str, Any]:
         for name, array in padded_to(feeds, *size).items():
             recorded.inputs[name].update_inplace(array)
         self._session.run_with_iobinding(recorded.binding, recorded.options)
@@ -188,7 +145,7 @@ class OnnxRuntimeCudaSession:
         return recorded.outputs
 
     def _size(self, feeds: Feeds) -> tuple[int, int] | None:
-        """The recorded size that a call is padded to; None where it is computed at its own."""
+        """The recorded size that a call is padded to; None if it is computed at its own size."""
         rows, length = feeds["attention_mask"].shape
         bucket = next((bucket for bucket in self._buckets if length <= bucket.length), None)
         if bucket is None or not feeds["attention_mask"].any(axis=1).all():
@@ -197,9 +154,25 @@ class OnnxRuntimeCudaSession:
         return (padded, bucket.length) if recorded else None
 
     def _buffers(self, rows: int, length: int) -> _Recorded:
-        """Buffers of one size, bound; the first run that is given its number records it."""
-        binding = self._session.io_binding()
+        """Allocate and bind the buffers of a size. The first run with its graph id records it."""
         inputs = {name: self._empty((rows, length), np.int64) for name in self.input_names}
+        binding, outputs = self._bind(inputs, rows, length)
+        return _Recorded(inputs, outputs, binding, _run_options(str(next(self._graph_ids))))
+
+    def _run_unrecorded(self, feeds: Feeds) -> dict[str, Any]:
+        """Compute a call at its own size."""
+        inputs = {
+            name: ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(feeds[name]), "cuda", self._index)
+            for name in self.input_names
+        }
+        binding, outputs = self._bind(inputs, *feeds["attention_mask"].shape)
+        self._session.run_with_iobinding(binding, _run_options(_UNRECORDED))
+        binding.synchronize_outputs()
+        return outputs
+
+    def _bind(self, inputs: dict[str, Any], rows: int, length: int) -> tuple[Any, dict[str, Any]]:
+        """Bind inputs, and outputs in memory of their own: recordings compute in what ONNX Runtime allocates."""
+        binding = self._session.io_binding()
         outputs = {
             name: self._empty(true_shape(shape, rows, length), np.float32) for name, shape in self._shapes.items()
         }
@@ -207,25 +180,12 @@ class OnnxRuntimeCudaSession:
             binding.bind_ortvalue_input(name, value)
         for name, value in outputs.items():
             binding.bind_ortvalue_output(name, value)
-        return _Recorded(inputs, outputs, binding, _run_options(str(next(self._graph_ids))))
-
-    def _unrecorded(self, feeds: Feeds) -> dict[str, Any]:
-        """Outputs are in memory of their own: what ONNX Runtime allocates, recordings may have computed in."""
-        binding, size = self._session.io_binding(), feeds["attention_mask"].shape
-        outputs = {name: self._empty(true_shape(shape, *size), np.float32) for name, shape in self._shapes.items()}
-        for name in self.input_names:
-            value = ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(feeds[name]), "cuda", self._index)
-            binding.bind_ortvalue_input(name, value)
-        for name, value in outputs.items():
-            binding.bind_ortvalue_output(name, value)
-        self._session.run_with_iobinding(binding, _run_options(_UNRECORDED))
-        binding.synchronize_outputs()
-        return outputs
+        return binding, outputs
 
     def _empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
         return ort.OrtValue.ortvalue_from_shape_and_type(shape, dtype, "cuda", self._index)
 
-    def _copied(self, value: Any) -> Any:
+    def _copy(self, value: Any) -> Any:
         copy = self._empty(tuple(value.shape()), np.float32)
         copy.update_inplace(value)
         return copy
@@ -240,7 +200,10 @@ class OnnxRuntimeCudaSession:
 
 
 def cuda_problem(index: int) -> str | None:
-    """Why ONNX Runtime cannot use GPU number `index`, and what to install; None where it can."""
+    """Why ONNX Runtime cannot use GPU number `index`, and what to install; None if it can.
+
+    This is checked before a session is opened, since ONNX Runtime falls back to the CPU and prints pages.
+    """
     if problem := gpu_problem(index):
         return problem
     if _PROVIDER not in ort.get_available_providers():
@@ -269,7 +232,7 @@ def cuda_problem(index: int) -> str | None:
 
 
 def _runs_on(code: str, capability: str) -> bool:
-    """Whether machine code runs on a GPU: one of the same major compute capability, and of no lower minor.
+    """Whether machine code runs on a GPU: on the same major compute capability, with the same minor or a higher one.
 
     >>> _runs_on("8.0", "8.9"), _runs_on("8.9", "8.6"), _runs_on("9.0", "10.0")
     (True, False, False)
@@ -279,23 +242,23 @@ def _runs_on(code: str, capability: str) -> bool:
 
 
 def _open(graph: Path, index: int) -> tuple[Any, bool]:
-    """The graph, loaded, and whether its calls can be recorded, which takes all of its operators to be on the GPU."""
+    """Load a graph; also say whether its calls can be recorded, for which all operators must run on the GPU."""
     with CAPTURE_LOCK.call():
         try:
-            return _loaded(graph, index, recording=True), True
+            return _load(graph, index, recording=True), True
         except RuntimeError:
-            return _loaded(graph, index, recording=False), False
+            return _load(graph, index, recording=False), False
 
 
-def _loaded(graph: Path, index: int, recording: bool) -> Any:
+def _load(graph: Path, index: int, recording: bool) -> Any:
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.enable_mem_pattern = False  # a plan kept for each shape would take the arena's memory a second time
-    options.log_severity_level = _ERRORS_ONLY if not recording else _ERRORS_ONLY + 1
+    options.enable_mem_pattern = False  # a memory plan for each shape would take the arena's memory a second time
+    options.log_severity_level = _ERRORS_ONLY + recording  # it may fail with recording
     provider = {
         "device_id": str(index),
         "enable_cuda_graph": str(int(recording)),
-        "use_tf32": "0",  # float32 is float32
+        "use_tf32": "0",  # compute float32 in float32
         "arena_extend_strategy": "kSameAsRequested",
     }
     try:
@@ -315,7 +278,7 @@ def _run_options(graph_id: str) -> Any:
 
 @contextmanager
 def _in_one_line(device: str, size: tuple[int, ...]) -> Iterator[None]:
-    """Turn what ONNX Runtime raises into one line that says what to do."""
+    """Turn ONNX Runtime's exceptions into RuntimeErrors of one line, which say what to do."""
     try:
         yield
     except Exception as error:  # as above

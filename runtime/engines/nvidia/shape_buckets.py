@@ -1,47 +1,44 @@
-"""The sizes that a GPU runs: a call is padded up to one of a small table, cut back, and split where it is too large.
+"""Shape buckets: a call is padded up to one of a few sizes, its outputs are cut back, and a large call is split.
 
-Engines for GPUs choose their kernels by shape, and a CUDA graph is a recording of one shape. So lengths are those of a
-table, and so is the number of rows of small calls, which a GPU spends launching kernels rather than computing: they are
-recorded once, and replayed. Large calls are computed as they are; there a launch costs nothing beside the work.
-
-Rows that are added attend to their padding, so that no row attends to nothing, and are cut off again. A row of the
-caller's that is masked altogether attends to its bucket's padding too: its numbers are finite, and not transformers'.
+Kernels are chosen by shape, and a CUDA graph holds one shape. A small call spends its time launching kernels, so its
+rows are padded too, and each size is recorded once and replayed. Added rows attend to their padding, so that none is
+fully masked. A fully masked row of the caller's attends to its padding too: it is finite, and not transformers'.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from dpr_export.models.kinds import CONTEXT, QUESTION, READER
-from dpr_export.runtime.engines.session import Feeds, Outputs
+from dpr_export.runtime.engines.session import Feeds
 
 LENGTHS = (32, 64, 128, 256, 512)
 MOST_TOKENS = 16_384
 GRAPH_TOKENS = 4_096
 
-# The rows that an engine is tuned for: questions come one at a time, passages many.
+# The number of rows that TensorRT tunes kernels for: questions come one at a time, passages many.
 USUAL_ROWS = {QUESTION.name: 1, CONTEXT.name: 32, READER.name: 16}
 
-Shape = tuple[int | None, ...]  # an output's; None is the rows if it stands first, and else the length
+Shape = tuple[int | None, ...]  # an output's; None is the number of rows if it is first, and the length elsewhere
 
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """A length that calls are padded to.
-
-    Attributes:
-        length: the length.
-        usual: the rows that an engine is tuned for.
-        most: the most rows of one call; more are split.
-    """
+    """A length that calls are padded to."""
 
     length: int
-    usual: int
-    most: int
+    usual: int  # the rows that TensorRT tunes kernels for
+    most: int  # the most rows of one call; a larger call is split
+
+    @property
+    def profile(self) -> tuple[tuple[int, int], ...]:
+        """The shapes of its optimization profile: the smallest, the usual and the largest."""
+        return tuple((rows, self.length) for rows in (1, self.usual, self.most))
 
     def rows_for(self, rows: int) -> tuple[int, bool]:
-        """How many rows `rows` are padded to, and whether that size is recorded: then it is a power of two.
+        """The number of rows after padding, and whether that size is recorded; only then are rows padded.
 
         >>> Bucket(32, 1, 512).rows_for(3), Bucket(512, 1, 32).rows_for(9)
         ((4, True), (9, False))
@@ -52,30 +49,22 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Some rows of a call, padded.
+    """Some rows of a call, padded."""
 
-    Attributes:
-        bucket: the number of its bucket in the table.
-        feeds: int64 (padded rows, bucket's length) each.
-        rows: how many rows are the caller's.
-        length: how long they were.
-        recorded: whether this size is run as a CUDA graph.
-    """
-
-    bucket: int
-    feeds: Feeds
-    rows: int
-    length: int
-    recorded: bool
+    bucket: int  # the index of its bucket
+    feeds: Feeds  # int64 (padded rows, bucket's length) each
+    rows: int  # without padding
+    length: int  # without padding
+    recorded: bool  # whether this size is run as a CUDA graph
 
 
 def buckets_for(kind: str, longest: int, lengths: Sequence[int] = LENGTHS) -> tuple[Bucket, ...]:
-    """The table for a kind of model that takes up to `longest` tokens.
+    """The buckets for a kind of model.
 
     Args:
         kind: "question", "context" or "reader".
-        longest: the model's longest sequence, which is always in the table.
-        lengths: the lengths wanted; longer ones than the model's are left out.
+        longest: the model's longest sequence, which always has a bucket.
+        lengths: the other lengths; those above `longest` are left out.
 
     Raises:
         ValueError: a length below 1.
@@ -92,10 +81,10 @@ def buckets_for(kind: str, longest: int, lengths: Sequence[int] = LENGTHS) -> tu
 
 
 def pieces(feeds: Feeds, buckets: Sequence[Bucket]) -> Iterator[Piece]:
-    """Split a call into pieces that fit the table, in order.
+    """Split a call into pieces that fit the buckets, in order.
 
     Raises:
-        ValueError: the call is longer than the table's longest.
+        ValueError: the call is longer than the longest bucket.
     """
     rows, length = feeds["attention_mask"].shape
     number = next((number for number, bucket in enumerate(buckets) if length <= bucket.length), None)
@@ -136,61 +125,21 @@ def true_shape(shape: Shape, rows: int, length: int) -> tuple[int, ...]:
     )
 
 
-def joined(parts: Sequence[Outputs], shapes: Mapping[str, Shape], sizes: Sequence[tuple[int, int]]) -> Outputs:
-    """The outputs of a call: those of its pieces, each cut back to its own rows and length, one after another."""
-    cut = [
-        {name: part[name][corner(true_shape(shape, *size))] for name, shape in shapes.items()}
-        for part, size in zip(parts, sizes, strict=True)
-    ]
-    if len(cut) == 1:
-        return cut[0]
-    return {name: np.concatenate([part[name] for part in cut]) for name in shapes}
-
-
 def corner(shape: tuple[int, ...]) -> tuple[slice, ...]:
-    """What cuts a padded array back to a shape."""
+    """The index that cuts a padded array back to a shape."""
     return tuple(slice(size) for size in shape)
 
 
-@dataclass(frozen=True, slots=True)
-class SessionMemory:
-    """The device memory of a session, in bytes, for its largest call: the same buffers serve every size.
+def buffer_sizes(buckets: Sequence[Bucket], inputs: Sequence[str], outputs: Mapping[str, Shape]) -> dict[str, int]:
+    """The bytes of each input (int64) and output (float32) in the largest call.
 
-    Attributes:
-        inputs, outputs: by name.
-        scratch: what the engine computes in, shared by all profiles, since one call runs at a time.
+    >>> buffer_sizes([Bucket(32, 1, 4), Bucket(64, 1, 2)], ["input_ids"], {"pooler_output": (None, 8)})
+    {'input_ids': 1024, 'pooler_output': 128}
     """
 
-    inputs: dict[str, int]
-    outputs: dict[str, int]
-    scratch: int
+    def largest(shape: Shape, dtype: type) -> int:
+        numbers = max(math.prod(true_shape(shape, bucket.most, bucket.length)) for bucket in buckets)
+        return numbers * np.dtype(dtype).itemsize
 
-    @property
-    def total(self) -> int:
-        return sum(self.inputs.values()) + sum(self.outputs.values()) + self.scratch
-
-
-def plan_memory(
-    buckets: Sequence[Bucket], inputs: Sequence[str], outputs: Mapping[str, Shape], scratch: Sequence[int]
-) -> SessionMemory:
-    """The memory that a session needs.
-
-    Args:
-        buckets: the table.
-        inputs: the names of the inputs, int64 (rows, length) each.
-        outputs: the outputs' shapes, float32 each.
-        scratch: what the engine needs for each bucket's largest call, in bytes.
-
-    >>> plan_memory([Bucket(32, 1, 4), Bucket(64, 1, 2)], ["input_ids"], {"pooler_output": (None, 8)}, [100, 300])
-    SessionMemory(inputs={'input_ids': 1024}, outputs={'pooler_output': 128}, scratch=300)
-    """
-    tokens = max(bucket.most * bucket.length for bucket in buckets)
-    largest = {
-        name: max(int(np.prod(true_shape(shape, bucket.most, bucket.length))) for bucket in buckets)
-        for name, shape in outputs.items()
-    }
-    return SessionMemory(
-        {name: tokens * np.dtype(np.int64).itemsize for name in inputs},
-        {name: numbers * np.dtype(np.float32).itemsize for name, numbers in largest.items()},
-        max(scratch, default=0),
-    )
+    sizes = {name: largest((None, None), np.int64) for name in inputs}
+    return sizes | {name: largest(shape, np.float32) for name, shape in outputs.items()}

@@ -1,8 +1,7 @@
-"""TensorRT: graphs to engines, and engines from files, in one way for its releases 10 and 11 and for TensorRT-RTX.
+"""Build engines from graphs, and load them, with TensorRT 10 or 11, or TensorRT-RTX; `LIBRARIES` says how they differ.
 
-Their Python interfaces are one but for what the table says. Networks are always strongly typed: precision is in the
-graph, and no flag of the builder changes it. An engine has one optimization profile for each length of the table in
-`shape_buckets.py`; only the number of rows is dynamic in it, so that kernels are chosen for the length.
+Networks are strongly typed: precision is in the graph, and no builder flag changes it. An engine has one optimization
+profile for each shape bucket, in which only the number of rows is dynamic, so that kernels are chosen for the length.
 """
 
 from collections.abc import Sequence
@@ -10,29 +9,21 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dpr_export.runtime.engines.nvidia.shape_buckets import Bucket, Shape
-from dpr_export.runtime.engines.nvidia.tensorrt_callbacks import Unwatched, Watch, logger, monitor
+from dpr_export.runtime.engines.nvidia.tensorrt_callbacks import Watch, logger, monitor
 
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """One of the libraries, and how it differs from the others.
+    """A TensorRT library."""
 
-    Attributes:
-        name: the Python module.
-        extra: what of the project's extras installs it.
-        timing_cache: whether building measures kernels, and the measurements can be kept for the next build.
-        other_gpus: whether it builds for a GPU that is not there: kernels are compiled where the engine is loaded.
-        own_recording: whether it records CUDA graphs itself, and keeps compiled kernels in a cache of its own.
-    """
-
-    name: str
-    extra: str
-    timing_cache: bool
-    other_gpus: bool
-    own_recording: bool
+    name: str  # the Python module
+    extra: str  # the project's extra that installs it
+    timing_cache: bool  # whether a build times kernels, and can use the timings of an earlier build
+    other_gpus: bool  # whether it builds for GPUs that are not here: kernels are compiled when the engine is loaded
+    own_recording: bool  # whether it records CUDA graphs itself, and caches the kernels that it compiled
 
 
 LIBRARIES = (
@@ -41,22 +32,12 @@ LIBRARIES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Built:
-    """An engine, and what the library says of it.
-
-    Attributes:
-        engine: what `TensorRt.load` takes.
-        inputs: each input's type, by name.
-        outputs: each output's type and shape, by name.
-        profiles: for each profile, the least, usual and most (rows, length) of each input.
-        timings: the measurements of kernels, for the next build; None where the library makes none.
-    """
+class Built(NamedTuple):
+    """An engine that was built, with kernel timings for the next build; None if the library makes none."""
 
     engine: bytes
-    inputs: dict[str, str]
-    outputs: dict[str, tuple[str, Shape]]
-    profiles: tuple[dict[str, tuple[tuple[int, ...], ...]], ...]
+    inputs: tuple[str, ...]
+    outputs: dict[str, Shape]
     timings: bytes | None
 
 
@@ -66,17 +47,14 @@ def installed() -> Library | None:
 
 
 class TensorRt:
-    """A TensorRT library, loaded.
-
-    Args:
-        library: which; None for the first that is installed.
+    """The first of the TensorRT libraries that is installed, imported.
 
     Raises:
-        ImportError: it is not installed, or its own libraries are not found.
+        ImportError: none is installed, or its shared libraries are not found.
     """
 
-    def __init__(self, library: Library | None = None) -> None:
-        found = library or installed()
+    def __init__(self) -> None:
+        found = installed()
         if found is None:
             raise ImportError('tensorrt is not installed: pip install "dpr-export[tensorrt]"')
         try:
@@ -98,21 +76,21 @@ class TensorRt:
         timings: bytes = b"",
         watch: Watch | None = None,
     ) -> Built:
-        """Build an engine of a graph, with a profile for each length.
+        """Build an engine of a graph.
 
         Args:
             graph: the .onnx file, whose inputs are int64 (rows, length) each.
-            buckets: the lengths, and for each the usual and the most rows.
-            compute_capability: the GPU to build for, "8.9"; None for the one that is here.
-            timings: measurements of an earlier build.
-            watch: told how the build goes on.
+            buckets: the shape buckets, one optimization profile each.
+            compute_capability: the GPU to build for, "8.9"; None for the current device.
+            timings: kernel timings of an earlier build.
+            watch: follows the progress.
 
         Raises:
             ValueError: the library does not build for such a GPU.
             RuntimeError: it refuses the graph, or cannot build it; the message says why.
-            KeyboardInterrupt: `watch` stopped it.
+            KeyboardInterrupt: `watch` stopped the build.
         """
-        trt, watch = self.module, watch or Unwatched()
+        trt, watch = self.module, watch or Watch()
         target = self._target(compute_capability) if compute_capability else None
         self._problems.clear()
         builder = trt.Builder(self._log)
@@ -120,18 +98,22 @@ class TensorRt:
         self._parse(network, graph)
         inputs = [network.get_input(index) for index in range(network.num_inputs)]
         config = builder.create_builder_config()
-        config.clear_flag(trt.BuilderFlag.TF32)  # float32 is float32
+        config.clear_flag(trt.BuilderFlag.TF32)  # compute float32 in float32
         config.progress_monitor = monitor(trt, watch)
         if target is not None:
             config.num_compute_capabilities = 1
             config.set_compute_capability(target, 0)
-        measured = None
+        timing_cache = None
         if self.library.timing_cache:
-            measured = config.create_timing_cache(timings)
-            if not config.set_timing_cache(measured, False):  # they are another GPU's or version's
-                measured = config.create_timing_cache(b"")
-                config.set_timing_cache(measured, False)
-        profiles = [self._profile(builder, config, inputs, bucket) for bucket in buckets]
+            timing_cache = config.create_timing_cache(timings)
+            if not config.set_timing_cache(timing_cache, False):  # of another GPU or version
+                timing_cache = config.create_timing_cache(b"")
+                config.set_timing_cache(timing_cache, False)
+        for bucket in buckets:
+            if config.add_optimization_profile(self._profile(builder, bucket, inputs)) < 0:
+                raise RuntimeError(
+                    f"{self.library.name} refuses the profile of {bucket.length} tokens: {self._reason()}"
+                )
         engine = builder.build_serialized_network(network, config)
         if watch.stopped():
             raise KeyboardInterrupt
@@ -140,21 +122,13 @@ class TensorRt:
         outputs = [network.get_output(index) for index in range(network.num_outputs)]
         return Built(
             bytes(engine),
-            {tensor.name: tensor.dtype.name for tensor in inputs},
-            {tensor.name: (tensor.dtype.name, shape_of(tensor.shape)) for tensor in outputs},
-            tuple(
-                {tensor.name: tuple(tuple(s) for s in profile.get_shape(tensor.name)) for tensor in inputs}
-                for profile in profiles
-            ),
-            bytes(measured.serialize()) if measured is not None else None,
+            tuple(tensor.name for tensor in inputs),
+            {tensor.name: shape_of(tensor.shape) for tensor in outputs},
+            bytes(timing_cache.serialize()) if timing_cache is not None else None,
         )
 
     def load(self, engine: bytes) -> tuple[Any, Any]:
-        """An engine, and the runtime that it belongs to.
-
-        Raises:
-            RuntimeError: it is none of this library's, or the GPU cannot be used.
-        """
+        """Load a serialized engine, and return its runtime and the engine."""
         self._problems.clear()
         runtime = self.module.Runtime(self._log)
         loaded = runtime.deserialize_cuda_engine(engine)
@@ -163,15 +137,12 @@ class TensorRt:
         return runtime, loaded
 
     def context(self, engine: Any, kernels: Any, recorded: bool) -> Any:
-        """What runs an engine, in memory that is given to it.
+        """Create an execution context without memory of its own.
 
         Args:
             engine: a loaded engine.
-            kernels: what `kernel_cache` gave.
-            recorded: whether a library that records CUDA graphs itself is to.
-
-        Raises:
-            RuntimeError: it cannot be made.
+            kernels: the result of `kernel_cache`.
+            recorded: whether TensorRT-RTX should record its calls as CUDA graphs.
         """
         trt = self.module
         self._problems.clear()
@@ -189,9 +160,9 @@ class TensorRt:
         return context
 
     def kernel_cache(self, engine: Any, kept: bytes) -> Any:
-        """TensorRT-RTX's cache of the kernels that it compiles, filled with what was kept of an earlier one.
+        """TensorRT-RTX's cache of compiled kernels, filled with `kept`; None for a library that has no such cache.
 
-        None for a library that has none. What is kept of another version, GPU or driver is ignored by the library.
+        TensorRT-RTX ignores kernels of another version, GPU or driver.
         """
         if not self.library.own_recording:
             return None
@@ -201,12 +172,12 @@ class TensorRt:
         return cache
 
     def compute_capabilities(self) -> dict[str, Any]:
-        """The compute capabilities that the library has kernels for: "8.9". Empty for one that does not list them."""
+        """The library's own constants for the compute capabilities that it supports ("8.9"); empty if it lists none."""
         members = self.module.ComputeCapability.__members__ if self.library.other_gpus else {}
         return {f"{name[2:-1]}.{name[-1]}": value for name, value in members.items() if name.startswith("SM")}
 
     def failure(self, what: str) -> RuntimeError:
-        """An error that says what failed, and why by the library's log, which begins anew."""
+        """An error that says what failed, and the reason in the library's log; the log is cleared."""
         reason = self._reason()
         self._problems.clear()
         return RuntimeError(f"{self.library.name} failed: {what}: {reason}")
@@ -214,7 +185,12 @@ class TensorRt:
     def _parse(self, network: Any, graph: Path) -> None:
         parser = self.module.OnnxParser(network, self._log)
         if not parser.parse_from_file(str(graph)):
-            raise RuntimeError(f"{self.library.name} refuses {graph}: {_first_error(parser) or self._reason()}")
+            reason = self._reason()
+            if parser.num_errors:
+                error = parser.get_error(0)
+                description = " ".join(str(error.desc()).split())
+                reason = f"operator {error.node_operator()} at {error.node_name()}: {description}"
+            raise RuntimeError(f"{self.library.name} refuses {graph}: {reason}")
         for index in range(network.num_inputs):
             tensor = network.get_input(index)
             if tensor.dtype != self.module.DataType.INT64 or len(tensor.shape) != 2:
@@ -222,12 +198,10 @@ class TensorRt:
                     f"{graph} is no graph of this project: its input {tensor.name} is not int64 (rows, length)"
                 )
 
-    def _profile(self, builder: Any, config: Any, inputs: Sequence[Any], bucket: Bucket) -> Any:
+    def _profile(self, builder: Any, bucket: Bucket, inputs: Sequence[Any]) -> Any:
         profile = builder.create_optimization_profile()
         for tensor in inputs:
-            profile.set_shape(tensor.name, *((rows, bucket.length) for rows in (1, bucket.usual, bucket.most)))
-        if config.add_optimization_profile(profile) < 0:
-            raise RuntimeError(f"{self.library.name} refuses the profile of {bucket.length} tokens: {self._reason()}")
+            profile.set_shape(tensor.name, *bucket.profile)
         return profile
 
     def _target(self, compute_capability: str) -> Any:
@@ -242,17 +216,10 @@ class TensorRt:
         return known[compute_capability]
 
     def _reason(self) -> str:
-        """The first error of what failed; those after it follow from it."""
+        """The first error in the log; later ones follow from it."""
         return self._problems[0] if self._problems else "it does not say why"
 
 
 def shape_of(dimensions: Sequence[int]) -> Shape:
-    """A shape in which what is dynamic is None."""
+    """A shape with None for each dynamic dimension."""
     return tuple(None if size < 0 else int(size) for size in dimensions)
-
-
-def _first_error(parser: Any) -> str | None:
-    if not parser.num_errors:
-        return None
-    error = parser.get_error(0)
-    return f"operator {error.node_operator()} at {error.node_name()}: {' '.join(str(error.desc()).split())}"

@@ -1,41 +1,29 @@
-"""What TensorRT calls back: a logger that keeps its errors, and a monitor that tells how a build goes on."""
+"""Callbacks for TensorRT: a logger that keeps its errors, and a monitor of a build's progress."""
 
 from functools import cache
-from typing import Any, Protocol
+from typing import Any
 
 
-class Watch(Protocol):
-    """Told how a build goes on. Phases are nested, and a phase's name is its own while it lasts."""
+class Watch:
+    """Follows the progress of a build; this one ignores it. Phases are nested; no two have one name at one time."""
 
-    def start(self, phase: str, parent: str | None, steps: int) -> None: ...
+    def start(self, phase: str, parent: str | None, steps: int) -> None:
+        """A phase starts, within the phase `parent`."""
 
-    def step(self, phase: str, done: int) -> None: ...
+    def step(self, phase: str, done: int) -> None:
+        """So many of the phase's steps are done."""
 
-    def finish(self, phase: str) -> None: ...
+    def finish(self, phase: str) -> None:
+        """A phase has ended."""
 
     def stopped(self) -> bool:
         """Whether the build should end."""
-
-
-class Unwatched:
-    """A build that nobody watches."""
-
-    def start(self, phase: str, parent: str | None, steps: int) -> None:
-        pass
-
-    def step(self, phase: str, done: int) -> None:
-        pass
-
-    def finish(self, phase: str) -> None:
-        pass
-
-    def stopped(self) -> bool:
         return False
 
 
 @cache
 def logger(trt: Any) -> tuple[Any, list[str]]:
-    """A logger that prints nothing, and the errors it was told of. TensorRT takes one for the whole process."""
+    """A logger that prints nothing, and the list of its errors. TensorRT takes one logger for the whole process."""
     problems: list[str] = []
     errors = (trt.ILogger.Severity.INTERNAL_ERROR, trt.ILogger.Severity.ERROR)
 
@@ -51,7 +39,7 @@ def logger(trt: Any) -> tuple[Any, list[str]]:
 
 
 def monitor(trt: Any, watch: Watch) -> Any:
-    """TensorRT's progress monitor, which tells `watch`. It is called from C++, where nothing may be raised."""
+    """A progress monitor that calls `watch`. TensorRT calls it from C++, so `watch` must not raise."""
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
         def __init__(self) -> None:
