@@ -92,6 +92,7 @@ def test_an_export_command_runs(tmp_path: Path, command: str) -> None:
     assert (made / "manifest.json").is_file()
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("command", [c for c in COMMANDS if "--kind" in c])
 def test_a_command_for_a_file_of_facebookresearch_dpr_runs(checkpoint, tmp_path: Path, command: str) -> None:
     folder = checkpoint("question", "bert-base-uncased", hidden_size=128, num_attention_heads=2)
@@ -210,7 +211,10 @@ def test_make_test_runs_pytest() -> None:
     assert commands_of("test") == ["python -m pytest -n 2 --dist worksteal"]
 
 
-@pytest.mark.parametrize("code", [code for code in PYTHON if code not in OPTIMUM])
+@pytest.mark.parametrize(
+    "code",
+    [pytest.param(code, marks=[pytest.mark.ci] if "export(" in code else []) for code in PYTHON if code not in OPTIMUM],
+)
 def test_the_python_runs(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], code: str
 ) -> None:

@@ -1,4 +1,4 @@
-"""The ONNX Runtime session, on the CPU."""
+"""The ONNX Runtime session on the CPU: the engine that runs on every kind of processor."""
 
 from pathlib import Path
 

@@ -2,10 +2,8 @@
 
 import hashlib
 import json
-import os
 import re
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,7 +20,6 @@ from dpr_export.models.artifact.variants import BOUNDS, MODEL_FILE
 from dpr_export.quantization.texts import CALIBRATION_SET_FILE
 from dpr_export.runtime.engines.processors import SLOW_INT8
 
-COMMAND = Path(sys.executable).with_name("dpr-export")
 ORT_INT8 = "onnx/model_ort_int8.onnx"
 ORT = ("--backend", "onnxruntime")
 Run = Callable[..., "Done"]
@@ -68,21 +65,12 @@ def content(folder: Path) -> dict[str, str]:
 
 
 def test_a_checkpoint_becomes_a_folder_with_int8_and_the_table_has_its_figures_and_bounds(
-    checkpoint: Callable[..., Path], tmp_path: Path, few: dict[str, Path]
+    run: Run, checkpoint: Callable[..., Path], tmp_path: Path, few: dict[str, Path]
 ) -> None:
     checkpoint("question")
-    done = subprocess.run(
-        [
-            *(COMMAND, "checkpoint", "-o", "out", "--precision", "int8", *ORT),
-            *("--allow-loss", "--calibration", few["calibration"]),
-        ],
-        cwd=tmp_path,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    options = ("--precision", "int8", *ORT, "--allow-loss", "--calibration", few["calibration"])
+    done = run("checkpoint", "-o", "out", *options)
+    assert done.code == 0, done.err
     manifest = ExportedFolder.open(tmp_path / "out", verify=True).manifest
     assert [(v.backend, v.precision, v.file) for v in manifest.variants] == [
         ("onnxruntime", "fp32", MODEL_FILE),
@@ -90,18 +78,18 @@ def test_a_checkpoint_becomes_a_folder_with_int8_and_the_table_has_its_figures_a
     ]
     loss = manifest.variants[1].accuracy_drop
     assert loss.calibration_set_sha256 == hashlib.sha256(few["calibration"].read_bytes()).hexdigest()
-    lines = [re.split(r" {2,}", line.strip()) for line in done.stdout.splitlines()]
+    lines = [re.split(r" {2,}", line.strip()) for line in done.out.splitlines()]
     (head,) = (line for line in lines if "mean cosine" in line)
     (found,) = (line for line in lines if line[0] == "onnxruntime int8")
     (least,) = (line for line in lines if line[0] == "at least")
     assert head == ["variant", "mean cosine", "least cosine", "top-1", "top-10", "cosine alone", "speed"]
     assert found[1:] == [*(f"{value:.3f}" for value in loss.metrics.values()), f"{manifest.variants[1].speedup:.2f}x"]
     assert least[1:] == ["0.99", "0.97", "-", "-", "0.97"]
-    assert f"{ORT_INT8}: {loss.settings}" in done.stdout
-    assert "Metrics compare with fp32 on the evaluation set: 1 means no loss" in done.stdout
+    assert f"{ORT_INT8}: {loss.settings}" in done.out
+    assert "Metrics compare with fp32 on the evaluation set: 1 means no loss" in done.out
     assert ORT_INT8 in [line[0] for line in lines if len(line) == 2]
-    assert f"make {ORT_INT8} ...\ndone: make {ORT_INT8} " in done.stderr
-    assert {line.split()[0] for line in done.stderr.splitlines()} <= {
+    assert f"make {ORT_INT8} ...\ndone: make {ORT_INT8} " in done.err
+    assert {line.split()[0] for line in done.err.splitlines()} <= {
         "load",
         "measure",
         "done:",

@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ import pytest
 from dpr_export.exporter import ExportError
 from dpr_export.exporter.checkpoint.source import resolve_checkpoint
 from dpr_export.exporter.export import default_output
+from tests.commands import run_command
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -25,16 +24,8 @@ def put_in_cache(checkpoint: Path, cache: Path, name: str) -> None:
 
 
 def test_a_model_in_the_hubs_cache_is_exported_offline_with_its_commit(checkpoint, tmp_path: Path) -> None:
-    put_in_cache(checkpoint("reader"), tmp_path / "cache", "somebody/reader-tiny")
-    command = Path(sys.executable).with_name("dpr-export")
-    done = subprocess.run(
-        [command, "somebody/reader-tiny", "--json"],
-        cwd=tmp_path,
-        env={**os.environ, "HF_HUB_CACHE": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    put_in_cache(checkpoint("reader"), Path(os.environ["HF_HOME"]) / "hub", "somebody/reader-tiny")
+    done = run_command("dpr-export", "somebody/reader-tiny", "--json", cwd=tmp_path)
     source = json.loads(done.stdout)["source"]
     assert (source["name"], source["revision"]) == ("somebody/reader-tiny", COMMIT)
     assert (tmp_path / "reader-tiny-onnx" / "manifest.json").is_file()

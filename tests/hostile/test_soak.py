@@ -7,7 +7,10 @@ import pytest
 
 from tests.hostile.soak import ENGINES, SOAKED, Usage, grown, opened, soak
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
+pytestmark = [
+    pytest.mark.ci,
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc"),
+]
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -119,7 +119,7 @@ def test_a_static_int8_graph_is_symmetric_and_gives_nearly_the_same_whatever_sta
     demo: dict[str, Path], tmp_path: Path
 ) -> None:
     kind, folder = KINDS["question"], demo["question"]
-    calibration, judging = read_texts(CALIBRATION_SET_FILE).rows[:60], read_texts(EVALUATION_SET_FILE).rows[:60]
+    calibration, judging = read_texts(CALIBRATION_SET_FILE).rows[:24], read_texts(EVALUATION_SET_FILE).rows[:24]
     graph = tmp_path / "int8.onnx"
     assert quantize_static_int8(folder / MODEL_FILE, graph, tokenize_each(kind, folder, calibration)) >= 6 * 6
     assert graph.stat().st_size < 0.3 * (folder / MODEL_FILE).stat().st_size
