@@ -154,9 +154,7 @@ class Exported:
                 precisions=PRECISIONS, backends=BACKENDS, calibration=self.few("calibration"), allow_loss=True
             )
             with quick_gate(self.few("judging")), pytest.MonkeyPatch.context() as patch:
-                patch.setattr(
-                    "dpr_export.quantization.recipes.MOST_PARTS", 1
-                )  # weights as small as these take all four
+                patch.setattr("dpr_export.quantization.recipes.MOST_PARTS", 0)  # random weights would take all attempts
                 add_variants(output, options)
 
         return self._once(f"every/{kind}", add)

@@ -48,6 +48,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
         monkeypatch.setattr(signal, "signal", lambda *_: None)
         monkeypatch.setenv("COLUMNS", "200")
         monkeypatch.chdir(tmp_path)
+        capsys.readouterr()
         with pytest.raises(SystemExit) as exited:
             main()
         captured = capsys.readouterr()

@@ -115,6 +115,7 @@ def test_the_mask_changes_what_it_changes_in_the_graph_it_came_from(
     assert np.linalg.norm(found) == pytest.approx(np.linalg.norm(expected), rel=0.3)
 
 
+@pytest.mark.ci
 def test_a_static_int8_graph_is_symmetric_and_gives_nearly_the_same_whatever_stands_beside(
     demo: dict[str, Path], tmp_path: Path
 ) -> None:

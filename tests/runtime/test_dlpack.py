@@ -91,6 +91,7 @@ def test_the_device_is_in_the_capsule() -> None:
         torch.utils.dlpack.from_dlpack(capsule)
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("place", ["torch", "sys", "builtins"])
 def test_an_array_may_outlive_everything_when_the_program_ends(place: str) -> None:
     program = f"""if True:
