@@ -26,6 +26,7 @@ from tests.corpus.conftest import SMALL, contents, passages, refused, shard_of, 
 def test_shards_of_two_jobs_never_lie_in_one_folder(
     tiny: dict[str, Path], corpus: Path, whole: Path, tmp_path: Path
 ) -> None:
+    pytest.importorskip("pyarrow")
     model, before = tiny["context"], contents(whole)
     refused("is not empty: resume it", FileExistsError, model, str(corpus), whole)
     other = write_tsv(tmp_path / "other.tsv", passages(100, seed=1))

@@ -209,6 +209,7 @@ def test_a_damaged_folder_is_not_pushed(hub: Hub, plain: Callable[..., Path]) ->
 def test_the_command_exports_pushes_and_answers_with_the_repository(
     hub: Hub, tiny: dict[str, Path], tmp_path: Path
 ) -> None:
+    pytest.importorskip("torch")
     source = tmp_path / "source"
     shutil.copytree(tiny["question"].with_name("question-checkpoint"), source)
     (source / "README.md").write_text("---\nlicense: mit\n---\n")
@@ -228,6 +229,7 @@ def test_the_command_exports_pushes_and_answers_with_the_repository(
 def test_the_command_pushes_a_folder_as_it_is_and_fails_in_one_line(
     hub: Hub, plain: Callable[..., Path], tmp_path: Path
 ) -> None:
+    pytest.importorskip("onnx")
     folder = plain("question")
     before = (folder / MANIFEST_FILE).read_bytes()
     dpr_export(folder, "--push-to-hub", NAME, "--token", TOKEN, cwd=tmp_path)

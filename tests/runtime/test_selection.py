@@ -247,6 +247,7 @@ def test_with_a_gpu_what_runs_there_comes_first(
     expected: tuple[str, ...],
 ) -> None:
     """Tests the order; that the engines' own problems are told truly is tested with each engine."""
+    monkeypatch.setattr(selection, "is_installed", lambda _: True)
     monkeypatch.setattr(selection, "gpu_problem", lambda _: None)
     monkeypatch.setattr(selection, "_find_gpu_problem", lambda backend, *_: problems.get(backend))
     verified = folder(*(variant(spec, verified=True) for spec in VARIANTS))
