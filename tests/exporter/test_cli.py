@@ -32,7 +32,7 @@ def error_of(*arguments: object, cwd: Path, code: int = 1) -> str:
     return lines[0]
 
 
-def test_an_export_says_what_was_made_and_how_it_was_proved(checkpoint, tmp_path: Path) -> None:
+def test_an_export_says_what_was_made_and_how_it_was_verified(checkpoint, tmp_path: Path) -> None:
     source = checkpoint("question")
     done = run(source.name, cwd=tmp_path)
     assert re.search(r"^onnx/model\.onnx +onnxruntime +\d\.\de-\d\d +\d+\.\d%", done.stdout, re.MULTILINE)
@@ -69,7 +69,7 @@ def test_an_existing_folder_is_replaced_only_with_force(checkpoint, tmp_path: Pa
     assert (tmp_path / "out" / "onnx" / "model.onnx").is_file()
 
 
-def test_a_graph_that_is_not_proved_ends_in_one_line_and_leaves_nothing(
+def test_a_graph_that_is_not_verified_ends_in_one_line_and_leaves_nothing(
     checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trace = tracing.trace

@@ -75,7 +75,7 @@ def test_the_configurations_default_is_followed_unless_the_export_says_otherwise
 
 
 @pytest.mark.parametrize("name", ["hidden_states.1", "attentions.0"])
-def test_an_extra_output_that_is_wrong_is_not_proved(
+def test_an_extra_output_that_is_wrong_is_not_verified(
     checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     trace = tracing.trace
@@ -104,7 +104,9 @@ def test_an_extra_output_that_is_wrong_is_not_proved(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_wrong_graph_of_embeddings_is_not_proved(checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_graph_of_embeddings_is_not_verified(
+    checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     trace = tracing.trace
     other = load(Checkpoint(checkpoint("reader", "other", seed=5), "other"))
 

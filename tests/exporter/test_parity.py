@@ -152,7 +152,7 @@ def _fix_an_axis(model: onnx.ModelProto) -> None:
         _fix_an_axis,
     ],
 )
-def test_a_graph_that_was_broken_is_not_proved_and_leaves_no_folder(
+def test_a_graph_that_was_broken_is_not_verified_and_leaves_no_folder(
     checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, damage: Callable[[onnx.ModelProto], None]
 ) -> None:
     trace = tracing.trace
@@ -229,7 +229,7 @@ def test_every_row_of_the_grid_has_its_own_padding(checkpoint) -> None:
 
 
 @pytest.mark.parametrize("opset", [18, 20, 23])
-def test_each_operator_set_that_is_offered_is_proved(checkpoint, tmp_path: Path, opset: int) -> None:
+def test_each_operator_set_that_is_offered_is_verified(checkpoint, tmp_path: Path, opset: int) -> None:
     manifest = export(str(checkpoint("reader")), tmp_path / "out", ExportOptions(opset=opset))
     assert manifest.opset == opset
     assert {item.domain: item.version for item in onnx.load(tmp_path / "out" / MODEL_FILE).opset_import}[""] == opset

@@ -327,7 +327,7 @@ def test_a_folder_that_is_replaced_meanwhile_gets_no_variants_of_the_old_one(
 
 
 @pytest.mark.usefixtures("quick")
-def test_what_model_onnx_differs_by_counts_in_the_proof_of_what_is_compared_with_it(
+def test_what_model_onnx_differs_by_counts_in_the_parity_check_of_what_is_compared_with_it(
     plain: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dpr_export.quantization.variants.speedup", lambda *_: 1.5)
@@ -352,7 +352,7 @@ def test_what_model_onnx_differs_by_counts_in_the_proof_of_what_is_compared_with
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_folder_without_a_proof_of_model_onnx_gets_no_variants(
+def test_a_folder_without_a_parity_check_of_model_onnx_gets_no_variants(
     tiny_variants: dict[str, Path], tmp_path: Path
 ) -> None:
     shutil.copytree(tiny_variants["question"], tmp_path / "copy")

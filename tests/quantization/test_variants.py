@@ -134,7 +134,7 @@ def test_a_lossy_graph_is_smaller(demo_variants: Path) -> None:
         assert files[variant.file].bytes < share * files[MODEL_FILE].bytes
 
 
-def test_what_was_not_shown_on_a_gpu_is_not_proved_and_never_picked_by_itself(demo_variants: Path) -> None:
+def test_what_was_not_shown_on_a_gpu_is_not_verified_and_never_picked_by_itself(demo_variants: Path) -> None:
     folder = ExportedFolder.open(demo_variants)
     for variant, _ in lossy_of(demo_variants).values():
         on_cpu = variant.precision == "int8" and variant.backend != "tensorrt"

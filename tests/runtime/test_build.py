@@ -65,7 +65,7 @@ def copy(tiny_variants: dict[str, Path], tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", ["tensorrt", "tensorrt_rtx"])
-def test_an_engine_is_built_proved_and_kept(
+def test_an_engine_is_built_verified_and_kept(
     tiny_variants: dict[str, Path],
     command: Callable[..., tuple[int, str, str]],
     tensorrt_double: Callable[[str], TensorRtDouble],

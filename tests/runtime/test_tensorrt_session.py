@@ -491,7 +491,7 @@ def test_a_library_that_cannot_load_an_engine_is_said(tiny_variants: dict[str, P
 
 
 @pytest.mark.usefixtures("tensorrt")
-def test_the_grid_of_the_proof_runs_whole(
+def test_the_whole_grid_of_the_parity_check_runs(
     tiny_variants: dict[str, Path],
     opened: Opened,
 ) -> None:
@@ -529,7 +529,7 @@ def test_a_model_on_tensorrt_answers_and_leaves_outputs_where_the_ids_came_from(
 
 
 @pytest.mark.usefixtures("library")
-def test_a_model_picks_an_engine_by_itself_only_where_it_was_proved(
+def test_a_model_picks_an_engine_by_itself_only_where_it_was_verified(
     tiny_variants: dict[str, Path],
 ) -> None:
     question = tiny_variants["question"]
