@@ -65,6 +65,7 @@ def content(folder: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_checkpoint_becomes_a_folder_with_int8_and_the_table_has_its_figures_and_bounds(
     run: Run, checkpoint: Callable[..., Path], tmp_path: Path, few: dict[str, Path]
 ) -> None:

@@ -18,6 +18,7 @@ def targets(tiny: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
     return {target.name: target for target in every_target(tmp_path_factory.mktemp("fuzz"), tiny["reader"])}
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("name", NAMES)
 def test_a_round_of_cases_finds_no_fault(name: str, targets: dict[str, Target]) -> None:
     tally = fuzz(targets[name], seconds=0, first_seed=0)
