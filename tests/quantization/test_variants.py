@@ -128,9 +128,12 @@ def test_the_texts_are_named_by_their_sha256(demo_variants: Path) -> None:
 
 def test_a_lossy_graph_is_smaller(demo_variants: Path) -> None:
     files = manifest_of(demo_variants).files
-    shares = {"fp16": 0.51, "int8": 0.3}
-    for variant, _ in lossy_of(demo_variants).values():
-        share = 0.4 if variant.file == "onnx/model_trt_int8.onnx" else shares[variant.precision]  # embeddings in fp16
+    for variant, loss in lossy_of(demo_variants).values():
+        share = {"fp16": 0.51, "int8": 0.3}[variant.precision]
+        if variant.file == "onnx/model_trt_int8.onnx":
+            share = 0.4  # embeddings in fp16
+        elif "a scale for each 128 numbers" in loss.settings:
+            share = 0.66  # embeddings in float32, which are half of this small model
         assert files[variant.file].bytes < share * files[MODEL_FILE].bytes
 
 
