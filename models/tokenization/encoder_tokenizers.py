@@ -92,11 +92,12 @@ class BertTokenizer(RowLayout):
             raise ValueError(f"stride is {stride}, but must be a whole number from 0")
         pieces = self._pieces(firsts, seconds, is_split_into_words, split_special_tokens)
         lengths = ((len(row[0]), len(row[1]) if len(row) > 1 else None) for row in pieces)
+        cls, sep, pad = self.cls_token_id, self.sep_token_id, self.pad_token_id
         rows = TruncatedRows(
             backend=self.backend_tokenizer,
             pieces=pieces,
             lengths=[truncated_lengths(truncate_by, first, second, room) for first, second in lengths],
-            special_ids=(self.cls_token_id, self.sep_token_id, self.sep_token_id) if add_special_tokens else (),
+            special_ids=(cls, sep, sep) if add_special_tokens else (),
             side=self.truncation_side,
             overflowing=return_overflowing_tokens,
             stride=stride,
@@ -108,14 +109,14 @@ class BertTokenizer(RowLayout):
             if asked or (asked is None and name in self.model_input_names)
         }
         length = padded_length([len(row) for row in columns["input_ids"]], pad_by, limit, pad_to_multiple_of)
-        columns = pad_columns(columns, length, self.pad_token_id, side)
+        columns = pad_columns(columns, length, pad, side)
         if return_length:
             columns["length"] = [len(row) for row in columns["input_ids"]]
         if return_overflowing_tokens:
             columns["overflow_to_sample_mapping"] = rows.samples
         elif not batched and return_tensors is None:
             columns = {name: column if name == "length" else column[0] for name, column in columns.items()}
-        make_encodings = partial(rows.encodings, length, self.pad_token_id, self.pad_token, side)
+        make_encodings = partial(rows.encodings, length, pad, self.pad_token, side)
         return BatchEncoding(columns, return_tensors, make_encodings)
 
     def encode(

@@ -91,8 +91,8 @@ def pad_columns(columns: Mapping[str, Sequence[Any]], length: int, pad_token_id:
     values: dict[str, Any] = {**PADDING, "input_ids": pad_token_id}
     padded = {name: list(rows) for name, rows in columns.items()}
     for name in padded.keys() & values.keys():
-        value = [values[name]]
         for number, row in enumerate(padded[name]):
-            padding = value * (length - len(row))
-            padded[name][number] = row + padding if side == "right" else padding + row
+            if len(row) < length:
+                padding = [values[name]] * (length - len(row))
+                padded[name][number] = row + padding if side == "right" else padding + row
     return padded
