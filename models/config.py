@@ -128,7 +128,12 @@ class DPRConfig:
             ValueError: it is not JSON, or describes another model than DPR.
         """
         hub = HubOptions(revision, token, cache_dir, local_files_only)
-        path = resolve_files([CONFIG_FILE], folder, hub) / CONFIG_FILE
+        return cls.read(resolve_files([CONFIG_FILE], folder, hub))
+
+    @classmethod
+    def read(cls, folder: Path) -> "DPRConfig":
+        """As `from_pretrained`, from a folder that is known to be on this machine."""
+        path = folder / CONFIG_FILE
         if not path.is_file():
             raise OSError(f"no {CONFIG_FILE} in {path.parent}")
         values = read_json(path)

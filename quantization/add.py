@@ -99,7 +99,7 @@ def _compute_reference(folder: ExportedFolder, kind: Kind) -> tuple[list[Example
             "the checkpoint again without them"
         )
     with open_graph(REFERENCE, folder.path / MODEL_FILE) as session:
-        grid = make_grid(kind, DPRConfig.from_pretrained(folder.path))
+        grid = make_grid(kind, DPRConfig.read(folder.path))
         return [Example(feeds, session.run(feeds)) for feeds in grid], found[0].parity.largest_error
 
 

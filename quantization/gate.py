@@ -104,7 +104,7 @@ class Gate:
 
 
 def _parts(kind: Kind, folder: Path) -> tuple[DPRConfig, Any]:
-    return DPRConfig.from_pretrained(folder), TOKENIZER_CLASSES[kind.name].from_pretrained(folder)
+    return DPRConfig.read(folder), TOKENIZER_CLASSES[kind.name].read(folder)
 
 
 def _vectors(session: Session, rows: Sequence[Feeds]) -> Vectors:

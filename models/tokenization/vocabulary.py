@@ -80,7 +80,14 @@ class Vocabulary(SpecialTokens):
             TypeError: an override has an unknown name.
         """
         path = resolve_files(TOKENIZER_FILES, folder, HubOptions(revision, token, cache_dir, local_files_only))
-        return cls(*load(path, overrides), name_or_path=str(folder))
+        tokenizer = cls.read(path, **overrides)
+        tokenizer.name_or_path = str(folder)
+        return tokenizer
+
+    @classmethod
+    def read(cls, folder: Path, **overrides: Any) -> Self:
+        """As `from_pretrained`, from a folder that is known to be on this machine."""
+        return cls(*load(folder, overrides), name_or_path=str(folder))
 
     def save_pretrained(self, folder: str | Path) -> tuple[str, ...]:
         """Write tokenizer.json and tokenizer_config.json, which transformers reads too, and return their paths."""

@@ -122,7 +122,7 @@ def _key(
     lengths: Sequence[int],
 ) -> EngineKey:
     """The engine's key: for the GPU that is here, or for a named compute capability."""
-    longest = DPRConfig.from_pretrained(folder.path).max_position_embeddings
+    longest = DPRConfig.read(folder.path).max_position_embeddings
     if tuple(lengths) != LENGTHS and max(lengths) > longest:
         raise ValueError(f"length is {max(lengths)}, and the longest that the model takes is {longest}")
     buckets = buckets_for(folder.manifest.kind, longest, lengths)

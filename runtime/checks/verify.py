@@ -74,7 +74,7 @@ def _check_variant(folder: ExportedFolder, variant: Variant, device: str, kind: 
             device=device,
             threads=usable_processors(),
             precision=variant.precision,
-            longest=DPRConfig.from_pretrained(folder.path).max_position_embeddings,
+            longest=DPRConfig.read(folder.path).max_position_embeddings,
         )
         with closing(session):
             calls = select_examples(calls, EMBEDS if EMBEDS in session.input_names else IDS)

@@ -135,7 +135,7 @@ class DPRModel(LikeModule):
         choice = choose(opened, backend=backend, precision=precision, device=device)
         graph = choice.variant.file
         opened.ensure_files(*(file for file in TOKENIZER_FILES if file in opened.manifest.files), graph)
-        tokenizer = TOKENIZER_CLASSES[cls.kind.name].from_pretrained(opened.path)
+        tokenizer = TOKENIZER_CLASSES[cls.kind.name].read(opened.path)
         if len(tokenizer) > config.vocab_size:
             raise ValueError(
                 f"{opened.name} is damaged: its tokenizer has {len(tokenizer)} tokens, and vocab_size in {CONFIG_FILE} "
@@ -156,7 +156,7 @@ class DPRModel(LikeModule):
     def _read_config(cls, opened: ExportedFolder) -> DPRConfig:
         """Read the folder's configuration, which must be of this kind of model."""
         opened.ensure_files(CONFIG_FILE)
-        config = DPRConfig.from_pretrained(opened.path)
+        config = DPRConfig.read(opened.path)
         kind = find_kind(config.architectures)
         if opened.manifest.kind != kind.name:
             raise ValueError(

@@ -15,8 +15,8 @@ from dpr_export.models.kinds import KINDS
 from dpr_export.quantization import QuantizationError
 from dpr_export.quantization.passes.parts import HEADS, find_parts
 from dpr_export.quantization.passes.tensorrt import check_for_tensorrt, raise_small_scales
+from dpr_export.runtime.engines.nvidia import tensorrt
 from dpr_export.runtime.engines.nvidia.shape_buckets import buckets_for
-from dpr_export.runtime.engines.nvidia.tensorrt import TensorRt
 
 OURS = ("onnx/model.onnx", "onnx/model_fp16.onnx", "onnx/model_trt_int8.onnx", "onnx/model_int8.onnx")
 Change = Callable[[onnx.ModelProto], None]
@@ -80,8 +80,12 @@ CHANGES: dict[str, tuple[str, Change, str, bool]] = {
 
 
 def refused_by_rtx(graph: Path, kind: str) -> bool:
+    only_rtx = [library for library in tensorrt.LIBRARIES if library.name == "tensorrt_rtx"]
+    with pytest.MonkeyPatch.context() as patch:  # tensorrt, if it is installed too, builds for no other GPU
+        patch.setattr(tensorrt, "LIBRARIES", only_rtx)
+        rtx = tensorrt.TensorRt()
     try:
-        TensorRt().build(graph, buckets_for(kind, 512, [64])[:1], compute_capability="8.9")
+        rtx.build(graph, buckets_for(kind, 512, [64])[:1], compute_capability="8.9")
     except RuntimeError:
         return True
     return False
