@@ -61,13 +61,13 @@ DIFFERENCES = (
         "calls",
         "transformers 5 swallows unknown keywords",
         "a TypeError, as in transformers 4",
-        "tests/runtime/test_model.py::test_an_unknown_keyword_is_a_type_error",
+        "tests/runtime/inference/test_model.py::test_an_unknown_keyword_is_a_type_error",
     ),
     Difference(
         "calls",
         "in transformers 5 `return_dict=False` loses the first of hidden states and attentions",
         "the tuple of transformers 4",
-        "tests/runtime/test_extras.py::test_a_tuple_has_all_of_them_in_the_order_of_transformers_4",
+        "tests/runtime/inference/test_extras.py::test_a_tuple_has_all_of_them_in_the_order_of_transformers_4",
     ),
     Difference(
         "calls",
@@ -79,13 +79,13 @@ DIFFERENCES = (
         "calls",
         "`DPRReader(configuration)` is a model with random weights",
         "a TypeError: a configuration alone has none",
-        "tests/runtime/test_model.py::test_a_configuration_alone_makes_no_model",
+        "tests/runtime/inference/test_model.py::test_a_configuration_alone_makes_no_model",
     ),
     Difference(
         "calls",
         "`output_hidden_states`, `output_attentions` and `inputs_embeds` work at any call",
         "they are exported (`--output-hidden-states`, ...); elsewhere a ValueError that names the option",
-        "tests/runtime/test_extras.py::test_what_a_folder_does_not_hold_is_answered_with_the_option_that_makes_it",
+        "tests/runtime/inference/test_extras.py::test_what_a_folder_does_not_hold_is_answered_with_the_option_that_makes_it",
     ),
     Difference(
         "tokenizers",
@@ -151,13 +151,13 @@ DIFFERENCES = (
         "`DPRReader.answer`",
         "`decode_best_spans` may answer with a piece of the title",
         "answers come from the text alone, as it was written",
-        "tests/runtime/test_reader.py::test_an_answers_span_is_the_best_one_of_transformers_within_the_text",
+        "tests/runtime/inference/test_reader.py::test_an_answers_span_is_the_best_one_of_transformers_within_the_text",
     ),
     Difference(
         "TensorRT",
         "a row that is masked altogether attends to all of its tokens alike",
         "finite, but not as in transformers: the row is padded like all others",
-        "tests/runtime/test_buckets.py::test_a_row_that_is_masked_stays_so_and_added_rows_attend",
+        "tests/runtime/engines/test_buckets.py::test_a_row_that_is_masked_stays_so_and_added_rows_attend",
     ),
 )
 
