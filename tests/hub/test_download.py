@@ -108,13 +108,13 @@ def test_all_files_come_from_one_commit_though_another_is_pushed_meanwhile(
     hub: Hub, pushed: Path, tiny: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = vectors(pushed)
-    send = DPRConfig.from_pretrained
+    read = DPRConfig.read
 
     def push_and_read(folder: Path) -> DPRConfig:
         hub.add(NAME, tiny["reader"])
-        return send(folder)
+        return read(folder)
 
-    monkeypatch.setattr(DPRConfig, "from_pretrained", push_and_read)
+    monkeypatch.setattr(DPRConfig, "read", push_and_read)
     assert np.array_equal(vectors(NAME), expected)
     with pytest.raises(ValueError, match="holds a DPRReader, not a DPRQuestionEncoder"):
         vectors(NAME)
