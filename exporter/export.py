@@ -16,6 +16,7 @@ from dpr_export.models.artifact.folder import hash_file, hash_folder
 from dpr_export.models.artifact.manifest import (
     MANIFEST_FILE,
     REFERENCE_OUTPUTS_FILE,
+    SAMPLE_FILE,
     Manifest,
     Source,
     Variant,
@@ -159,13 +160,27 @@ def _make_graphs(
     (folder / "onnx").mkdir()
     variants: list[Variant] = []
     kept: list[Example] = []
+    sample = _write_sample(loaded, folder, step)
     for file, tokens, wanted in graphs:
         grid, examples = _trace(loaded, folder / file, options.opset or DEFAULT_OPSET, outputs, tokens, step)
-        maker = VariantMaker(loaded.kind, folder, grid, examples, texts, options.atol, options.allow_loss, step)
+        maker = VariantMaker(loaded.kind, folder, grid, sample, texts, options.atol, options.allow_loss, step)
         variants += maker.make_all(wanted, folder)
         kept += examples
     write_reference_outputs(folder / REFERENCE_OUTPUTS_FILE, kept)
     return tuple(replace(variant, optional_outputs=outputs.fields) for variant in variants)
+
+
+def _write_sample(loaded: "LoadedCheckpoint", folder: Path, step: Step) -> list[Example]:
+    """Write a few texts of the evaluation set with PyTorch's outputs, by which other machines check the variants."""
+    from dpr_export.exporter.tracing.reference_outputs import run_calls
+    from dpr_export.quantization.gate import tokenize_sample
+    from dpr_export.quantization.texts import EVALUATION_SET_FILE, read_texts
+
+    with step("compute the outputs of a sample of texts with PyTorch"):
+        calls = tokenize_sample(loaded.kind, folder, read_texts(EVALUATION_SET_FILE).rows)
+        sample = list(run_calls(loaded, calls))
+    write_reference_outputs(folder / SAMPLE_FILE, sample)
+    return sample
 
 
 def _optional_outputs(config: DPRConfig, options: ExportOptions) -> OptionalOutputs:

@@ -13,12 +13,12 @@ from tempfile import TemporaryDirectory
 
 from dpr_export.models.artifact.atomic_writing import lock_folder
 from dpr_export.models.artifact.folder import ExportedFolder, add_files
-from dpr_export.models.artifact.manifest import REFERENCE_OUTPUTS_FILE, Manifest
-from dpr_export.models.artifact.reference_outputs import Example, read_reference_outputs, select_examples
+from dpr_export.models.artifact.manifest import SAMPLE_FILE, Manifest
+from dpr_export.models.artifact.reference_outputs import Example, read_reference_outputs
 from dpr_export.models.artifact.variant_options import VariantOptions
 from dpr_export.models.artifact.variants import MODEL_FILE
 from dpr_export.models.config import DPRConfig
-from dpr_export.models.kinds import IDS, KINDS, Kind
+from dpr_export.models.kinds import KINDS, Kind
 from dpr_export.quantization.errors import QuantizationError
 from dpr_export.quantization.texts import CALIBRATION_SET_FILE, Texts, read_texts
 from dpr_export.quantization.variants import VariantMaker
@@ -60,8 +60,8 @@ def add_variants(folder: str | Path, options: VariantOptions, step: Step = silen
             again = ": make it again with force (--force)" if can_force else ""
             raise ValueError(f"{folder} holds all of this already{again}")
         calls, error = _compute_reference(found, kind)
-        examples = select_examples(read_reference_outputs(found.path / REFERENCE_OUTPUTS_FILE), IDS)
-        maker = VariantMaker(kind, found.path, calls, examples, texts, options.atol, options.allow_loss, step, error)
+        sample = read_reference_outputs(found.path / SAMPLE_FILE)
+        maker = VariantMaker(kind, found.path, calls, sample, texts, options.atol, options.allow_loss, step, error)
         with TemporaryDirectory(prefix=".making.", dir=found.path) as making:
             made = maker.make_all(missing, Path(making))
             if ExportedFolder.read(folder).manifest != start.manifest:

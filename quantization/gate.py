@@ -26,12 +26,18 @@ Metrics = dict[str, float]
 Vectors = NDArray[np.float32]
 PASSAGES = 4
 NEIGHBOURS = 10
+SAMPLE_ROWS, SAMPLE_TOKENS = 8, 64
 
 
-def tokenize_each(kind: Kind, folder: Path, texts: Sequence[QuestionAndPassage]) -> list[Feeds]:
-    """Tokenize each text alone, with the kind's tokenizer, into the graph's inputs: int64 (1, sequence)."""
+def tokenize_each(
+    kind: Kind, folder: Path, texts: Sequence[QuestionAndPassage], longest: int | None = None
+) -> list[Feeds]:
+    """Tokenize each text alone, with the kind's tokenizer, into the graph's inputs: int64 (1, sequence).
+
+    Texts are cut to the model's longest sequence, or to `longest` tokens if that is shorter.
+    """
     config, tokenizer = _parts(kind, folder)
-    limit = min(config.max_position_embeddings, tokenizer.model_max_length)
+    limit = min(config.max_position_embeddings, tokenizer.model_max_length, longest or config.max_position_embeddings)
     calls = []
     for row in texts:
         columns: list[Any] = [[getattr(row, name)] for name in kind.columns]
@@ -39,6 +45,26 @@ def tokenize_each(kind: Kind, folder: Path, texts: Sequence[QuestionAndPassage])
         encoded = encode(*columns, truncation=True, max_length=limit, return_tensors="np")
         calls.append({name: encoded[name] for name in kind.inputs})
     return calls
+
+
+def tokenize_sample(kind: Kind, folder: Path, texts: Sequence[QuestionAndPassage]) -> list[Feeds]:
+    """Tokenize a few of the texts, for a check that takes little time: the first one alone, and all in a padded batch.
+
+    Returns:
+        Two calls: int64 (1, sequence) and (at most 8, at most 64).
+    """
+    pad_token_id = DPRConfig.read(folder).pad_token_id or 0
+    rows = tokenize_each(kind, folder, texts[:: max(1, len(texts) // SAMPLE_ROWS)][:SAMPLE_ROWS], SAMPLE_TOKENS)
+    length = max(row["input_ids"].shape[1] for row in rows)
+    padding = {"input_ids": pad_token_id}
+    batch = {
+        name: np.concatenate([_pad(row[name], length, padding.get(name, 0)) for row in rows]) for name in kind.inputs
+    }
+    return [rows[0], batch]
+
+
+def _pad(row: NDArray[np.int64], length: int, value: int) -> NDArray[np.int64]:
+    return np.pad(row, ((0, 0), (0, length - row.shape[1])), constant_values=value)
 
 
 class Gate:

@@ -20,12 +20,14 @@ from dpr_export.quantization.gate import Gate, Metrics, tokenize_each
 from dpr_export.quantization.recipes import RECIPES, Attempt, Attempts
 from dpr_export.quantization.speed import speedup
 from dpr_export.quantization.texts import EVALUATION_SET_FILE, Texts, read_texts
-from dpr_export.runtime.checks.parity import measure_errors, measure_relative_error
+from dpr_export.runtime.checks.parity import check_finite
 from dpr_export.runtime.checks.variant_parity import REFERENCE, check_variant, find_device, open_graph, open_variant
 from dpr_export.runtime.engines.session import Feeds, Session
 from dpr_export.runtime.inference.progress import Step, silent
+from dpr_export.runtime.inference.sample import measure_least_cosine
 
 WORTH_KEEPING = 1.03
+SLACK = 0.01  # how much the cosine of a variant that is below the bound already may fall on another machine
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class VariantMaker:
     kind: Kind
     folder: Path  # with the configuration, the tokenizer and `model.onnx`
     grid: Sequence[Example]  # calls of many sizes, with the reference outputs
-    examples: Sequence[Example]  # those of reference_outputs.npz
+    sample: Sequence[Example]  # those of evaluation_sample.npz
     calibration: Texts
     atol: float  # the absolute part of the tolerance of variants that are not lossy
     allow_loss: bool = False  # also write a variant that is below a bound, and record that in the manifest
@@ -54,7 +56,7 @@ class VariantMaker:
             The variant; None for a fused graph that is hardly faster, whose file is removed.
 
         Raises:
-            ParityError: its outputs differ from transformers' by more than the tolerance.
+            ParityError: its outputs differ from transformers' by more than the tolerance, or are not finite.
             QuantizationError: it cannot be made, or a metric is below its bound.
         """
         graph.parent.mkdir(exist_ok=True)
@@ -97,11 +99,13 @@ class VariantMaker:
                 "allow_loss (--allow-loss) writes it all the same"
             )
         with self.step(f"measure {spec.file}"), open_variant(spec, graph) as session:
+            cosine = measure_least_cosine(session, self.kind, self.sample)
             drop = AccuracyDrop(
                 engine=session.engine,
                 shapes=tuple(call.shape for call in self.grid),
-                largest_error=_check_finite(session, self.grid, spec.file) + self.reference_error,
-                reference_output_error=measure_relative_error(session, self.examples),
+                largest_error=check_finite(session, self.grid) + self.reference_error,
+                sample_cosine=round(cosine, 5),
+                sample_bound=round(min(BOUNDS["least_cosine"], cosine - SLACK), 5),
                 metrics={name: round(value, 5) for name, value in metrics.items()},
                 below_bound=below_bound,
                 evaluation_set_sha256=self._evaluation_set.sha256,
@@ -149,11 +153,3 @@ def _describe_misses(metrics: Metrics) -> str:
 def _shortfall(value: float, bound: float) -> float:
     """How far a metric is below its bound. NaN is as far as it can be: the bound itself."""
     return bound - value if value == value else bound
-
-
-def _check_finite(session: Session, calls: Sequence[Example], file: str) -> float:
-    """The largest error over the calls; a QuantizationError if an output is not finite, whatever its mask or length."""
-    largest = max(max(measure_errors(session, call).values()) for call in calls)
-    if largest == float("inf"):
-        raise QuantizationError(f"{file} gives numbers that are not finite, on {session.engine}")
-    return largest

@@ -1,6 +1,6 @@
 """Run the PyTorch model on the inputs of the parity check: transformers' own forward pass, with eager attention."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from dpr_export.exporter.checkpoint.load import LoadedCheckpoint
 from dpr_export.exporter.errors import ExportError
-from dpr_export.models.artifact.reference_outputs import Example
+from dpr_export.models.artifact.reference_outputs import Arrays, Example
 from dpr_export.models.kinds import EMBEDS, IDS
 from dpr_export.models.optional_outputs import NO_OPTIONAL_OUTPUTS, OptionalOutputs
 from dpr_export.runtime.checks.parity import SHAPES, make_grid
@@ -29,9 +29,17 @@ def run_pytorch(
     Raises:
         ExportError: an output of PyTorch is not finite.
     """
-    for feeds in make_grid(loaded.kind, loaded.config, shapes):
-        if tokens == EMBEDS:
-            feeds = {EMBEDS: _draw_embeddings(loaded, feeds.pop(IDS)), **feeds}
+    grid = make_grid(loaded.kind, loaded.config, shapes)
+    if tokens == EMBEDS:
+        grid = ({EMBEDS: _draw_embeddings(loaded, feeds.pop(IDS)), **feeds} for feeds in grid)
+    yield from run_calls(loaded, grid, optional_outputs)
+
+
+def run_calls(
+    loaded: LoadedCheckpoint, calls: Iterable[Arrays], optional_outputs: OptionalOutputs = NO_OPTIONAL_OUTPUTS
+) -> Iterator[Example]:
+    """Yield calls with PyTorch's outputs. Raises as `run_pytorch`."""
+    for feeds in calls:
         with torch.no_grad():
             outputs = loaded.model(
                 **{name: torch.from_numpy(array) for name, array in feeds.items()},

@@ -63,7 +63,7 @@ class ExportedFolder:
             if self.repository and not (self.path / name).exists():
                 continue
             if problem := self.find_problem(name, verify):
-                raise self._damage_error(name, problem)
+                raise self.damage_error(name, problem)
 
     def ensure_files(self, *names: str) -> None:
         """Check the sizes of files, and download those that are missing or incomplete; of these check the SHA-256 too.
@@ -79,9 +79,9 @@ class ExportedFolder:
                 self.repository.download(name)
                 problem = self.find_problem(name)
             if problem:
-                raise self._damage_error(name, problem)
+                raise self.damage_error(name, problem)
 
-    def _damage_error(self, name: str, problem: str) -> ValueError:
+    def damage_error(self, name: str, problem: str) -> ValueError:
         """Return the error about a damaged file, and remove the file from the hub's cache, which would keep it."""
         remedy = "export it again"
         if self.repository:

@@ -11,9 +11,10 @@ from dpr_export.models.artifact.records import read_json, record_from_json, reco
 from dpr_export.models.kinds import KINDS
 
 MANIFEST_FILE = "manifest.json"
-SCHEMA = 3
+SCHEMA = 4
 REFERENCE_OUTPUTS_FILE = "reference_outputs.npz"
-REQUIRED_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", REFERENCE_OUTPUTS_FILE)
+SAMPLE_FILE = "evaluation_sample.npz"
+REQUIRED_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", REFERENCE_OUTPUTS_FILE, SAMPLE_FILE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +61,8 @@ class AccuracyDrop:
         engine: the library that ran the variant, with its version.
         shapes: the (batch, sequence) sizes at which every output was finite.
         largest_error: the largest absolute difference to the PyTorch model there, over all outputs.
-        reference_output_error: the relative error on reference_outputs.npz. `dpr-runtime verify` compares its own
-            measurement with it.
+        sample_cosine: the least cosine with the PyTorch model on evaluation_sample.npz.
+        sample_bound: the least that it may be on another machine, where the variant is checked again.
         metrics: cosines and shares of equal answers, by name. 1 means no drop.
         below_bound: the names of the metrics that are below their bound.
         evaluation_set_sha256: the SHA-256 of the texts that the metrics were measured on.
@@ -72,7 +73,8 @@ class AccuracyDrop:
     engine: str
     shapes: tuple[tuple[int, int], ...]
     largest_error: float
-    reference_output_error: float
+    sample_cosine: float
+    sample_bound: float
     metrics: dict[str, float]
     below_bound: tuple[str, ...]
     evaluation_set_sha256: str

@@ -1,8 +1,8 @@
 """The table of variants, which names a file for each backend and precision, and the bounds of lossy variants.
 
 A variant is a pair (backend, precision). The rows are in order of preference: `backend="auto"` and `precision="auto"`
-pick the first one that suits the device, is in the folder, and is verified. Where a pair has two rows, the second is
-used in folders without the first.
+pick the first one that suits the device, is in the folder, is verified, and passes its check on this machine. Rows made
+for other processors come last. Where a pair has two rows, the second is used in folders without the first.
 """
 
 from collections.abc import Collection
@@ -22,6 +22,7 @@ class VariantSpec:
         file: the path of the graph in the folder.
         recipe: the pass of `dpr_export.quantization` that makes it from `model.onnx`; None: it is `model.onnx`.
         devices: the kinds of device that it can run on, the preferred one first.
+        architectures: those of the processors that it is fast on; empty: all.
     """
 
     backend: str
@@ -29,6 +30,7 @@ class VariantSpec:
     file: str
     recipe: str | None = None
     devices: tuple[str, ...] = ("cpu",)
+    architectures: tuple[str, ...] = ()
 
     @property
     def lossy(self) -> bool:
@@ -41,7 +43,7 @@ VARIANTS = (
     VariantSpec("tensorrt", "int8", "onnx/model_trt_int8.onnx", "tensorrt_int8", ("cuda",)),
     VariantSpec("onnxruntime", "fp16", "onnx/model_ort_fp16.onnx", "fused_fp16", ("cuda",)),
     VariantSpec("tensorrt", "fp32", MODEL_FILE, devices=("cuda",)),
-    VariantSpec("openvino", "int8", "onnx/model_int8.onnx", "static_int8"),
+    VariantSpec("openvino", "int8", "onnx/model_int8.onnx", "static_int8", architectures=("x86_64",)),
     VariantSpec("onnxruntime", "int8", "onnx/model_ort_int8.onnx", "dynamic_int8"),
     VariantSpec("openvino", "fp32", MODEL_FILE),
     VariantSpec("onnxruntime", "fp32", "onnx/model_ort.onnx", "fused"),
@@ -55,6 +57,11 @@ DEFAULT_BACKENDS = ("onnxruntime", "openvino")
 # Precisions without a file, which "auto" never picks: OpenVINO can compute its fp32 variant in bfloat16.
 RUNTIME_PRECISIONS = {"bf16": ("openvino", "fp32")}
 
+
+class AccuracyWarning(RuntimeWarning):
+    """A variant that was named is less accurate on this machine than its bound allows."""
+
+
 # The lowest metrics that a lossy variant may have on the evaluation set.
 BOUNDS = {
     "mean_cosine": 0.99,
@@ -64,6 +71,15 @@ BOUNDS = {
     "same_span": 0.90,
     "same_span_alone": 0.90,
 }
+
+
+def order_for(architecture: str) -> list[VariantSpec]:
+    """Return the rows of the table in the order of preference for processors of an architecture.
+
+    >>> [spec.backend for spec in order_for("aarch64") if spec.precision == "int8" and spec.devices == ("cpu",)]
+    ['onnxruntime', 'openvino']
+    """
+    return sorted(VARIANTS, key=lambda spec: bool(spec.architectures) and architecture not in spec.architectures)
 
 
 def select_specs(precisions: Collection[str], backends: Collection[str]) -> list[VariantSpec]:

@@ -13,11 +13,9 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from dpr_export.models.artifact.folder import ExportedFolder
-from dpr_export.models.artifact.manifest import REFERENCE_OUTPUTS_FILE, Variant
-from dpr_export.models.artifact.reference_outputs import read_reference_outputs, select_examples
+from dpr_export.models.artifact.manifest import Variant
 from dpr_export.models.artifact.variants import VARIANTS
 from dpr_export.models.config import DPRConfig
-from dpr_export.models.kinds import IDS
 from dpr_export.runtime.checks.parity import ParityError
 from dpr_export.runtime.checks.verify import compare_outputs
 from dpr_export.runtime.engines.devices import parse_device
@@ -184,9 +182,8 @@ def _compare(
     trt: TensorRt, gpu: Gpu, record: EngineRecord, engine: bytes, folder: ExportedFolder, variant: Variant
 ) -> str:
     """Compare the engine with the reference outputs on this GPU, and return the result in words."""
-    examples = select_examples(read_reference_outputs(folder.path / REFERENCE_OUTPUTS_FILE), IDS)
     try:
         with closing(TensorRtSession.of(trt, gpu, record, engine)) as session:
-            return compare_outputs(session, examples, variant)
+            return compare_outputs(session, folder, variant)
     except ParityError as error:
         raise ParityError(f"the engine of {variant.file} is not kept: {error}") from None

@@ -5,6 +5,7 @@ The new folder lacks `model.onnx`, from which further variants are made, and the
 
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from dpr_export.models.artifact.atomic_writing import atomic_folder
@@ -12,6 +13,8 @@ from dpr_export.models.artifact.folder import ExportedFolder
 from dpr_export.models.artifact.manifest import MANIFEST_FILE, REQUIRED_FILES, Manifest, Variant, is_exported_folder
 from dpr_export.models.artifact.resolve import open_exported_folder
 from dpr_export.models.artifact.variants import VARIANTS
+from dpr_export.runtime.engines.processors import usable_processors
+from dpr_export.runtime.inference.loading import open_checked
 from dpr_export.runtime.inference.selection import choose
 
 
@@ -32,7 +35,7 @@ def pack(folder: str | Path, output: str | Path, variant: str = "auto", force: b
         ValueError: the folder has no such variant, or one of the files to copy is damaged.
     """
     opened = open_exported_folder(folder)
-    chosen = choose(opened, device="cpu").variant if variant == "auto" else _find_variant(opened, variant)
+    chosen = _choose_here(opened) if variant == "auto" else _find_variant(opened, variant)
     names = (*REQUIRED_FILES, chosen.file)
     opened.ensure_files(*names)
     files = {name: record for name, record in opened.manifest.files.items() if name in names}
@@ -44,6 +47,18 @@ def pack(folder: str | Path, output: str | Path, variant: str = "auto", force: b
             shutil.copyfile(opened.path / name, making / name)
         (making / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
     return manifest
+
+
+def _choose_here(folder: ExportedFolder) -> Variant:
+    """Choose the variant that `from_pretrained` does on this CPU, after the check of a first load."""
+    select = partial(choose, folder, device="cpu")
+    first = select()
+    folder.ensure_files(first.variant.file)
+    if problem := folder.find_problem(first.variant.file):
+        raise folder.damage_error(first.variant.file, problem)
+    session, choice = open_checked(folder, first, select, threads=usable_processors())
+    session.close()
+    return choice.variant
 
 
 def _find_variant(folder: ExportedFolder, name: str) -> Variant:

@@ -9,21 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dpr_export.models.artifact.folder import ExportedFolder
-from dpr_export.models.artifact.manifest import REFERENCE_OUTPUTS_FILE, Variant
-from dpr_export.models.artifact.reference_outputs import Example, read_reference_outputs, select_examples
+from dpr_export.models.artifact.manifest import REFERENCE_OUTPUTS_FILE, SAMPLE_FILE, Variant
+from dpr_export.models.artifact.reference_outputs import read_reference_outputs, select_examples
 from dpr_export.models.artifact.variants import VARIANTS
 from dpr_export.models.config import DPRConfig
-from dpr_export.models.kinds import EMBEDS, IDS
-from dpr_export.runtime.checks.parity import ParityError, check_parity, measure_relative_error
+from dpr_export.models.kinds import EMBEDS, IDS, KINDS
+from dpr_export.runtime.checks.parity import ParityError, check_finite, check_parity
 from dpr_export.runtime.engines.devices import parse_device
 from dpr_export.runtime.engines.nvidia.driver import gpu_problem
 from dpr_export.runtime.engines.processors import usable_processors
 from dpr_export.runtime.engines.session import SESSION_CLASSES, Session, open_session
+from dpr_export.runtime.inference.sample import measure_least_cosine
 from dpr_export.runtime.inference.selection import is_installed
-
-# A lossy variant's error may be 1.5 times what it was at export, and a little more, but never that of a graph that
-# returns zeros, which is 1.
-_FACTOR, _MARGIN, _LARGEST = 1.5, 1e-3, 0.95
+from dpr_export.runtime.inference.verdicts import check_here
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +65,6 @@ def _check_variant(folder: ExportedFolder, variant: Variant, device: str, kind: 
         other = "cuda" if kind == "cpu" else "cpu"
         return Check(what, None, f"made for {other}: verify it there (--device {other})")
     try:
-        calls = read_reference_outputs(folder.path / REFERENCE_OUTPUTS_FILE)
         session = open_session(
             variant.backend,
             folder.path / variant.file,
@@ -77,11 +74,13 @@ def _check_variant(folder: ExportedFolder, variant: Variant, device: str, kind: 
             longest=DPRConfig.read(folder.path).max_position_embeddings,
         )
         with closing(session):
-            calls = select_examples(calls, EMBEDS if EMBEDS in session.input_names else IDS)
-            found = compare_outputs(session, calls, variant)
+            tokens = EMBEDS if EMBEDS in session.input_names else IDS
+            found = compare_outputs(session, folder, variant, tokens)
+            if variant.backend != "tensorrt" and tokens == IDS:
+                check_here(session, folder, variant, variant.precision, device)  # the next load need not
     except Exception as error:  # any failure fails this check, and the others go on
         return Check(what, False, " ".join(str(error).split()))
-    return Check(what, bool(calls), f"{found}; {session.engine}")
+    return Check(what, True, f"{found}; {session.engine}")
 
 
 def _can_run_on(variant: Variant, kind: str) -> bool:
@@ -93,20 +92,32 @@ def _can_run_on(variant: Variant, kind: str) -> bool:
     )
 
 
-def compare_outputs(session: Session, calls: list[Example], variant: Variant) -> str:
-    """Compare outputs with the reference outputs, and return the result in words.
+def compare_outputs(session: Session, folder: ExportedFolder, variant: Variant, tokens: str = IDS) -> str:
+    """Compare outputs with the folder's reference outputs, and return the result in words.
+
+    Args:
+        session: runs the variant.
+        folder: the exported folder.
+        variant: the variant.
+        tokens: the first input of the graph, "input_ids" or "inputs_embeds".
 
     Raises:
-        ParityError: the outputs of an exact variant are outside the tolerance, or the relative error of a lossy one is
-            much larger than at export.
+        ParityError: the outputs of an exact variant are outside the tolerance; or those of a lossy one are not finite,
+            or too far from the PyTorch model's on the sample of real texts.
+        ValueError: the reference outputs are damaged, or there are none.
     """
+    calls = select_examples(read_reference_outputs(folder.path / REFERENCE_OUTPUTS_FILE), tokens)
+    if not calls:
+        raise ValueError(f"{REFERENCE_OUTPUTS_FILE} has none for {tokens}")
     if variant.parity is not None:
         result = check_parity(session, calls, variant.parity.atol)
         return f"largest difference {result.largest_error:.1e}, {result.share_of_tolerance:.1%} of the tolerance"
     assert variant.accuracy_drop is not None  # a manifest with neither is refused
-    error, at_export = measure_relative_error(session, calls), variant.accuracy_drop.reference_output_error
-    bound = min(_FACTOR * at_export + _MARGIN, _LARGEST)
-    found = f"relative error on random tokens {error:.2%}, at export {at_export:.2%}"
-    if not error <= bound:
-        raise ParityError(f"{found}; at most {bound:.2%} is allowed")
+    check_finite(session, calls)
+    sample = read_reference_outputs(folder.path / SAMPLE_FILE)
+    cosine = measure_least_cosine(session, KINDS[folder.manifest.kind], sample)
+    drop = variant.accuracy_drop
+    found = f"least cosine with the PyTorch model {cosine:.4f}, at export {drop.sample_cosine:.4f}"
+    if not cosine >= drop.sample_bound:
+        raise ParityError(f"{found}; it must be at least {drop.sample_bound:.4f}")
     return found

@@ -8,11 +8,14 @@ import errno
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import typer
+
+from dpr_export.models.artifact.variants import AccuracyWarning
 
 # Some releases of typer bundle click, so its class of usage errors is looked up as a base class.
 _USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
@@ -36,12 +39,29 @@ def _handle_signals(handle: Callable[[int, object], None]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def _print_warnings(name: str) -> Iterator[None]:
+    """Print warnings about a variant's accuracy as one line."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def print_line(message: Warning | str, category: type[Warning], *place: Any) -> None:
+            if issubclass(category, AccuracyWarning):
+                print(f"{name}: warning: {message}", file=sys.stderr)
+            else:
+                show(message, category, *place)
+
+        warnings.showwarning = print_line  # type: ignore[assignment]
+        yield
+
+
 @_handle_signals(lambda number, _: _receive(number))
 def run_command(app: typer.Typer, name: str) -> NoReturn:
     """Run `app` with the process's arguments, and exit; `name` begins every error message."""
     _RECEIVED.clear()
     try:
-        code = app(prog_name=name, standalone_mode=False)
+        with _print_warnings(name):
+            code = app(prog_name=name, standalone_mode=False)
         if sys.stdout is not None:  # it may be closed
             sys.stdout.flush()
         if code == _INTERRUPTED:  # typer turns Ctrl-C into this

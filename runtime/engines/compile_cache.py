@@ -5,7 +5,7 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-_KEPT = 16
+_KEPT = 16  # graphs: what is compiled of one is as large as it is
 
 
 def cache_home() -> Path:
@@ -25,12 +25,12 @@ def kept_folder(engine: str, key: str) -> Path | None:
         os.utime(folder)
     except OSError:
         return None
-    _forget_old(folder.parent)
+    forget_old(folder.parent, _KEPT)
     return folder if os.access(folder, os.W_OK) else None
 
 
-def _forget_old(folder: Path) -> None:
-    """Leave the graphs that were used last: what is compiled of one is as large as it is."""
+def forget_old(folder: Path, kept: int) -> None:
+    """Remove all but the `kept` newest entries of a folder of the cache."""
     with suppress(OSError):  # another process may tidy up at the same time
-        for old in sorted(folder.iterdir(), key=lambda each: each.stat().st_mtime)[:-_KEPT]:
+        for old in sorted(folder.iterdir(), key=lambda each: each.stat().st_mtime)[:-kept]:
             shutil.rmtree(old, ignore_errors=True) if old.is_dir() else old.unlink()

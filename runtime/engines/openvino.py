@@ -16,6 +16,7 @@ import numpy as np
 
 from dpr_export.runtime.engines.compile_cache import kept_folder
 from dpr_export.runtime.engines.concurrency import overlapped
+from dpr_export.runtime.engines.processors import is_arm
 from dpr_export.runtime.engines.session import Feeds, Outputs, Session
 
 # OpenVINO's package sends usage data over the network whenever it is imported, through the package below, from a thread
@@ -42,6 +43,10 @@ _ONNX = b"\x08"  # the first byte of an ONNX file; for other files OpenVINO's ot
 # The type to compute in. It is always given: by default OpenVINO uses bfloat16 wherever the processor has it.
 _TYPES = {"fp32": ov.Type.f32, "int8": ov.Type.f32, "bf16": ov.Type.bf16}
 
+# The Arm kernels of OpenVINO 2026.4 for INT8 give wrong products where weights have a scale for each column. There the
+# quantized graph is computed in float32, with the numbers that INT8 would give.
+_IN_FLOAT = {"LP_TRANSFORMS_MODE": "NO"} if is_arm() else {}
+
 _Compiled = tuple[ov.CompiledModel, LifoQueue[ov.InferRequest]]  # a model, and its requests that are not in use
 
 
@@ -64,6 +69,7 @@ class OpenVinoSession(Session):
             hint.inference_precision(): _TYPES[precision],
             properties.inference_num_threads(): threads,
             "CPU_RUNTIME_CACHE_CAPACITY": _KERNELS,
+            **_IN_FLOAT,
             hint.enable_cpu_pinning(): False,  # pinned, the threads of two processes share the first processors
         }
         if folder := kept_folder("openvino", cache) if cache else None:

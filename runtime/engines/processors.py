@@ -1,4 +1,4 @@
-"""How many processors this process may really use, and whether they have INT8 instructions.
+"""How many processors this process may really use, and which instructions they have.
 
 A container often sees every processor of its host and may use two, and more threads than processors wait for each
 other. So three limits are read: the machine's count, the process's affinity, and its control groups' CPU quota.
@@ -9,6 +9,7 @@ import platform
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 # By /proc/cpuinfo's names: x86's VNNI in its three forms, and ARM's dot product and matrix product.
@@ -33,6 +34,16 @@ def usable_processors(root: Path = Path("/")) -> int:
     return max(1, min(allowed, int(-(-quota // 1))))
 
 
+def architecture() -> str:
+    """The processor's architecture, as the table of variants names it: "x86_64", "aarch64"."""
+    return {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower(), platform.machine())
+
+
+def is_arm() -> bool:
+    """Whether the processor is an Arm processor of 64 bits."""
+    return architecture() == "aarch64"
+
+
 def int8_products(root: Path = Path("/")) -> bool | None:
     """Whether the processor has instructions for INT8 products, without which INT8 may be slower than fp32.
 
@@ -42,12 +53,20 @@ def int8_products(root: Path = Path("/")) -> bool | None:
     Returns:
         None where it cannot be told.
     """
+    features = processor_features(root)
+    if not features and sys.platform == "darwin" and is_arm():
+        return True
+    return bool(features & _INT8_PRODUCTS) if features else None
+
+
+@cache
+def processor_features(root: Path = Path("/")) -> frozenset[str]:
+    """The names of the processor's instruction sets, as /proc/cpuinfo has them; empty where there is no such file."""
     try:
         lines = (root / "proc/cpuinfo").read_text().splitlines()
     except OSError:
-        return True if (sys.platform, platform.machine()) == ("darwin", "arm64") else None
-    features = {word for line in lines if line.startswith(("flags", "Features")) for word in line.split()}
-    return bool(features & _INT8_PRODUCTS) if features else None
+        return frozenset()
+    return frozenset(word for line in lines if line.startswith(("flags", "Features")) for word in line.split()[2:])
 
 
 def _quotas(root: Path) -> Iterator[float]:

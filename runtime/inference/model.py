@@ -26,11 +26,12 @@ from dpr_export.models.torch_interop import convert_like, import_dlpack, is_on_g
 from dpr_export.runtime.engines.length_rounding import rounded
 from dpr_export.runtime.engines.nvidia.shape_buckets import corner
 from dpr_export.runtime.engines.processors import usable_processors
-from dpr_export.runtime.engines.session import DeviceSession, Feeds, Outputs, Session, open_session
+from dpr_export.runtime.engines.session import DeviceSession, Feeds, Outputs, Session
 from dpr_export.runtime.inference.batching import Batch, TokenizedRows, run_rows
 from dpr_export.runtime.inference.call_arguments import OPTIONS, collect_arguments, get_option, select_optional_outputs
 from dpr_export.runtime.inference.embeds import open_embeds_session
 from dpr_export.runtime.inference.inputs import check_inputs, check_rows
+from dpr_export.runtime.inference.loading import open_checked
 from dpr_export.runtime.inference.selection import Choice, choose, precision_for
 from dpr_export.runtime.inference.torch_module import LikeModule
 
@@ -93,7 +94,9 @@ class DPRModel(LikeModule):
     ) -> Self:
         """Load an exported folder, from this machine or from the Hugging Face hub.
 
-        Only the chosen variant, the configuration and the tokenizer are read, and only they are downloaded.
+        Only the chosen variant, the configuration and the tokenizer are read, and only they are downloaded. The first
+        load of a graph on a machine also runs a few texts and compares the outputs with the PyTorch model's: what fails
+        is passed over, or warned of if its precision is named. The result is kept in the user's cache folder.
 
         Args:
             folder: the exported folder, or its name on the hub.
@@ -132,24 +135,17 @@ class DPRModel(LikeModule):
         for name, value in zip(OPTIONS, (output_attentions, output_hidden_states, return_dict), strict=True):
             if value is not None:
                 setattr(config, name, value)
-        choice = choose(opened, backend=backend, precision=precision, device=device)
-        graph = choice.variant.file
-        opened.ensure_files(*(file for file in TOKENIZER_FILES if file in opened.manifest.files), graph)
+        select = partial(choose, opened, backend=backend, precision=precision, device=device)
+        choice = select()
+        opened.ensure_files(*(file for file in TOKENIZER_FILES if file in opened.manifest.files), choice.variant.file)
         tokenizer = TOKENIZER_CLASSES[cls.kind.name].read(opened.path)
         if len(tokenizer) > config.vocab_size:
             raise ValueError(
                 f"{opened.name} is damaged: its tokenizer has {len(tokenizer)} tokens, and vocab_size in {CONFIG_FILE} "
                 f"is {config.vocab_size}"
             )
-        session = open_session(
-            choice.variant.backend,
-            opened.path / graph,
-            device=choice.device,
-            threads=threads,
-            precision=choice.precision,
-            cache=opened.manifest.files[graph].sha256,
-            longest=config.max_position_embeddings,
-        )
+        longest = config.max_position_embeddings
+        session, choice = open_checked(opened, choice, select, threads=threads, longest=longest)
         return cls(session, config, tokenizer, choice, opened, threads)
 
     @classmethod

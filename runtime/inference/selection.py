@@ -1,9 +1,9 @@
 """Choose the variant to run, its precision and its device.
 
-Nothing is built or downloaded here. The folder's variants are tried in the order of the table in
-`models/artifact/variants.py`, on a GPU first and then on the CPU, and the first without a problem is chosen. A variant
-that failed a bound, or that was not verified on its own engine, is chosen only where its precision is named. A variant
-for GPUs that was verified on a CPU is also chosen where the GPU is named.
+Nothing is built or downloaded here. The folder's variants are tried in the order that `models/artifact/variants.py` has
+for this processor, on a GPU first and then on the CPU, and the first without a problem is chosen. A variant that failed
+a bound, that was not verified on its own engine, or that failed its check on this machine, is chosen only where its
+precision is named. A variant for GPUs that was verified on a CPU is also chosen where the GPU is named.
 """
 
 from dataclasses import dataclass
@@ -12,11 +12,12 @@ from typing import Any
 
 from dpr_export.models.artifact.folder import ExportedFolder
 from dpr_export.models.artifact.manifest import Variant
-from dpr_export.models.artifact.variants import PRECISIONS, RUNTIME_PRECISIONS, VARIANTS, VariantSpec
+from dpr_export.models.artifact.variants import PRECISIONS, RUNTIME_PRECISIONS, VARIANTS, VariantSpec, order_for
 from dpr_export.runtime.engines.devices import KINDS, parse_device
 from dpr_export.runtime.engines.nvidia.driver import gpu_problem
-from dpr_export.runtime.engines.processors import SLOW_INT8, int8_products
+from dpr_export.runtime.engines.processors import SLOW_INT8, architecture, int8_products
 from dpr_export.runtime.engines.session import ENGINES, SESSION_CLASSES
+from dpr_export.runtime.inference.verdicts import find_verdict
 
 PIP_EXTRAS = {"onnxruntime": "cpu", "openvino": "openvino", "tensorrt": "tensorrt"}
 _MODULES = {"tensorrt": ("tensorrt", "tensorrt_rtx")}
@@ -59,6 +60,7 @@ def choose(folder: ExportedFolder, *, backend: str = "auto", precision: str = "a
     if not candidates:
         raise ValueError(_describe_missing(folder, request))
     passed_over: list[str] = []
+    failed: list[Choice] = []
     no_gpu = gpu_problem(request.gpu) if any(kind == "cuda" for *_, kind in candidates) else None
     if no_gpu:
         if device != "auto":
@@ -68,11 +70,18 @@ def choose(folder: ExportedFolder, *, backend: str = "auto", precision: str = "a
         candidates = [candidate for candidate in candidates if candidate[2] != "cuda"]
     for spec, variant, kind in candidates:
         problem = _find_problem(folder, request, spec, variant, kind)
+        place = f"cuda:{request.gpu}" if kind == "cuda" else kind
+        at = variant.precision if precision == "auto" else precision
         if problem is None:
-            place = f"cuda:{request.gpu}" if kind == "cuda" else kind
-            reason = _explain(request, variant, place, passed_over)
-            return Choice(variant, variant.precision if precision == "auto" else precision, place, reason)
+            choice = Choice(variant, at, place, _explain(request, variant, place, passed_over))
+            verdict = find_verdict(folder, variant, at, place)
+            if verdict is None or verdict.passed:
+                return choice
+            failed.append(choice)
+            problem = str(verdict)
         passed_over.append(f"{variant.backend} {variant.precision} on {kind}: {problem}")
+    if failed and precision != "auto":
+        return failed[0]
     for spec, *_ in reversed(candidates):
         if not is_installed(spec.backend):
             raise ImportError(f'{spec.backend} is not installed: pip install "dpr-export[{PIP_EXTRAS[spec.backend]}]"')
@@ -133,7 +142,7 @@ def _list_candidates(folder: ExportedFolder, request: _Request) -> list[tuple[Va
     return [
         (spec, held[spec.backend, spec.precision, spec.file], kind)
         for kind in request.kinds
-        for spec in VARIANTS
+        for spec in order_for(architecture())
         if (spec.backend, spec.precision, spec.file) in held
         and request.engine in ("auto", spec.backend)
         and request.stored in ("auto", spec.precision)

@@ -16,7 +16,7 @@ from huggingface_hub import constants
 from dpr_export.exporter import ExportError
 from dpr_export.exporter.checkpoint.source import resolve_checkpoint
 from dpr_export.models.artifact.hub import NotInCacheError, Repository
-from dpr_export.models.artifact.manifest import MANIFEST_FILE
+from dpr_export.models.artifact.manifest import MANIFEST_FILE, SAMPLE_FILE
 from dpr_export.models.artifact.variants import EMBEDS_FILE
 from dpr_export.models.config import DPRConfig
 from dpr_export.runtime import (
@@ -80,7 +80,7 @@ def test_of_a_folder_with_every_variant_only_the_chosen_one_is_downloaded(
 ) -> None:
     hub.add(NAME, tiny_variants["question"])
     DPRQuestionEncoder.from_pretrained(NAME, backend="openvino", precision="int8").close()
-    assert sorted(hub.downloads()) == sorted([MANIFEST_FILE, *SMALL, "onnx/model_int8.onnx"])
+    assert sorted(hub.downloads()) == sorted([MANIFEST_FILE, *SMALL, SAMPLE_FILE, "onnx/model_int8.onnx"])
     hub.requests.clear()
     DPRQuestionEncoder.from_pretrained(NAME, backend="openvino", precision="int8").close()
     assert hub.requests == [f"HEAD {MANIFEST_FILE}"]

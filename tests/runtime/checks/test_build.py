@@ -82,7 +82,7 @@ def test_an_engine_is_built_verified_and_kept(
         assert first.startswith(f"{FP16} for Double GPU, {name} 1.2.3.4: built in ")
         assert first.endswith("lengths 32, 64, 128, 256, 512")
         assert second.startswith(
-            "verified on this GPU against the reference outputs: relative error on random tokens 0.0"
+            "verified on this GPU against the reference outputs: least cosine with the PyTorch model 1.0000"
         )
         assert third == f"in {path}"
         record = read_record(path)
@@ -196,7 +196,7 @@ def test_an_engine_that_computes_something_else_is_not_kept(
         return builder
 
     double.Builder = lying
-    with pytest.raises(ParityError, match=rf"^the engine of {FP16} is not kept: relative error .* is allowed$"):
+    with pytest.raises(ParityError, match=rf"^the engine of {FP16} is not kept: least cosine .* at least 0.9700$"):
         build_engine(copy)
     assert not engine_path(hash_file(copy / FP16).sha256, "tensorrt", "8.9", "Double GPU").exists()
     assert (cuda_double.device, cuda_double.pinned, cuda_double.streams) == ({}, {}, {})

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from dpr_export.models.artifact.folder import ExportedFolder
+from dpr_export.models.artifact.manifest import REQUIRED_FILES
 from dpr_export.quantization import VariantOptions, add_variants
 from dpr_export.runtime import DPRQuestionEncoder
 from dpr_export.runtime.checks.pack import pack
 from dpr_export.runtime.checks.verify import verify
 from tests.runtime.test_cli import error_of, run
 
-SMALL = ["config.json", "reference_outputs.npz", "manifest.json", "tokenizer.json", "tokenizer_config.json"]
+SMALL = [*REQUIRED_FILES, "manifest.json"]
 
 
 def files(folder: Path) -> list[str]:

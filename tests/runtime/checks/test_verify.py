@@ -19,7 +19,7 @@ from dpr_export.models.artifact.reference_outputs import Example
 from dpr_export.models.artifact.variants import MODEL_FILE
 from dpr_export.models.kinds import KINDS
 from dpr_export.runtime.checks import verify as verifying
-from dpr_export.runtime.checks.parity import ParityError, measure_relative_error
+from dpr_export.runtime.checks.parity import ParityError, check_finite
 from dpr_export.runtime.checks.verify import Check, verify
 from dpr_export.runtime.cli import app as cli
 from tests.doubles.fake_session import FakeSession
@@ -132,10 +132,13 @@ def test_the_message_says_how_far_it_is_and_how_far_it_was(tiny_variants: dict[s
     folder = changed(tiny_variants["question"], tmp_path / "changed", file, answer_nothing)
     (check,) = (check for check in verify(folder) if check.passed is False)
     loss = next(v.accuracy_drop for v in ExportedFolder.open(folder).manifest.variants if v.file == file)
-    assert check.found.startswith("relative error on random tokens 100.00%, at export ")
-    assert loss.reference_output_error < 0.2
+    assert check.found.startswith(
+        f"least cosine with the PyTorch model 0.0000, at export {loss.sample_cosine:.4f}; it must be at least "
+        f"{loss.sample_bound:.4f}"
+    )
+    assert loss.sample_bound == pytest.approx(min(0.97, loss.sample_cosine - 0.01), abs=2e-5)
     (sound,) = (check for check in verify(tiny_variants["question"]) if check.what == f"{file} on onnxruntime")
-    assert sound.found.startswith(f"relative error on random tokens {loss.reference_output_error:.2%}, at export ")
+    assert sound.found.startswith(f"least cosine with the PyTorch model {loss.sample_cosine:.4f}, at export ")
 
 
 def mask_with_infinity(model: onnx.ModelProto) -> None:
@@ -215,9 +218,7 @@ def test_what_fails_is_still_found_where_an_engine_is_missing(
     code, lines = command(folder, monkeypatch, capsys)
     assert code == 1
     assert lines[-1] == "FAILED: 1 checks"
-    assert (
-        sum(line.startswith("FAILED  onnx/model_ort_int8.onnx on onnxruntime: relative error") for line in lines) == 1
-    )
+    assert sum(line.startswith("FAILED  onnx/model_ort_int8.onnx on onnxruntime: least cosine") for line in lines) == 1
 
 
 def test_an_engine_of_a_later_version_is_skipped(tiny_variants: dict[str, Path], tmp_path: Path) -> None:
@@ -232,11 +233,11 @@ def test_an_engine_of_a_later_version_is_skipped(tiny_variants: dict[str, Path],
 
 
 def test_not_a_number_in_a_row_that_is_all_masked_is_an_error() -> None:
-    """Alone it is in no other figure: such rows are not compared."""
+    """Alone it is in no other figure: such rows are not compared with the sample."""
     mask = np.array([[1, 1], [0, 0]])
     right = {"pooler_output": np.ones((2, 3), np.float32)}
     wrong = {"pooler_output": np.array([[1, 1, 1], [np.nan, 1, 1]], np.float32)}
     call = Example({"input_ids": mask, "attention_mask": mask}, right)
-    assert measure_relative_error(FakeSession(lambda _: right), [call]) == 0
+    assert check_finite(FakeSession(lambda _: right), [call]) == 0
     with pytest.raises(ParityError, match="pooler_output at 2 x 2 has a wrong shape, or is not finite"):
-        measure_relative_error(FakeSession(lambda _: wrong), [call])
+        check_finite(FakeSession(lambda _: wrong), [call])
