@@ -22,7 +22,7 @@ class VariantSpec:
         file: the path of the graph in the folder.
         recipe: the pass of `dpr_export.quantization` that makes it from `model.onnx`; None: it is `model.onnx`.
         devices: the kinds of device that it can run on, the preferred one first.
-        architectures: those of the processors that it is fast on; empty: all.
+        processors: the kinds of processor that it is fast on, as `processor_kind` names them; empty: all.
     """
 
     backend: str
@@ -30,7 +30,7 @@ class VariantSpec:
     file: str
     recipe: str | None = None
     devices: tuple[str, ...] = ("cpu",)
-    architectures: tuple[str, ...] = ()
+    processors: tuple[str, ...] = ()
 
     @property
     def lossy(self) -> bool:
@@ -43,7 +43,7 @@ VARIANTS = (
     VariantSpec("tensorrt", "int8", "onnx/model_trt_int8.onnx", "tensorrt_int8", ("cuda",)),
     VariantSpec("onnxruntime", "fp16", "onnx/model_ort_fp16.onnx", "fused_fp16", ("cuda",)),
     VariantSpec("tensorrt", "fp32", MODEL_FILE, devices=("cuda",)),
-    VariantSpec("openvino", "int8", "onnx/model_int8.onnx", "static_int8", architectures=("x86_64",)),
+    VariantSpec("openvino", "int8", "onnx/model_int8.onnx", "static_int8", processors=("x86 with VNNI",)),
     VariantSpec("onnxruntime", "int8", "onnx/model_ort_int8.onnx", "dynamic_int8"),
     VariantSpec("openvino", "fp32", MODEL_FILE),
     VariantSpec("onnxruntime", "fp32", "onnx/model_ort.onnx", "fused"),
@@ -73,13 +73,13 @@ BOUNDS = {
 }
 
 
-def order_for(architecture: str) -> list[VariantSpec]:
-    """Return the rows of the table in the order of preference for processors of an architecture.
+def order_for(processor: str) -> list[VariantSpec]:
+    """Return the rows of the table in the order of preference for a kind of processor.
 
-    >>> [spec.backend for spec in order_for("aarch64") if spec.precision == "int8" and spec.devices == ("cpu",)]
+    >>> [spec.backend for spec in order_for("Arm") if spec.precision == "int8" and spec.devices == ("cpu",)]
     ['onnxruntime', 'openvino']
     """
-    return sorted(VARIANTS, key=lambda spec: bool(spec.architectures) and architecture not in spec.architectures)
+    return sorted(VARIANTS, key=lambda spec: bool(spec.processors) and processor not in spec.processors)
 
 
 def select_specs(precisions: Collection[str], backends: Collection[str]) -> list[VariantSpec]:

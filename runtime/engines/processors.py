@@ -34,14 +34,25 @@ def usable_processors(root: Path = Path("/")) -> int:
     return max(1, min(allowed, int(-(-quota // 1))))
 
 
-def architecture() -> str:
-    """The processor's architecture, as the table of variants names it: "x86_64", "aarch64"."""
-    return {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower(), platform.machine())
+def processor_kind(root: Path = Path("/")) -> str:
+    """The kind of processor, as the table of variants names it.
+
+    Args:
+        root: where /proc is found.
+
+    Returns:
+        "x86 with VNNI", "x86 without VNNI", "Arm", or the name of another architecture. Where the instruction sets of
+        x86 cannot be told, VNNI is assumed.
+    """
+    architecture = platform.machine().lower()
+    if architecture in ("x86_64", "amd64"):
+        return "x86 without VNNI" if int8_products(root) is False else "x86 with VNNI"
+    return "Arm" if architecture in ("aarch64", "arm64") else architecture
 
 
 def is_arm() -> bool:
     """Whether the processor is an Arm processor of 64 bits."""
-    return architecture() == "aarch64"
+    return processor_kind() == "Arm"
 
 
 def int8_products(root: Path = Path("/")) -> bool | None:
@@ -54,7 +65,7 @@ def int8_products(root: Path = Path("/")) -> bool | None:
         None where it cannot be told.
     """
     features = processor_features(root)
-    if not features and sys.platform == "darwin" and is_arm():
+    if not features and (sys.platform, platform.machine()) == ("darwin", "arm64"):
         return True
     return bool(features & _INT8_PRODUCTS) if features else None
 
@@ -66,7 +77,8 @@ def processor_features(root: Path = Path("/")) -> frozenset[str]:
         lines = (root / "proc/cpuinfo").read_text().splitlines()
     except OSError:
         return frozenset()
-    return frozenset(word for line in lines if line.startswith(("flags", "Features")) for word in line.split()[2:])
+    listed = [line.partition(":")[2] for line in lines if line.startswith(("flags", "Features"))]
+    return frozenset(word for words in listed for word in words.split())
 
 
 def _quotas(root: Path) -> Iterator[float]:

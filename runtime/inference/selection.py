@@ -15,7 +15,7 @@ from dpr_export.models.artifact.manifest import Variant
 from dpr_export.models.artifact.variants import PRECISIONS, RUNTIME_PRECISIONS, VARIANTS, VariantSpec, order_for
 from dpr_export.runtime.engines.devices import KINDS, parse_device
 from dpr_export.runtime.engines.nvidia.driver import gpu_problem
-from dpr_export.runtime.engines.processors import SLOW_INT8, architecture, int8_products
+from dpr_export.runtime.engines.processors import SLOW_INT8, int8_products, processor_kind
 from dpr_export.runtime.engines.session import ENGINES, SESSION_CLASSES
 from dpr_export.runtime.inference.verdicts import find_verdict
 
@@ -142,7 +142,7 @@ def _list_candidates(folder: ExportedFolder, request: _Request) -> list[tuple[Va
     return [
         (spec, held[spec.backend, spec.precision, spec.file], kind)
         for kind in request.kinds
-        for spec in order_for(architecture())
+        for spec in order_for(processor_kind())
         if (spec.backend, spec.precision, spec.file) in held
         and request.engine in ("auto", spec.backend)
         and request.stored in ("auto", spec.precision)

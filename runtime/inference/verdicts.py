@@ -20,7 +20,7 @@ from dpr_export.models.kinds import KINDS
 from dpr_export.runtime.engines.compile_cache import cache_home, forget_old
 from dpr_export.runtime.engines.devices import parse_device
 from dpr_export.runtime.engines.nvidia.driver import compute_capability
-from dpr_export.runtime.engines.processors import architecture, processor_features
+from dpr_export.runtime.engines.processors import processor_features, processor_kind
 from dpr_export.runtime.engines.session import Session
 from dpr_export.runtime.inference.sample import find_bound, measure_least_cosine
 
@@ -104,7 +104,7 @@ def _key(folder: ExportedFolder, variant: Variant, precision: str, device: str) 
 def _hardware(device: str) -> list[str]:
     """What distinguishes the machine's processor, or one of its GPUs, from others."""
     kind, index = parse_device(device)
-    return [kind, compute_capability(index)] if kind == "cuda" else [architecture(), *sorted(processor_features())]
+    return [kind, compute_capability(index)] if kind == "cuda" else [processor_kind(), *sorted(processor_features())]
 
 
 def _engine_version(backend: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dpr_export.runtime.engines.processors import int8_products, usable_processors
+from dpr_export.runtime.engines.processors import int8_products, processor_kind, usable_processors
 
 
 @pytest.fixture
@@ -101,3 +101,22 @@ def test_where_features_cannot_be_read_nothing_is_said_but_of_apples_own(
     monkeypatch.setattr("dpr_export.runtime.engines.processors.sys.platform", system)
     monkeypatch.setattr("dpr_export.runtime.engines.processors.platform.machine", lambda: machine)
     assert int8_products(tmp_path) is expected
+
+
+@pytest.mark.parametrize(
+    ("machine", "text", "expected"),
+    [
+        ("x86_64", X86.format("avx2 avx_vnni"), "x86 with VNNI"),
+        ("AMD64", X86.format("avx512f avx512_vnni"), "x86 with VNNI"),
+        ("x86_64", X86.format("avx2"), "x86 without VNNI"),
+        ("AMD64", "", "x86 with VNNI"),
+        ("aarch64", ARM.format("asimddp"), "Arm"),
+        ("arm64", "", "Arm"),
+        ("riscv64", "", "riscv64"),
+    ],
+)
+def test_the_kind_of_processor_is_that_of_the_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, machine: str, text: str, expected: str
+) -> None:
+    monkeypatch.setattr("dpr_export.runtime.engines.processors.platform.machine", lambda: machine)
+    assert processor_kind(write(tmp_path, {"proc/cpuinfo": text})) == expected

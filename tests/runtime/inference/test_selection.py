@@ -70,7 +70,7 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is picked must not depend on the machine; tests of GPUs say that there is one."""
     monkeypatch.setattr(selection, "gpu_problem", lambda _: "no GPU in this test")
     monkeypatch.setattr("dpr_export.runtime.inference.verdicts.compute_capability", lambda _: "9.0")
-    monkeypatch.setattr(selection, "architecture", lambda: "x86_64")
+    monkeypatch.setattr(selection, "processor_kind", lambda: "x86 with VNNI")
 
 
 @pytest.fixture
@@ -370,3 +370,22 @@ def test_a_model_runs_what_was_chosen_and_explains_it(tiny_variants: dict[str, P
         error = np.abs(found - exact).max()
         assert asked == ("auto", "fp32") or 1e-6 < error < 0.3 * np.abs(exact).max()
     assert len({array.tobytes() for array in vectors.values()}) == 4
+
+
+@pytest.mark.parametrize(
+    ("processor", "expected"),
+    [
+        ("x86 with VNNI", ("openvino", "int8")),
+        ("x86 without VNNI", ("onnxruntime", "int8")),
+        ("Arm", ("onnxruntime", "int8")),
+    ],
+)
+def test_each_kind_of_processor_has_its_order(
+    monkeypatch: pytest.MonkeyPatch, processor: str, expected: tuple[str, str]
+) -> None:
+    monkeypatch.setattr(selection, "processor_kind", lambda: processor)
+    assert picked(WHOLE)[:2] == expected
+    assert picked(WHOLE, precision="int8")[:2] == expected
+    only = ("int8" if processor == "x86 with VNNI" else "fp32",)
+    assert picked(WHOLE, backend="openvino")[1:2] == only
+    assert picked(WHOLE, backend="openvino", precision="int8")[:2] == ("openvino", "int8")
