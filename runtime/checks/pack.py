@@ -33,7 +33,7 @@ def pack(folder: str | Path, output: str | Path, variant: str = "auto", force: b
     """
     opened = open_exported_folder(folder)
     chosen = choose(opened, device="cpu").variant if variant == "auto" else _find_variant(opened, variant)
-    names = (*REQUIRED_FILES, chosen.file)
+    names = (*REQUIRED_FILES, *opened.manifest.files_of(chosen.file))
     opened.ensure_files(*names)
     files = {name: record for name, record in opened.manifest.files.items() if name in names}
     manifest = replace(opened.manifest, variants=(chosen,), files=files)

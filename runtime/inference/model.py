@@ -134,7 +134,8 @@ class DPRModel(LikeModule):
                 setattr(config, name, value)
         choice = choose(opened, backend=backend, precision=precision, device=device)
         graph = choice.variant.file
-        opened.ensure_files(*(file for file in TOKENIZER_FILES if file in opened.manifest.files), graph)
+        opened.ensure_files(*(file for file in TOKENIZER_FILES if file in opened.manifest.files))
+        opened.ensure_files(*opened.manifest.files_of(graph))
         tokenizer = TOKENIZER_CLASSES[cls.kind.name].read(opened.path)
         if len(tokenizer) > config.vocab_size:
             raise ValueError(
@@ -147,7 +148,7 @@ class DPRModel(LikeModule):
             device=choice.device,
             threads=threads,
             precision=choice.precision,
-            cache=opened.manifest.files[graph].sha256,
+            cache=opened.manifest.graph_sha256(graph),
             longest=config.max_position_embeddings,
         )
         return cls(session, config, tokenizer, choice, opened, threads)
