@@ -119,6 +119,8 @@ class Manifest:
         opset: the ONNX operator set of the graphs.
         variants: the graphs, in the order that they were made.
         files: every file of the folder except the manifest, by its path in the folder.
+        absent_weights: for each graph that was traced, the checkpoint's weights that it lacks without effect, by name,
+            each with the reason.
         schema: the version of this layout.
     """
 
@@ -128,6 +130,7 @@ class Manifest:
     opset: int
     variants: tuple[Variant, ...]
     files: dict[str, FileRecord]
+    absent_weights: dict[str, dict[str, str]] = field(default_factory=dict)
     schema: int = SCHEMA
 
     def files_of(self, graph: str) -> tuple[str, ...]:
