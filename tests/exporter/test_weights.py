@@ -46,13 +46,13 @@ FRESH: list[tuple[str, dict[str, Any], dict[str, str]]] = [
     ("question", {"projection_dim": 8}, {QUESTION_BIAS: ZEROS}),
     ("context", {"projection_dim": 32}, {CONTEXT_BIAS: ZEROS}),
     ("context", {"projection_dim": 1}, {CONTEXT_BIAS: ZEROS}),
-    ("reader", {"projection_dim": 32}, {READER_BIAS: ZEROS, **dict.fromkeys(
+    ("reader", {"projection_dim": 8}, {READER_BIAS: ZEROS, **dict.fromkeys(
         ("span_predictor.encoder.encode_proj.weight", "span_predictor.encoder.encode_proj.bias"), UNREAD)}),
-    ("question", {"intermediate_size": 1, "hidden_act": "relu"}, {"*.intermediate.dense.bias": ZEROS}),
-    ("question", ONE_WIDE, {"*": ZEROS}),
-    ("reader", ONE_WIDE, {"*": ZEROS}),
-    ("context", {**ONE_WIDE, "projection_dim": 1}, {"*": ZEROS}),
-    ("question", {**ONE_WIDE, "hidden_size": 2, "projection_dim": 2}, {"*": ZEROS}),
+    ("question", {"intermediate_size": 1, "hidden_act": "relu"}, {}),
+    ("question", ONE_WIDE, {}),
+    ("reader", ONE_WIDE, {READER_BIAS: ZEROS}),
+    ("context", {**ONE_WIDE, "projection_dim": 1}, {CONTEXT_BIAS: ZEROS}),
+    ("question", {**ONE_WIDE, "hidden_size": 2, "projection_dim": 2}, {QUESTION_BIAS: ZEROS}),
 ]  # fmt: skip
 
 
@@ -65,22 +65,13 @@ def fresh(kind: str, folder: Path, **config: Any) -> Path:
     return folder
 
 
-def matches(name: str, patterns: dict[str, str]) -> bool:
-    return any(Path(name).match(pattern) for pattern in patterns)
-
-
 @pytest.mark.parametrize(("kind", "config", "lacking"), FRESH)
 def test_a_fresh_model_passes_and_what_its_graph_lacks_is_reported(
     tmp_path: Path, kind: str, config: dict[str, Any], lacking: dict[str, str]
 ) -> None:
     loaded = load(Checkpoint(fresh(kind, tmp_path, **{**SMALL, **config}), "fresh"))
     tracing.trace(loaded, tmp_path / "model.onnx", 18)
-    absent = check_weights(loaded.model, tmp_path / "model.onnx")
-    if any("*" in name for name in lacking):
-        assert set(absent.values()) == set(lacking.values())
-        assert all(name.endswith(".bias") and matches(name, lacking) for name in absent)
-    else:
-        assert absent == lacking
+    assert check_weights(loaded.model, tmp_path / "model.onnx") == lacking
 
 
 def test_the_manifest_the_report_and_the_card_say_what_the_graph_lacks(tmp_path: Path) -> None:
@@ -94,7 +85,7 @@ def test_the_manifest_the_report_and_the_card_say_what_the_graph_lacks(tmp_path:
     assert ExportedFolder.open(tmp_path / "out").manifest == manifest
     line = f"{MODEL_FILE} lacks without effect: {READER_BIAS} ({ZEROS})"
     assert line in run_command("dpr-runtime", "inspect", tmp_path / "out").stdout
-    assert f"{line}.".replace("_", "_") in model_card(manifest, "somebody/reader-onnx")
+    assert f"{line}." in model_card(manifest, "somebody/reader-onnx")
 
 
 class Traced:
@@ -114,8 +105,7 @@ class Traced:
         try:
             check_weights(self.loaded.model, damaged, self.tokens)
         except ExportError as error:
-            assert "is missing from the graph, or differs" in str(error)
-            return True
+            return "is missing from the graph, or differs" in str(error)
         return False
 
     def copy(self) -> onnx.ModelProto:
