@@ -153,7 +153,7 @@ MORE_PACKAGES = {
     "exporter/checkpoint/tensorflow.py": {"h5py", "safetensors"},
     "exporter/checkpoint/source.py": {"huggingface_hub"},
     "exporter/tracing/trace.py": {"onnx_ir"},
-    "exporter/tracing/weights.py": {"onnx"},
+    "exporter/tracing/weights.py": {"onnx_ir"},
     "exporter/demo/checkpoint.py": {"safetensors"},
 }
 

@@ -1,7 +1,6 @@
 """A graph with data beside it on the hub: both files are pushed, downloaded and loaded by every engine on a CPU."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from dpr_export.exporter import export, push
 from dpr_export.models.artifact.manifest import MANIFEST_FILE
 from dpr_export.runtime import DPRQuestionEncoder
 from dpr_export.runtime.engines import openvino
+from tests.conftest import write_checkpoint
 from tests.hub.server import TOKEN, Hub
 
 NAME = "somebody/question-onnx"
@@ -23,14 +23,21 @@ def vectors(name: str | Path, backend: str, **how: object) -> np.ndarray:
         return model.encode(["who wrote hamlet ?", "paris"])
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("large")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dpr_export.quantization.save_graph.LARGEST_INLINE", 0)
+        export(str(write_checkpoint(root / "checkpoint", "question")), root / "question-onnx")
+    return root / "question-onnx"
+
+
 @pytest.fixture
-def pushed(hub: Hub, checkpoint: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("dpr_export.quantization.save_graph.LARGEST_INLINE", 0)
-    export(str(checkpoint("question")), tmp_path / "question-onnx")
-    push(tmp_path / "question-onnx", NAME, token=TOKEN)
-    assert {GRAPH, DATA} <= hub.repos[NAME].commits[hub.repos[NAME].resolve("main")].keys()
+def pushed(hub: Hub, folder: Path) -> Path:
+    push(folder, NAME, token=TOKEN)
+    assert {GRAPH, DATA} <= list(hub.repos[NAME].commits.values())[-1].keys()
     hub.requests.clear()
-    return tmp_path / "question-onnx"
+    return folder
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
