@@ -49,7 +49,9 @@ def check_weights(model: nn.Module, graph: Path, tokens: str = IDS) -> dict[str,
         aliases.setdefault(module, []).append(alias)
     absent: dict[str, str] = {}
     for prefix, module in model.named_modules():
-        rest = sum((reads.get(alias, Counter()) for alias in aliases.get(module, ())), Counter())
+        rest: _Reads = Counter()
+        for alias in aliases.get(module, ()):
+            rest.update(reads.get(alias, {}))
         weights = dict(module.named_parameters(prefix, recurse=False))
         lacking = {name: weight for name, weight in weights.items() if not _take(weight, rest)}
         for name in lacking:
