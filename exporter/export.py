@@ -118,7 +118,7 @@ def _export_checkpoint(source: str, output: str | Path | None, options: ExportOp
             ]
             config = loaded.config.to_dict() | dict.fromkeys(disabled, False)
             DPRConfig.from_dict(config).save_pretrained(unfinished)
-        variants = _make_graphs(loaded, unfinished, options, select_readable(texts, loaded.kind), step)
+        variants, absent = _make_graphs(loaded, unfinished, options, select_readable(texts, loaded.kind), step)
         with step(f"write {folder}"):
             manifest = Manifest(
                 kind=loaded.kind.name,
@@ -127,6 +127,7 @@ def _export_checkpoint(source: str, output: str | Path | None, options: ExportOp
                 opset=options.opset or DEFAULT_OPSET,
                 variants=variants,
                 files=hash_folder(unfinished),
+                absent_weights=absent,
             )
             (unfinished / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
     return manifest
@@ -147,8 +148,12 @@ def _write_tokenizer(loaded: "LoadedCheckpoint", checkpoint: Checkpoint, folder:
 
 def _make_graphs(
     loaded: "LoadedCheckpoint", folder: Path, options: ExportOptions, texts: "Texts", step: Step
-) -> tuple[Variant, ...]:
-    """Write `model.onnx`, its variants, and `model_embeds.onnx` if asked for; and the reference outputs."""
+) -> tuple[tuple[Variant, ...], dict[str, dict[str, str]]]:
+    """Write `model.onnx`, its variants, and `model_embeds.onnx` if asked for; and the reference outputs.
+
+    Returns:
+        The variants, and for each graph that was traced the weights that it lacks without effect, with the reasons.
+    """
     from dpr_export.quantization.variants import VariantMaker
 
     outputs = _optional_outputs(loaded.config, options)
@@ -160,14 +165,16 @@ def _make_graphs(
     (folder / "onnx").mkdir()
     variants: list[Variant] = []
     kept: list[Example] = []
+    absent: dict[str, dict[str, str]] = {}
     sample = _write_sample(loaded, folder, step)
     for file, tokens, wanted in graphs:
-        grid, examples = _trace(loaded, folder / file, options.opset or DEFAULT_OPSET, outputs, tokens, step)
+        lacking, grid, examples = _trace(loaded, folder / file, options.opset or DEFAULT_OPSET, outputs, tokens, step)
+        absent |= {file: lacking} if lacking else {}
         maker = VariantMaker(loaded.kind, folder, grid, sample, texts, options.atol, options.allow_loss, step)
         variants += maker.make_all(wanted, folder)
         kept += examples
     write_reference_outputs(folder / REFERENCE_OUTPUTS_FILE, kept)
-    return tuple(replace(variant, optional_outputs=outputs.fields) for variant in variants)
+    return tuple(replace(variant, optional_outputs=outputs.fields) for variant in variants), absent
 
 
 def _write_sample(loaded: "LoadedCheckpoint", folder: Path, step: Step) -> list[Example]:
@@ -201,15 +208,20 @@ def _optional_outputs(config: DPRConfig, options: ExportOptions) -> OptionalOutp
 
 def _trace(
     loaded: "LoadedCheckpoint", graph: Path, opset: int, outputs: OptionalOutputs, tokens: str, step: Step
-) -> tuple[list[Example], list[Example]]:
-    """Trace one graph. Return calls with PyTorch's outputs: to check it with, and small ones for the folder to keep."""
-    from dpr_export.exporter.tracing.reference_outputs import REFERENCE_SHAPES, WORD_EMBEDDINGS, run_pytorch
+) -> tuple[dict[str, str], list[Example], list[Example]]:
+    """Trace one graph, and check its weights.
+
+    Returns:
+        What `check_weights` does; and calls with PyTorch's outputs: to check the graph with, and small ones for the
+        folder to keep.
+    """
+    from dpr_export.exporter.tracing.reference_outputs import REFERENCE_SHAPES, run_pytorch
     from dpr_export.exporter.tracing.trace import trace
     from dpr_export.exporter.tracing.weights import check_weights
 
     with step(f"trace onnx/{graph.name} with torch.onnx"):
         trace(loaded, graph, opset, outputs, tokens)
-        check_weights(loaded.model, graph, but=WORD_EMBEDDINGS if tokens == EMBEDS else None)
+        absent = check_weights(loaded.model, graph, tokens)
     with step("compute reference outputs with PyTorch"):
         grid = list(run_pytorch(loaded, optional_outputs=outputs, tokens=tokens))
-        return grid, list(run_pytorch(loaded, REFERENCE_SHAPES, outputs, tokens))
+        return absent, grid, list(run_pytorch(loaded, REFERENCE_SHAPES, outputs, tokens))

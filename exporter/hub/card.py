@@ -12,7 +12,13 @@ from typing import Any
 from dpr_export.models.artifact.manifest import Manifest
 from dpr_export.models.artifact.reference_outputs import ATOL
 from dpr_export.models.kinds import KINDS
-from dpr_export.runtime.cli.show_manifest import ACCURACY_LEGEND, PARITY_HEAD, accuracy_rows, parity_rows
+from dpr_export.runtime.cli.show_manifest import (
+    ACCURACY_LEGEND,
+    PARITY_HEAD,
+    absent_weights,
+    accuracy_rows,
+    parity_rows,
+)
 from dpr_export.runtime.inference.selection import PIP_EXTRAS
 
 LICENCE_FIELDS = ("license", "license_name", "license_link")
@@ -112,6 +118,7 @@ def _parity(manifest: Manifest) -> str:
         "The graphs were run on the same inputs as the PyTorch model. The largest absolute difference of any output, "
         f"and its share of the tolerance (1e-5 x max|reference| plus an absolute part, {ATOL:g} by default):\n\n"
         + _table(PARITY_HEAD, rows)
+        + "".join(f"\n\n{_plain(line)}." for line in absent_weights(manifest))
     )
 
 

@@ -51,6 +51,16 @@ def parity_rows(manifest: Manifest) -> list[list[str]]:
     ]
 
 
+def absent_weights(manifest: Manifest) -> list[str]:
+    """One line for each graph and reason: the weights that the graph lacks without effect."""
+    lines = []
+    for graph, reasons in manifest.absent_weights.items():
+        for reason in dict.fromkeys(reasons.values()):
+            names = ", ".join(name for name, why in reasons.items() if why == reason)
+            lines.append(f"{graph} lacks without effect: {names} ({reason})")
+    return lines
+
+
 def accuracy_rows(manifest: Manifest) -> list[list[str]]:
     """The head, one row for each lossy variant, and the bounds as the last row; empty if no variant is lossy."""
     lossy = _lossy(manifest)
@@ -89,6 +99,7 @@ def show_variants(console: Console, manifest: Manifest) -> None:
         sizes = "; ".join(dict.fromkeys(row[6] for row in rows))
         engines = "; ".join(dict.fromkeys(row[5] for row in rows))
         _note(console, f"Compared with PyTorch at batch x sequence {sizes}\nwith {engines}")
+        _note(console, "\n".join(absent_weights(manifest)))
     if not (accuracy := accuracy_rows(manifest)):
         return
     if rows:
