@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 
+from dpr_export.models.artifact.git_lfs import check_no_pointer
 from dpr_export.runtime.corpus.table import parse_table
 from dpr_export.runtime.corpus.text_files import cut_lines, parse_json_lines, valid_rows
 
@@ -52,6 +53,7 @@ def read_texts(path: Path, limit: int = LIMIT) -> Texts:
     """
     if path.suffix.lower() not in (".jsonl", ".tsv"):
         raise ValueError(f"{path} must end in .jsonl or .tsv")
+    check_no_pointer(path)
     content = path.read_bytes()
     try:
         lines = cut_lines(StringIO(content.decode("utf-8-sig"), newline=""))

@@ -1,4 +1,4 @@
-"""The names that public corpora give to a passage's id, title and text, in JSON lines, Parquet and the headers of tables.
+"""The names that public corpora give to a passage's id, title and text: keys of JSON lines, columns of tables.
 
 A file with another name for one of them is refused: passages would get the numbers of their rows as ids, or no titles,
 and nobody would notice.
@@ -61,14 +61,15 @@ def find_fields(names: tuple[str, ...]) -> dict[str, str] | str:
 
 
 def is_header(cells: tuple[str, ...]) -> bool:
-    """Return whether the first row of a table names its columns: the first names an id, or two are known.
+    """Return whether the first row of a table names its columns: the first names an id, or two are known or similar.
 
     >>> is_header(("doc_id", "url", "body")), is_header(("7", "A play.", "Text"))
     (True, False)
     """
     lowered = {cell.strip().lower() for cell in cells}
     known = sum(bool(lowered.intersection(names)) for names in NAMES.values())
-    return known > 1 or cells[0].strip().lower() in NAMES["id"] or _is_similar(cells[0], "id")
+    similar = [name for name in cells if _is_similar(name, "id")]
+    return known > 1 or cells[0].strip().lower() in NAMES["id"] or cells[0] in similar or (known == 1 and bool(similar))
 
 
 def _is_similar(name: str, field: str) -> bool:

@@ -13,6 +13,8 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO, TypeVar, cast
 
+from dpr_export.models.artifact.git_lfs import check_no_pointer
+
 LONGEST_LINE = 1 << 24  # characters
 _Value = TypeVar("_Value")
 
@@ -27,6 +29,7 @@ def open_binary(file: str | Path) -> Iterator[BinaryIO]:
         yield cast(BinaryIO, getattr(sys.stdin.buffer, "raw", sys.stdin.buffer))
         return
     try:
+        check_no_pointer(Path(file))
         opened = Path(file).open("rb")  # noqa: SIM115
     except IsADirectoryError:
         raise IsADirectoryError(f"{file} is a folder: give a file") from None

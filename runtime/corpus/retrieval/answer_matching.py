@@ -4,8 +4,8 @@
 marks, or one other character that is neither a space nor a control character. The passage contains the answer if the
 answer's tokens occur in it, one after another.
 
-"regex": the answer is a regular expression, as CuratedTREC's are, which is searched in the passage. Both are decomposed,
-and upper and lower case are the same. One that is not valid is in no passage.
+"regex": the answer is a regular expression, as CuratedTREC's are, which is searched in the passage. Both are
+decomposed, and upper and lower case are the same. One that is not valid is in no passage.
 """
 
 import unicodedata

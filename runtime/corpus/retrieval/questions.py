@@ -65,12 +65,13 @@ class QuestionSet:
     gold: tuple[int, ...] = ()
 
 
-def read_questions(file: str | Path) -> QuestionSet:
+def read_questions(file: str | Path, *, normalize: bool = False) -> QuestionSet:
     """Read questions from a file; "-" is standard input, one question a line.
 
     Args:
         file: .tsv or .csv (question, tab, answers), .json (SQuAD's format, or retrieval results), .jsonl, or any other
             name with one question a line.
+        normalize: write ’ as ' in questions, as facebookresearch/DPR does before it encodes one.
 
     Raises:
         OSError: the file cannot be read.
@@ -88,11 +89,13 @@ def read_questions(file: str | Path) -> QuestionSet:
         retrieved = (part or "" for passage in question.retrieved or () for part in passage[:3])
         if any(map(has_lone_surrogate, (question.text, *question.answers, *retrieved))):
             raise ValueError(f"{file}, question {number}: half a surrogate pair, which no text may hold")
+    if normalize:
+        return replace(found, questions=tuple(map(normalize_question, found.questions)))
     return found
 
 
 def normalize_question(question: Question) -> Question:
-    """Write typographic apostrophes as ', as facebookresearch/DPR does with every question before it encodes it.
+    """Write typographic apostrophes as ', as facebookresearch/DPR does before it encodes a question.
 
     >>> normalize_question(Question("who wrote schindler’s list")).text
     "who wrote schindler's list"
