@@ -33,8 +33,8 @@ def search(
         TypeError: `questions` is one string, or no list.
         ValueError: the encoder's dimension is not the index's, or `top_k` is below 1.
     """
-    check_dimension(encoder, index)
     asked = [Question(each) if isinstance(each, str) else each for each in check_list("questions", questions)]
+    check_dimension(encoder, index)
     return list(retrieve(asked, encoder.encode([question.text for question in asked]), index, top_k))
 
 
