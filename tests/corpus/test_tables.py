@@ -1,9 +1,12 @@
 """Tables that people have: each gives the rows that it means, or names the first line of the row that it does not."""
 
 import csv
+import gzip
 import io
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -120,6 +123,12 @@ def test_questions_are_tables_of_the_same_kind(tmp_path: Path) -> None:
         read_questions(tmp_path / "a.tsv")
 
 
-def test_a_name_in_capitals_is_a_format(tmp_path: Path) -> None:
-    (tmp_path / "UP.TSV").write_text("1\ta\tT\n")
-    assert list(read_corpus(tmp_path / "UP.TSV")) == [Passage("1", "T", "a")]
+@pytest.mark.parametrize(
+    "name", ["UP.TSV", "Up.Tsv", "UP.TSV.GZ", "up.tsv.Gz", "UP.JSONL", "UP.JSONL.GZ", "UP.PARQUET"]
+)
+def test_a_name_in_capitals_is_a_format(tmp_path: Path, name: str) -> None:
+    content = b'{"id": "1", "title": "T", "text": "a"}\n' if "JSONL" in name else b"1\ta\tT\n"
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.lower().endswith(".gz") else content)
+    if "PARQUET" in name:
+        pyarrow.parquet.write_table(pyarrow.table({"id": ["1"], "title": ["T"], "text": ["a"]}), tmp_path / name)
+    assert list(read_corpus(tmp_path / name)) == [Passage("1", "T", "a")]
