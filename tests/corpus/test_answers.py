@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import regex
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dpr_export.runtime.corpus.evaluation.scores import score_variant
@@ -67,6 +67,7 @@ def test_answers_in_a_table_are_a_list_or_refused(tmp_path: Path, name: str) -> 
         assert read_questions(tmp_path / "a.tsv").questions == (Question("who ?", tuple(answers)),)
 
 
+@settings(deadline=None)
 @given(answers=st.lists(st.text(st.sampled_from("ab'\"\\ ,[]né"), max_size=8), min_size=1, max_size=12))
 def test_what_numpy_python_and_json_print_is_read_again(answers: list[str]) -> None:
     printed = (str(np.array(answers, dtype=object)), str(answers), repr(tuple(answers)), json.dumps(answers))

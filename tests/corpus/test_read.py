@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dpr_export.runtime.corpus.passages import Passage, Progress, format_of, read_corpus
@@ -31,6 +31,7 @@ def test_a_table_is_read_as_facebookresearch_dpr_reads_it(tmp_path: Path) -> Non
     assert expected[0][1] == 'Aaron ( or ; ""Ahärôn"") is'
 
 
+@settings(deadline=None)
 @given(rows=st.lists(st.tuples(TEXTS, TEXTS.filter(lambda text: text == text.strip('"'))), max_size=5))
 def test_what_was_written_is_read_whatever_the_text(tmp_path_factory: pytest.TempPathFactory, rows: list) -> None:
     folder = tmp_path_factory.mktemp("any")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dpr_export.runtime.corpus import text_files
@@ -70,6 +70,7 @@ def test_a_row_whose_quotes_do_not_fit_is_reported_by_its_first_line(tmp_path: P
 CELLS = st.text(st.sampled_from('ab" \n\té'), max_size=6)
 
 
+@settings(deadline=None)
 @given(rows=st.lists(st.tuples(CELLS, CELLS, CELLS), max_size=6))
 def test_rows_are_those_of_the_csv_module_or_are_refused(rows: list[tuple[str, str, str]]) -> None:
     """What csv.writer wrote is read again, and a cell with a line break and a tab is the only one that is refused."""
@@ -82,6 +83,7 @@ def test_rows_are_those_of_the_csv_module_or_are_refused(rows: list[tuple[str, s
         assert isinstance(value, str) or tuple(value.values()) == row
 
 
+@settings(deadline=None)
 @given(table=st.text(st.sampled_from('ab"\n\t'), max_size=40))
 def test_any_table_gives_what_the_csv_module_gives_or_a_malformed_row(table: str) -> None:
     lines = table.splitlines(keepends=True)
