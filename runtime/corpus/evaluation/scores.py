@@ -92,7 +92,8 @@ def score_variant(
 def _score_question(question: Question, answer: str | None, match: str) -> QuestionScore:
     answers = _without_empty(question.answers)
     contains = map(make_matcher(answers, match), (passage.text for passage in question.retrieved or ()))
-    exact, overlap = None, None
+    exact: float | None = None
+    overlap: float | None = None
     if answer is not None and match == "regex":
         exact = float(begins_with_answer(answer, answers))
     elif answer is not None:
