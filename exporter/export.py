@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from dpr_export.quantization.texts import Texts
 
 EMBEDS_BACKENDS = ("onnxruntime", "openvino")  # those that run model_embeds.onnx: on the CPU
+SHORTEST_ROW = 6  # the reader's: [CLS] question [SEP] title [SEP] text, of one token each
 _TRACERS = ("torch", "transformers", "tokenizers")
 
 
@@ -142,6 +143,12 @@ def _write_tokenizer(loaded: "LoadedCheckpoint", checkpoint: Checkpoint, folder:
         raise ExportError(
             f"the tokenizer of {checkpoint.name} has {len(tokenizer)} entries, but the model has embeddings for only "
             f"{loaded.config.vocab_size} (vocab_size)"
+        )
+    positions = loaded.config.max_position_embeddings
+    if (longest := min(positions, tokenizer.model_max_length)) < SHORTEST_ROW:
+        raise ExportError(
+            f"a row of {checkpoint.name} may have {longest} tokens (max_position_embeddings is {positions}, "
+            f"model_max_length {tokenizer.model_max_length}), and must have room for {SHORTEST_ROW}"
         )
     tokenizer.save_pretrained(folder)
 

@@ -8,9 +8,12 @@ import hashlib
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
-from dpr_export.runtime.corpus.text_files import parse_json_lines, parse_table, valid_rows
+from dpr_export.models.artifact.git_lfs import check_no_pointer
+from dpr_export.runtime.corpus.table import parse_table
+from dpr_export.runtime.corpus.text_files import cut_lines, parse_json_lines, valid_rows
 
 CALIBRATION_SET_FILE = Path(__file__).with_name("data") / "calibration_set.jsonl"
 EVALUATION_SET_FILE = CALIBRATION_SET_FILE.with_name("evaluation_set.jsonl")
@@ -48,14 +51,15 @@ def read_texts(path: Path, limit: int = LIMIT) -> Texts:
         OSError: the file cannot be read.
         ValueError: a line is malformed, the name has another ending, or the file has no rows.
     """
-    if path.suffix not in (".jsonl", ".tsv"):
+    if path.suffix.lower() not in (".jsonl", ".tsv"):
         raise ValueError(f"{path} must end in .jsonl or .tsv")
+    check_no_pointer(path)
     content = path.read_bytes()
     try:
-        lines = content.decode("utf-8-sig").split("\n")
+        lines = cut_lines(StringIO(content.decode("utf-8-sig"), newline=""))
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 text: {error}") from None
-    rows = list(_from_json(lines, path) if path.suffix == ".jsonl" else _from_table(lines, path))
+    rows = list((_from_json if path.suffix.lower() == ".jsonl" else _from_table)(lines, path))
     if not rows:
         raise ValueError(f"{path} has no rows")
     if len(rows) > limit:
@@ -63,7 +67,7 @@ def read_texts(path: Path, limit: int = LIMIT) -> Texts:
     return Texts(tuple(rows), hashlib.sha256(content).hexdigest())
 
 
-def _from_json(lines: list[str], path: Path) -> Iterator[QuestionAndPassage]:
+def _from_json(lines: Iterator[str], path: Path) -> Iterator[QuestionAndPassage]:
     for number, value in valid_rows(parse_json_lines(lines), path):
         fields = [value.get(name) or "" for name in COLUMNS]
         if not all(isinstance(field, str) for field in fields) or not any(fields):
@@ -71,7 +75,7 @@ def _from_json(lines: list[str], path: Path) -> Iterator[QuestionAndPassage]:
         yield QuestionAndPassage(*fields)
 
 
-def _from_table(lines: list[str], path: Path) -> Iterator[QuestionAndPassage]:
+def _from_table(lines: Iterator[str], path: Path) -> Iterator[QuestionAndPassage]:
     rows = parse_table(lines, COLUMNS, lambda cells: cells if set(cells) & set(COLUMNS) else None)
     for _, cells in valid_rows(rows, path):
         yield QuestionAndPassage(*(cells.get(name, "") for name in COLUMNS))

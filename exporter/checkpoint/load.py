@@ -15,6 +15,7 @@ from dpr_export.exporter.checkpoint.pytorch import read_pytorch_weights
 from dpr_export.exporter.checkpoint.source import Checkpoint
 from dpr_export.exporter.checkpoint.tensorflow import is_tensorflow, read_tensorflow_weights
 from dpr_export.exporter.errors import ExportError, cause_of
+from dpr_export.models.artifact.git_lfs import POINTER, is_pointer
 from dpr_export.models.config import DPRConfig
 from dpr_export.models.kinds import Kind, find_kind
 
@@ -36,6 +37,8 @@ def load(checkpoint: Checkpoint) -> LoadedCheckpoint:
     Raises:
         ExportError: it is not a DPR model, or would not load completely and correctly. The message says why.
     """
+    if is_pointer(checkpoint.weights):
+        raise ExportError(f"{checkpoint.weights} {POINTER}")
     if checkpoint.file:
         kind, config, weights = read_facebook_file(checkpoint)
         return _fill(kind, config, weights, checkpoint.name)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dpr_export.models.artifact.atomic_writing import atomic_file
+from dpr_export.models.artifact.git_lfs import POINTER, check_no_pointer, is_pointer
 from dpr_export.models.artifact.graph_files import combine_hashes, graph_files, move_graph
 from dpr_export.models.artifact.hub import Repository, remove_from_cache
 from dpr_export.models.artifact.manifest import MANIFEST_FILE, SCHEMA, FileRecord, Manifest, Variant
@@ -42,6 +43,7 @@ class ExportedFolder:
         path = Path(path)
         if not (path / MANIFEST_FILE).is_file():
             raise OSError(f"{path} is not an exported folder: it has no {MANIFEST_FILE}")
+        check_no_pointer(path / MANIFEST_FILE)
         try:
             return cls(path, Manifest.from_json((path / MANIFEST_FILE).read_text(encoding="utf-8")))
         except UnicodeDecodeError as error:
@@ -109,6 +111,8 @@ class ExportedFolder:
             return f"{name} is missing"
         if not stat.S_ISREG(status.st_mode):  # reading a pipe or a device would never end
             return f"{name} is no regular file"
+        if status.st_size != expected.bytes and is_pointer(path):
+            return f"{name} {POINTER}"
         if status.st_size != expected.bytes:
             return f"{name} has {status.st_size:,} bytes, and the manifest says {expected.bytes:,}"
         if verify and (sha256 := hash_file(path).sha256) != expected.sha256:

@@ -6,6 +6,8 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+from dpr_export.models.artifact.git_lfs import check_no_pointer
+
 _Record = TypeVar("_Record")
 
 
@@ -23,7 +25,7 @@ def record_from_json(record_type: type[_Record], text: str, file: str, schema: i
         ValueError: not JSON, an older or newer schema, or a field missing or of the wrong type.
     """
     try:
-        values = json.loads(text, parse_constant=_refuse_constant)
+        values = json.loads(text.removeprefix("\ufeff"), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{file} is not JSON: {error}") from None
     found = values.get("schema") if isinstance(values, dict) else None
@@ -41,9 +43,10 @@ def record_from_json(record_type: type[_Record], text: str, file: str, schema: i
 
 
 def read_json(path: Path) -> Any:
-    """Return the content of a JSON file, or raise a ValueError that names the file."""
+    """Return the content of a JSON file, with or without a byte-order mark, or raise a ValueError that names it."""
+    check_no_pointer(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not JSON: {error}") from None
 

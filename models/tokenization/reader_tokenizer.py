@@ -16,7 +16,7 @@ from dpr_export.models import spans
 from dpr_export.models.outputs import DPRSpanPrediction
 from dpr_export.models.tokenization.batch_encoding import BatchEncoding, check_texts
 from dpr_export.models.tokenization.encoder_tokenizers import BertTokenizer
-from dpr_export.models.tokenization.rows import find_strategy
+from dpr_export.models.tokenization.rows import find_strategy, truncated_lengths
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,11 @@ class PassageRow:
     input_ids: list[int]  # [CLS] question [SEP] title [SEP] text
     text_start: int  # the index of the first token of the text
     offsets: NDArray[np.int64]  # (text tokens, 2): each token's first character in the text, and one past its last
-    truncated: bool  # whether the end of the text was cut off
+    truncated: bool  # whether the end of the title or of the text was cut off
+
+
+class NoRoomError(ValueError):
+    """A question is so long that a row has no room for the text of a passage."""
 
 
 class DPRReaderTokenizer(BertTokenizer):
@@ -120,11 +124,13 @@ class DPRReaderTokenizer(BertTokenizer):
             first: the number of the first passage, if these passages are part of a longer list.
 
         Returns:
-            A row for each passage, in order; with `stride`, as many as its text needs. An empty text has one row.
+            A row for each passage, in order; with `stride`, as many as its text needs. An empty text has one row. If
+            title and text do not fit, the title is cut to half of what the question leaves, or to what the text does
+            not need.
 
         Raises:
-            ValueError: a question and title leave no room for the text; `stride` is negative, or leaves no room for
-                a new token; or the call would refuse the passages.
+            NoRoomError: a question leaves no room for the text, or, with `stride`, none for a new token.
+            ValueError: `stride` is negative; or the call would refuse the passages.
         """
         if stride is not None and stride < 0:
             raise ValueError(f"stride is {stride}, but must be a whole number from 0, or None")
@@ -132,20 +138,16 @@ class DPRReaderTokenizer(BertTokenizer):
         pieces = self._tokenize_once(passages)
         rows = []
         for number, (question, title, text) in enumerate(passages, start=first):
-            head = self._head(pieces, question, title)
-            room = max_length - len(head)
-            if room < 1:
-                raise ValueError(
-                    f"passage {number} has {len(pieces[question])} tokens of question and {len(pieces[title])} of "
-                    f"title; with 3 special tokens they leave no room for its text within max_length, {max_length}"
-                )
             ids, offsets = pieces[text].ids, np.array(pieces[text].offsets, np.int64).reshape(-1, 2)
+            titled = self._title_length(pieces, question, title, text, max_length, number)
+            head = self._head(pieces, question, title, titled)
+            room = max_length - len(head)
             if stride is not None and len(ids) > room <= stride:
-                raise ValueError(
+                raise NoRoomError(
                     f"stride is {stride}, but a row of passage {number} has room for {room} tokens of its text, "
                     "which must be more than are repeated"
                 )
-            cut = stride is None and len(ids) > room
+            cut = (stride is None and len(ids) > room) or titled < len(pieces[title])
             step = max(len(ids), 1) if stride is None or len(ids) <= room else room - stride
             for start in range(0, max(len(ids) - (stride or 0), 1), step):
                 end = start + room
@@ -185,10 +187,26 @@ class DPRReaderTokenizer(BertTokenizer):
         strings = list(dict.fromkeys(string for passage in passages for string in passage))
         return dict(zip(strings, (pieces for (pieces,) in self._pieces(strings)), strict=True))
 
-    def _head(self, pieces: dict[str, Encoding], question: str, title: str) -> list[int]:
-        """Return the ids before the text."""
+    def _head(
+        self, pieces: dict[str, Encoding], question: str, title: str, title_length: int | None = None
+    ) -> list[int]:
+        """Return the ids before the text, with so many of the title; None: all."""
         sep = self.sep_token_id
-        return [self.cls_token_id, *pieces[question].ids, sep, *pieces[title].ids, sep]
+        return [self.cls_token_id, *pieces[question].ids, sep, *pieces[title].ids[:title_length], sep]
+
+    def _title_length(
+        self, pieces: dict[str, Encoding], question: str, title: str, text: str, max_length: int, number: int
+    ) -> int:
+        """Return how many tokens of a title are kept; `number` is the passage's."""
+        length = len(pieces[question])
+        room = max_length - length - 3
+        if room < 1:
+            raise NoRoomError(
+                f"passage {number} has {length} tokens of question, which with 3 special tokens leave no room for its "
+                f"text within max_length, {max_length}"
+            )
+        title_length, _ = truncated_lengths("longest_first", len(pieces[title]), len(pieces[text]), room)
+        return min(title_length, room - 1) if len(pieces[text]) else title_length
 
 
 def _check_passages(

@@ -13,6 +13,7 @@ from typing import Any
 from tokenizers import AddedToken, Tokenizer, decoders, normalizers, pre_tokenizers
 from tokenizers.models import WordPiece
 
+from dpr_export.models.artifact.git_lfs import check_no_pointer
 from dpr_export.models.artifact.records import read_json
 from dpr_export.models.export_command import export_command
 
@@ -90,8 +91,9 @@ def load(folder: str | Path, overrides: dict[str, Any]) -> tuple[Tokenizer, Toke
     unchanged = {name: value for name, value in config.items() if name not in overrides}
     added = _added_tokens(folder, config, options) + _special_tokens(options, unchanged)
     if path.is_file():
+        check_no_pointer(path)
         try:
-            backend = Tokenizer.from_file(str(path))
+            backend = Tokenizer.from_str(path.read_text(encoding="utf-8-sig"))
         except Exception as error:  # the library raises nothing more specific
             raise ValueError(f"{path} cannot be read as a tokenizer: {error}") from error
     else:
@@ -113,7 +115,8 @@ def save(folder: str | Path, backend: Tokenizer, options: TokenizerOptions, clas
 
 
 def _read_vocab(path: Path, options: TokenizerOptions) -> Tokenizer:
-    with path.open(encoding="utf-8") as lines:
+    check_no_pointer(path)
+    with path.open(encoding="utf-8-sig") as lines:
         vocabulary = {line.rstrip("\n"): number for number, line in enumerate(lines)}
     backend = Tokenizer(WordPiece(vocabulary, unk_token=options.unk_token, max_input_chars_per_word=100))
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()

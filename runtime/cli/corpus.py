@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from dpr_export.runtime.cli.options import Backend, Device, Precision, Threads
+from dpr_export.runtime.cli.options import Backend, Device, Match, Normalize, Precision, Threads
 from dpr_export.runtime.cli.show_answers import (
     answers_to_json,
     count_of,
@@ -17,9 +17,16 @@ from dpr_export.runtime.cli.show_answers import (
     show_answers,
     show_retrieved,
 )
+from dpr_export.runtime.corpus.retrieval.answer_matching import check_match
 from dpr_export.runtime.corpus.retrieval.build_index import build_index
 from dpr_export.runtime.corpus.retrieval.index import PassageIndex
-from dpr_export.runtime.corpus.retrieval.questions import Question, read_questions, write_retrieved
+from dpr_export.runtime.corpus.retrieval.questions import (
+    Question,
+    find_invalid_answers,
+    normalize_question,
+    read_questions,
+    write_retrieved,
+)
 from dpr_export.runtime.corpus.retrieval.search import READ
 from dpr_export.runtime.corpus.retrieval.search import ask as ask_index
 from dpr_export.runtime.corpus.retrieval.search import search as search_index
@@ -77,6 +84,8 @@ def search(
     top_k: Annotated[
         int | None, typer.Option(min=1, help="Passages for each question.", show_default="10, or 100 with -o")
     ] = None,
+    match: Match = "string",
+    normalize_questions: Normalize = False,
     parameters: Parameters = "",
     backend: Backend = "auto",
     precision: Precision = "auto",
@@ -86,7 +95,10 @@ def search(
     """Retrieve the passages of an index that answer questions best."""
     if (question is None) == (questions is None):
         raise typer.BadParameter("give --question, or --questions FILE" + ("" if question is None else ", not both"))
+    check_match(match)
     asked = (Question(question),) if question is not None else read_questions(questions or "-").questions
+    if normalize_questions:
+        asked = tuple(map(normalize_question, asked))
     top_k = top_k or (100 if output else 10)
     how: dict[str, Any] = {"backend": backend, "precision": precision, "device": device, "threads": threads}
     with (
@@ -100,7 +112,9 @@ def search(
         if output is None:
             show_retrieved(console, results)
             return
-        write_retrieved(output, results)
+        for problem in find_invalid_answers(asked) if match == "regex" else ():
+            console.print(escape(problem), style="yellow", soft_wrap=True)
+        write_retrieved(output, results, match)
         seconds, top_k = time.perf_counter() - start, min(top_k, opened_index.record.passages)
     console.print(
         f"{count_of(len(asked), 'question')}, up to {count_of(top_k, 'passage')} each, in {escape(str(output))}: "

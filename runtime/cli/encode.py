@@ -21,8 +21,8 @@ from dpr_export.runtime.cli.show_answers import count_of
 from dpr_export.runtime.corpus.encoding.encode import SHARD_SIZE, check_choices, encode_corpus
 from dpr_export.runtime.corpus.encoding.job_part import EncodingSummary, Watch
 from dpr_export.runtime.corpus.encoding.shards import shard_numbers
-from dpr_export.runtime.corpus.passages import SKIPPED, Passage, format_of, read_corpus
-from dpr_export.runtime.corpus.text_files import open_text, read_lines
+from dpr_export.runtime.corpus.passages import NOTE, SKIPPED, Passage, format_of, read_corpus
+from dpr_export.runtime.corpus.text_files import check_lines, cut_lines, open_text
 from dpr_export.runtime.inference.encoders import SEGMENTS, DPRContextEncoder, DPRQuestionEncoder
 
 TEXT = "text"
@@ -87,7 +87,7 @@ def encode(
     """Encode questions or passages: into one file of vectors, or a corpus of any size into a folder of shards."""
     console = Console(stderr=True, highlight=False)
     how: dict[str, Any] = {"backend": backend, "precision": precision, "device": device, "threads": threads}
-    if output.suffix == ".npy":
+    if output.suffix.lower() == ".npy":
         shard_options = {
             "--resume": resume,
             "--shard": shard != "1/1",
@@ -208,19 +208,19 @@ def _encode_file(
 
 def _load_passages(file: str, format: str, on_error: str, tell: Callable[[str], None]) -> list[Passage]:
     """Load the texts of a file: one a line, unless its name says another format."""
-    if format == "auto" and Path(file).suffix in _NOT_TEXTS:
+    if format == "auto" and Path(file).suffix.lower() in _NOT_TEXTS:
         raise ValueError(f"{file} is not a list of texts: give a file with one text a line, .tsv, .jsonl or .parquet")
     if format == "auto":
         format = format_of(file, default=TEXT)
     if format != TEXT:
         return list(read_corpus(file, format, on_error=on_error, tell=tell))
     with open_text(file) as stream:
-        return [Passage("", None, line.rstrip("\r\n")) for line in read_lines(stream, file)]
+        return [Passage("", None, line.rstrip("\r\n")) for line in check_lines(cut_lines(stream), file)]
 
 
 def _make_tell(console: Console) -> Callable[[str], None]:
     def tell(line: str) -> None:
-        console.print(escape(line), style="yellow" if line.startswith(SKIPPED) else "dim", soft_wrap=True)
+        console.print(escape(line), style="yellow" if line.startswith((SKIPPED, NOTE)) else "dim", soft_wrap=True)
 
     return tell
 

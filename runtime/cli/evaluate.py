@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from dpr_export.models.artifact.atomic_writing import atomic_file
-from dpr_export.runtime.cli.options import Threads
+from dpr_export.runtime.cli.options import Match, Normalize, Threads
 from dpr_export.runtime.cli.show_answers import count_of, print_json
 from dpr_export.runtime.corpus.evaluation.evaluate import Models
 from dpr_export.runtime.corpus.evaluation.evaluate import evaluate as evaluate_variants
@@ -46,6 +46,8 @@ def evaluate(
     ] = None,
     read: Annotated[int, typer.Option(min=1, help="How many of the retrieved passages to read.")] = READ,
     max_answer_length: Annotated[int, typer.Option(min=1, help="The longest answer, in tokens.")] = 10,
+    match: Match = "string",
+    normalize_questions: Normalize = False,
     threads: Threads = None,
     picture: Annotated[Path | None, typer.Option(help="A file to draw the scores in: .png, .svg, .pdf.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the scores and answers as JSON.")] = False,
@@ -66,6 +68,8 @@ def evaluate(
             read=read,
             max_answer_length=max_answer_length,
             threads=threads,
+            match=match,
+            normalize=normalize_questions,
             tell=lambda line: console.print(escape(line), style="yellow", soft_wrap=True),
             watch=lambda name: status.update(f"evaluating {escape(name)}"),
         ):

@@ -16,6 +16,15 @@ Precision = Annotated[str, typer.Option(help="The precision to run: int8, fp32, 
 Threads = Annotated[
     int | None, typer.Option(min=1, help="The number of CPU threads.", show_default="as many as there are processors")
 ]
+Match = Annotated[
+    str,
+    typer.Option(
+        help="How passages are matched with answers: string, or regex if they are regular expressions (CuratedTREC)."
+    ),
+]
+Normalize = Annotated[
+    bool, typer.Option("--normalize-questions", help="Write ’ as ' in questions, as facebookresearch/DPR does.")
+]
 
 
 def _print_version(context: typer.Context, is_given: bool) -> None:

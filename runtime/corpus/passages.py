@@ -1,8 +1,9 @@
 """Read a corpus passage by passage, without holding it in memory: tables (.tsv), JSON lines (.jsonl) and Parquet.
 
-A table has the layout of facebookresearch/DPR's psgs_w100.tsv: id, text, title, with csv's quotes. JSON lines need a
-text and may have an id and a title; the id of a passage without one is the number of its row. Tables and JSON lines may
-be compressed (.gz). A malformed row is reported by its number; it stops the reading, or is skipped.
+A table has the layout of facebookresearch/DPR's psgs_w100.tsv: id, text, title, with csv's quotes; a header may name
+others. JSON lines and Parquet need a text and may have an id and a title, by the names in column_names.py; where no row
+has an id, it is the row's number. Tables and JSON lines may be compressed (.gz). A malformed row is reported by its
+number; it stops the reading, or is skipped.
 """
 
 import os
@@ -13,14 +14,17 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dpr_export.runtime.corpus.column_names import NAMES, find_fields, is_header
+from dpr_export.runtime.corpus.duplicate_ids import SeenIds
 from dpr_export.runtime.corpus.optional_libraries import import_library
-from dpr_export.runtime.corpus.text_files import open_binary, open_text, parse_json_lines, parse_table, read_lines
+from dpr_export.runtime.corpus.table import parse_table
+from dpr_export.runtime.corpus.text_files import cut_lines, open_binary, open_text, parse_json_lines
 
 FORMATS = ("tsv", "jsonl", "parquet")
 ON_ERROR = ("stop", "skip")
-SKIPPED = "skipped: "  # how the report of a skipped row begins
+SKIPPED, NOTE = "skipped: ", "note: "  # how the reports of a skipped row and of a duplicate id begin
 COLUMNS = ("id", "text", "title")  # of a table that has no header
-_IDS = ("id", "_id", "pid")
+DUPLICATES = 5  # how many passages with the id of an earlier one are reported, before the rest are counted
 LONGEST_PASSAGE = 1 << 17  # characters; also the longest field that the csv module reads
 
 
@@ -59,7 +63,7 @@ def format_of(file: str, format: str = "auto", default: str | None = None) -> st
         if format not in FORMATS:
             raise ValueError(f"format is {format!r}, and must be one of: auto, {', '.join(FORMATS)}")
         return format
-    ending = Path(file).name.removesuffix(".gz").rpartition(".")[2]
+    ending = Path(file).name.lower().removesuffix(".gz").rpartition(".")[2]
     if ending in FORMATS:
         return ending
     if default is None:
@@ -82,7 +86,8 @@ def read_corpus(
         file: its path; "-" is standard input.
         format: "tsv", "jsonl", "parquet"; "auto" takes the one that the name says.
         on_error: how to handle malformed rows: "stop" raises, "skip" reports them and goes on.
-        tell: is called with a line of text for each row that is skipped.
+        tell: is called with a line of text for each row that is skipped, for the first passages that have the id of an
+            earlier one, and with the number of all of these.
         progress: is kept up to date.
 
     Raises:
@@ -105,8 +110,13 @@ def read_corpus(
 
 
 def _passages(rows: Rows, where: str, skip: bool, tell: Callable[[str], None], progress: Progress) -> Iterator[Passage]:
+    seen, duplicates = SeenIds(), 0
     for number, passage in rows:
         if isinstance(passage, Passage):
+            if not seen.add(passage.id):
+                duplicates += 1
+                if duplicates <= DUPLICATES:
+                    tell(f"{NOTE}{where} {number}: id {passage.id!r} is an earlier passage's too")
             progress.passages += 1
             yield passage
         elif skip:
@@ -114,22 +124,19 @@ def _passages(rows: Rows, where: str, skip: bool, tell: Callable[[str], None], p
             tell(f"{SKIPPED}{where} {number}: {passage}")
         else:
             raise ValueError(f"{where} {number}: {passage} (dpr-runtime encode --on-error skip skips such rows)")
+    if duplicates > DUPLICATES:
+        tell(f"{NOTE}{duplicates:,} passages have the id of an earlier one")
 
 
 def _read_text(file: str, format: str, progress: Progress) -> Rows:
     with open_text(file, errors="surrogateescape") as stream:
         tell, size = _position_and_size(stream)
-        lines = read_lines(stream, file)
+        lines = cut_lines(stream)
         is_table = format == "tsv"
         header = partial(_read_header, file=file)
         for number, values in parse_table(lines, COLUMNS, header) if is_table else parse_json_lines(lines):
             progress.fraction = min(1.0, tell() / size) if size else None
-            if isinstance(values, str):
-                yield number, values
-                continue
-            if is_table:  # as facebookresearch/DPR: it removes quotes that are left around a text
-                values["text"] = values["text"].strip('"')
-            yield number, _to_passage(values, number)
+            yield number, values if isinstance(values, str) else _to_passage(values, number, is_table)
 
 
 def _position_and_size(stream: TextIOWrapper) -> tuple[Callable[[], int], int]:
@@ -142,9 +149,10 @@ def _position_and_size(stream: TextIOWrapper) -> tuple[Callable[[], int], int]:
 
 
 def _read_header(cells: list[str], file: str) -> tuple[str, ...] | None:
-    names = [cell.strip().lower() for cell in cells]
-    is_header = names[0] in _IDS or len({*_IDS, "title", "text"} & set(names)) > 1
-    return _check_columns(names, file) if is_header else None
+    if is_header(tuple(cells)):
+        _check_columns(cells, file)
+        return tuple(cells)
+    return None
 
 
 def _read_parquet(file: str, progress: Progress) -> Rows:
@@ -155,8 +163,7 @@ def _read_parquet(file: str, progress: Progress) -> Rows:
         pass  # for its errors
     try:
         with parquet.ParquetFile(file, memory_map=True) as table:
-            names = [name for name in table.schema_arrow.names if name in (*_IDS, "title", "text")]
-            columns = list(_check_columns(names, file))
+            columns = list(_check_columns(table.schema_arrow.names, file).values())
             number, total = 0, table.metadata.num_rows
             for batch in table.iter_batches(batch_size=1024, columns=columns):
                 for values in batch.to_pylist():
@@ -167,26 +174,36 @@ def _read_parquet(file: str, progress: Progress) -> Rows:
         raise ValueError(f"{file} cannot be read as Parquet: {' '.join(str(error).split())}") from None
 
 
-def _check_columns(names: Sequence[str], file: str) -> tuple[str, ...]:
-    if "text" not in names or len(set(names)) < len(names):
-        raise ValueError(f'{file} has the columns {", ".join(names)}, and needs "text", and each once')
-    return tuple(names)
+def _check_columns(names: Sequence[str], file: str) -> dict[str, str]:
+    """Return the column of each field."""
+    fields = find_fields(tuple(names))
+    if isinstance(fields, str) or "text" not in fields:
+        problem = fields if isinstance(fields, str) else f"the text is missing, one of {', '.join(NAMES['text'])}"
+        raise ValueError(f"{file} has the columns {', '.join(names)}: {problem}")
+    return fields
 
 
-def _to_passage(values: dict[str, Any], number: int) -> Passage | str:
+def _to_passage(values: dict[str, Any], number: int, is_table: bool = False) -> Passage | str:
     """The passage of a row, or what is wrong with it."""
-    name = next((name for name in _IDS if name in values), None)
-    key = number if name is None else values[name]
-    title, text = values.get("title"), values.get("text")
+    fields = find_fields(tuple(values))
+    if isinstance(fields, str):
+        return fields
+    key = values[fields["id"]] if "id" in fields else number
+    title, text = (values[fields[field]] if field in fields else None for field in ("title", "text"))
     if isinstance(key, bool) or not isinstance(key, str | int):
-        return f'"{name}" is of type {type(key).__name__}, and must be a string or an integer'
+        return f'"{fields["id"]}" is of type {type(key).__name__}, and must be a string or an integer'
+    if not str(key).strip():
+        return f'"{fields["id"]}" is empty'
     if not isinstance(text, str):
-        return f'"text" is {"missing" if text is None else f"of type {type(text).__name__}"}, and must be a string'
+        problem = "missing" if text is None else f"of type {type(text).__name__}"
+        return f'"{fields.get("text", "text")}" is {problem}, and must be a string'
     if not isinstance(title, str | None):
-        return f'"title" is of type {type(title).__name__}, and must be a string'
+        return f'"{fields["title"]}" is of type {type(title).__name__}, and must be a string'
     if (size := len(text) + len(title or "")) > LONGEST_PASSAGE:
         return f"{size:,} characters, and a passage may have {LONGEST_PASSAGE:,}"
-    passage = Passage(str(key), title or None, text)  # facebookresearch/DPR also encodes a text without a title alone
+    if is_table:  # as facebookresearch/DPR: it removes quotes that are left around a text
+        text = text.strip('"')
+    passage = Passage(str(key), title or None, text)
     try:
         "".join(part or "" for part in passage).encode()
     except UnicodeEncodeError:

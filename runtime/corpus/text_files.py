@@ -1,19 +1,19 @@
-"""Read UTF-8 text files, plain or gzip: line by line, as JSON lines or as a table.
+"""Read UTF-8 text files, plain or gzip: line by line, as JSON, as JSON lines. table.py reads tables.
 
 The parsers yield each row's number with its value, or with a sentence on what is wrong with it, for `valid_rows`.
 """
 
-import csv
 import gzip
 import json
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
-from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO, TypeVar, cast
+
+from dpr_export.models.artifact.git_lfs import check_no_pointer
 
 LONGEST_LINE = 1 << 24  # characters
 _Value = TypeVar("_Value")
@@ -29,6 +29,7 @@ def open_binary(file: str | Path) -> Iterator[BinaryIO]:
         yield cast(BinaryIO, getattr(sys.stdin.buffer, "raw", sys.stdin.buffer))
         return
     try:
+        check_no_pointer(Path(file))
         opened = Path(file).open("rb")  # noqa: SIM115
     except IsADirectoryError:
         raise IsADirectoryError(f"{file} is a folder: give a file") from None
@@ -47,7 +48,7 @@ def open_text(file: str | Path, errors: str = "strict") -> Iterator[TextIOWrappe
         ValueError: it is not UTF-8 (unless `errors` allows that, as for `open`), or its compressed data are damaged.
     """
     with open_binary(file) as binary:
-        content = gzip.GzipFile(fileobj=binary, mode="rb") if str(file).endswith(".gz") else binary
+        content = gzip.GzipFile(fileobj=binary, mode="rb") if str(file).lower().endswith(".gz") else binary
         text = TextIOWrapper(cast(BinaryIO, content), encoding="utf-8-sig", errors=errors, newline="")
         try:
             yield text
@@ -59,15 +60,26 @@ def open_text(file: str | Path, errors: str = "strict") -> Iterator[TextIOWrappe
             text.detach()  # else it would close standard input
 
 
-def read_lines(stream: TextIO, file: str | Path) -> Iterator[str]:
-    """Yield the lines of a text file, with their ends; one longer than LONGEST_LINE is a ValueError."""
-    for number in count(1):
-        line = stream.readline(LONGEST_LINE)
-        if len(line) == LONGEST_LINE:
-            raise ValueError(f"{file}, line {number}: longer than {LONGEST_LINE:,} characters")
-        if not line:
-            return
+def cut_lines(stream: TextIO) -> Iterator[str]:
+    """Yield the lines of a text file, with their ends; one longer than LONGEST_LINE is cut, for the parsers below."""
+    while line := stream.readline(LONGEST_LINE):
+        rest = line
+        while len(rest) == LONGEST_LINE and not rest.endswith(("\n", "\r")):
+            rest = stream.readline(LONGEST_LINE)
         yield line
+
+
+def check_lines(lines: Iterable[str], file: str | Path) -> Iterator[str]:
+    """Yield the lines of a text file that needs no parser; one that was cut is a ValueError."""
+    for number, line in enumerate(lines, start=1):
+        if problem := find_length_problem(line):
+            raise ValueError(f"{file}, line {number}: {problem}")
+        yield line
+
+
+def find_length_problem(line: str) -> str | None:
+    """Return what is wrong with a line that `cut_lines` cut; None for any other line."""
+    return f"longer than {LONGEST_LINE:,} characters" if len(line) >= LONGEST_LINE else None
 
 
 def load_json(file: str | Path) -> Any:
@@ -89,46 +101,15 @@ def parse_json_lines(lines: Iterable[str]) -> Iterator[tuple[int, dict[str, Any]
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
+        if problem := find_length_problem(line):
+            yield number, problem
+            continue
         try:
             value = json.loads(line)
         except (ValueError, RecursionError) as error:
             yield number, f"not JSON: {error}"
             continue
         yield number, value if isinstance(value, dict) else "not a JSON object"
-
-
-def parse_table(
-    lines: Iterable[str],
-    columns: Sequence[str],
-    read_header: Callable[[list[str]], Sequence[str] | None] = lambda _: None,
-) -> Iterator[tuple[int, dict[str, str] | str]]:
-    """Yield the line number and cells of each row of tab-separated values with csv's quotes, or what is wrong with it.
-
-    `read_header` returns the names of the columns if the cells of the first row are a header, else None: then they are
-    `columns`. Empty lines are skipped.
-
-    >>> list(parse_table(["7\\tA play.\\n"], ("id", "text")))
-    [(1, {'id': '7', 'text': 'A play.'})]
-    """
-    reader = csv.reader(lines, delimiter="\t")
-    is_first = True
-    while True:
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield reader.line_num, f"not a row of a table: {error}"
-            continue
-        if not cells:
-            continue
-        header, is_first = read_header(cells) if is_first else None, False
-        if header is not None:
-            columns = header
-        elif len(cells) != len(columns):
-            yield reader.line_num, f"the number of columns is {len(cells)}, not {len(columns)}: {', '.join(columns)}"
-        else:
-            yield reader.line_num, dict(zip(columns, cells, strict=True))
 
 
 def valid_rows(rows: Iterable[tuple[int, _Value | str]], file: str | Path) -> Iterator[tuple[int, _Value]]:

@@ -33,7 +33,7 @@ class Answer:
         title: the passage's title.
         relevance_score: the passage's relevance logit.
         span_score: start logit + end logit of the span.
-        truncated: the passage was too long for the model, and its end was not read.
+        truncated: the passage was too long for the model, and the end of its text or of its title was not read.
         span: the span in the form of `decode_best_spans`, with token positions and decoded word pieces.
     """
 

@@ -3,7 +3,8 @@
     from dpr_export.runtime import DPRQuestionEncoder
     vectors = DPRQuestionEncoder.from_pretrained("question-onnx").encode(["who wrote hamlet?"])
 
-A text's vector does not depend on the texts beside it: batches only save padding.
+A text's vector does not depend on the texts beside it: batches only save padding. ONNX Runtime's INT8 is the exception:
+it takes the scale of activations from all texts of a batch (see docs/runtime.md).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,6 +17,7 @@ from dpr_export.models.kinds import CONTEXT, QUESTION, Kind
 from dpr_export.runtime.inference.batching import TokenizedRows
 from dpr_export.runtime.inference.model import DPRModel
 from dpr_export.runtime.inference.progress import progress
+from dpr_export.runtime.inference.texts import check_strings, check_titles, encoder_row
 
 Vectors = NDArray[np.float32]
 SEGMENTS = ("hf", "dpr")
@@ -132,9 +134,10 @@ class DPRQuestionEncoder(_Encoder):
             float32 (n, dim), in the order given; (0, dim) for no texts.
 
         Raises:
-            TypeError: `texts` is one string, or has an entry that is no string.
+            TypeError: `texts` is one string or no list (a dictionary, a set, a table), or has an entry that is none.
+            ValueError: a text holds half a surrogate pair.
         """
-        rows = [(text,) for text in _check_strings("texts", texts)]
+        rows = [(text,) for text in check_strings("texts", texts)]
         return self._encode(rows, "hf", batch_tokens, show_progress)
 
 
@@ -156,7 +159,8 @@ class DPRContextEncoder(_Encoder):
 
         Args:
             texts: the passages; each is truncated to the model's length.
-            titles: their titles, which come first in a row; None for a passage without one, or in place of the list.
+            titles: their titles, which come first in a row; None or "" for a passage without one, whose text is encoded
+                alone, as in facebookresearch/DPR; None in place of the list if none has one.
             segments: "hf" gives the text token type 1, as transformers' tokenizer does; "dpr" gives 0 everywhere, as
                 facebookresearch/DPR did for the published indexes of passages.
             batch_tokens: how many tokens, padding included, one batch may have; None: as many as suit the engine.
@@ -166,27 +170,16 @@ class DPRContextEncoder(_Encoder):
             float32 (n, dim), in the order given; (0, dim) for no texts.
 
         Raises:
-            TypeError: `texts` or `titles` is one string, or has an entry that is no string.
-            ValueError: the numbers of titles and texts differ, or `segments` is unknown.
+            TypeError: `texts` or `titles` is one string or no list, or has an entry that is no string.
+            ValueError: the numbers of titles and texts differ, `segments` is unknown, or a text holds half a surrogate
+                pair.
             IndexError: titles need token type 1, which the model has not: give segments="dpr".
         """
         if segments not in SEGMENTS:
             raise ValueError(f"segments is {segments!r}, and must be one of: {', '.join(SEGMENTS)}")
-        passages = _check_strings("texts", texts)
-        named = [None] * len(passages) if titles is None else _check_strings("titles", titles, allow_none=True)
+        passages = check_strings("texts", texts)
+        named = check_titles("titles", titles, len(passages))
         if len(named) != len(passages):
             raise ValueError(f"titles has {len(named)} entries and texts {len(passages)}: give as many")
-        rows = [(text,) if title is None else (title, text) for title, text in zip(named, passages, strict=True)]
+        rows = [encoder_row(*passage) for passage in zip(named, passages, strict=True)]
         return self._encode(rows, segments, batch_tokens, show_progress)
-
-
-def _check_strings(name: str, values: Sequence[Any], allow_none: bool = False) -> list[Any]:
-    if isinstance(values, str):
-        raise TypeError(f"{name} is one string: give a list of strings")
-    if not isinstance(values, Iterable):
-        raise TypeError(f"{name} is of type {type(values).__name__}: give a list of strings")
-    strings = list(values)
-    for index, value in enumerate(strings):
-        if not (isinstance(value, str) or (allow_none and value is None)):
-            raise TypeError(f"{name}[{index}] is of type {type(value).__name__}, not a string")
-    return strings

@@ -10,7 +10,8 @@ recorded when tokenizing, where transformers may answer with a piece of the titl
 in the passage, widened to whole words. And it orders passages by relevance, with one span each by default.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence, Set
+import warnings
+from collections.abc import Iterator, Sequence
 from numbers import Integral
 from typing import Any, ClassVar, overload
 
@@ -18,10 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpr_export.models.kinds import READER, Kind
-from dpr_export.models.tokenization.reader_tokenizer import PassageRow
+from dpr_export.models.tokenization.reader_tokenizer import NoRoomError, PassageRow
 from dpr_export.runtime.inference.answers import Answer, best_answers
 from dpr_export.runtime.inference.batching import TokenizedRows
 from dpr_export.runtime.inference.model import DPRModel
+from dpr_export.runtime.inference.texts import check_list, check_strings, check_titles, reader_title
 
 Logits = NDArray[np.float32]
 RowLogits = tuple[Logits, Logits, float]  # start logits, end logits and relevance; longer than the row if padded
@@ -71,7 +73,7 @@ class DPRReader(DPRModel):
     def answer(
         self,
         question: str,
-        titles: Sequence[str],
+        titles: Sequence[str | None] | None,
         texts: Sequence[str],
         *,
         top_k: int = 5,
@@ -85,7 +87,7 @@ class DPRReader(DPRModel):
     def answer(
         self,
         question: list[str],
-        titles: Sequence[Sequence[str]],
+        titles: Sequence[Sequence[str | None] | None] | None,
         texts: Sequence[Sequence[str]],
         *,
         top_k: int = 5,
@@ -111,7 +113,8 @@ class DPRReader(DPRModel):
 
         Args:
             question: a question; or a list of them, and then `titles` and `texts` hold one list a question.
-            titles: the passages' titles.
+            titles: the passages' titles; None or "" for a passage without one, and None in place of the list if none
+                has one. A title that would leave less than half of a row for the text is cut, as in `encode`.
             texts: the passages' texts.
             top_k: how many answers to return at most.
             max_answer_length: the longest answer, in tokens.
@@ -122,11 +125,13 @@ class DPRReader(DPRModel):
 
         Returns:
             At most `top_k` answers, from the most relevant passage on, and from the best span on within a passage.
-            For a list of questions, a list of such lists.
+            For a list of questions, a list of such lists; one that is too long to leave room for a passage has no
+            answers, and a warning names it.
 
         Raises:
-            ValueError: there are no passages, the numbers of titles and texts differ, a bound is below 1, or a question
-                and title leave no room for the passage.
+            TypeError: an argument is no list, or an entry no string.
+            ValueError: the only question has no passages or leaves no room for them, the numbers of titles and texts
+                differ, or a bound is below 1.
         """
         for name, value in (
             ("top_k", top_k),
@@ -135,10 +140,8 @@ class DPRReader(DPRModel):
         ):
             if not isinstance(value, Integral) or value < 1:
                 raise ValueError(f"{name} is {value!r}, and must be an integer of at least 1")
-        if isinstance(question, str):
-            requests = _check_requests([question], [titles], [texts])
-        else:
-            requests = _check_requests(question, titles, texts)
+        is_one = isinstance(question, str)
+        requests = [_check_one(question, titles, texts)] if is_one else _check_requests(question, titles, texts)
         results = [
             best_answers(
                 rows,
@@ -151,13 +154,18 @@ class DPRReader(DPRModel):
                 spans_per_passage=spans_per_passage,
             )
             for (_, question_titles, question_texts), (rows, logits) in zip(
-                requests, self._read_passages(requests, stride, batch_tokens), strict=True
+                requests, self._read_passages(requests, stride, batch_tokens, pass_over=not is_one), strict=True
             )
         ]
-        return results[0] if isinstance(question, str) else results
+        return results[0] if is_one else results
 
     def rank(
-        self, question: str, titles: Sequence[str], texts: Sequence[str], *, batch_tokens: int | None = None
+        self,
+        question: str,
+        titles: Sequence[str | None] | None,
+        texts: Sequence[str],
+        *,
+        batch_tokens: int | None = None,
     ) -> Logits:
         """Score how relevant each passage is to the question. Higher is better; only the order has a meaning.
 
@@ -167,68 +175,78 @@ class DPRReader(DPRModel):
         Raises:
             ValueError: as `answer`.
         """
-        ((_, logits),) = self._read_passages(_check_requests([question], [titles], [texts]), None, batch_tokens)
+        ((_, logits),) = self._read_passages([_check_one(question, titles, texts)], None, batch_tokens)
         return np.asarray([relevance for _, _, relevance in logits], dtype=np.float32)
 
     def _read_passages(
-        self, requests: Sequence[Request], stride: int | None, batch_tokens: int | None
+        self, requests: Sequence[Request], stride: int | None, batch_tokens: int | None, pass_over: bool = False
     ) -> list[tuple[list[PassageRow], list[RowLogits]]]:
-        """Return the rows of each question's passages, and the logits of each row."""
+        """Return the rows of each question's passages, and the logits of each row.
+
+        `pass_over`: warn of a question that leaves no room for its passages, which then have no rows.
+        """
         rows: list[list[PassageRow]] = [[] for _ in requests]
         logits: dict[int, RowLogits] = {}
-        for batch, outputs in self.run_rows(self._tokenize(requests, stride, rows), batch_tokens):
+        for batch, outputs in self.run_rows(self._tokenize(requests, stride, rows, pass_over), batch_tokens):
             columns = (outputs["start_logits"], outputs["end_logits"], outputs["relevance_logits"].tolist())
             logits.update(zip(batch.positions.tolist(), zip(*columns, strict=True), strict=True))
         in_order = (logits[position] for position in range(len(logits)))
         return [(question_rows, [next(in_order) for _ in question_rows]) for question_rows in rows]
 
     def _tokenize(
-        self, requests: Sequence[Request], stride: int | None, rows: list[list[PassageRow]]
+        self, requests: Sequence[Request], stride: int | None, rows: list[list[PassageRow]], pass_over: bool
     ) -> Iterator[TokenizedRows]:
         """Tokenize a few passages at a time, and append their rows to `rows`, which has a list for each question."""
-        for question_rows, (question, titles, texts) in zip(rows, requests, strict=True):
+        for number, (question, titles, texts) in enumerate(requests):
             for first in range(0, len(texts), CHUNK):
                 few = slice(first, first + CHUNK)
-                new = self.tokenizer.encode_passages(
-                    question, titles[few], texts[few], self._max_length, stride=stride, first=first
-                )
-                question_rows += new
+                try:
+                    new = self.tokenizer.encode_passages(
+                        question, titles[few], texts[few], self._max_length, stride=stride, first=first
+                    )
+                except NoRoomError as error:
+                    if not pass_over:
+                        raise
+                    warnings.warn(f"question[{number}] is passed over: {error}", stacklevel=2)
+                    break
+                rows[number] += new
                 yield TokenizedRows([row.input_ids for row in new])
 
 
-def _check_requests(questions: list[str], titles: Any, texts: Any) -> list[Request]:
+def _check_request(question: Any, titles: Any, texts: Any, place: str = "") -> Request:
+    """Return a question with its titles and texts; a single title or text makes a list of one, as in the tokenizer.
+
+    `place` is the index of the question in a list, for errors.
+    """
+    if not isinstance(question, str):
+        raise TypeError(f"question{place} is of type {type(question).__name__}: give a string")
+    titles, texts = ([column] if isinstance(column, str) else column for column in (titles, texts))
+    passages = check_strings(f"texts{place}", texts)
+    named = check_titles(f"titles{place}", titles, len(passages))
+    if len(named) != len(passages):
+        raise ValueError(f"titles{place} has {len(named)} entries and texts {len(passages)}: give as many")
+    return question, [reader_title(title) for title in named], passages
+
+
+def _check_requests(questions: Any, titles: Any, texts: Any) -> list[Request]:
     """Return each question with its own titles and texts."""
-    for name, values in (("question", questions), ("titles", titles), ("texts", texts)):
+    for name, values in (("titles", titles), ("texts", texts)):
         if isinstance(values, str):
             raise TypeError(f"{name} is one string: for a list of questions give a list of {name} for each")
-        _check_list(name, values)
+    questions, texts = check_list("question", questions), check_list("texts", texts)
+    titles = [None] * len(texts) if titles is None else check_list("titles", titles)
     if not len(questions) == len(titles) == len(texts):
         raise ValueError(
             f"there are {len(questions)} questions, {len(titles)} lists of titles and {len(texts)} lists of texts"
         )
-    requests = [
-        (question, _to_list("titles", question_titles), _to_list("texts", question_texts))
-        for question, question_titles, question_texts in zip(questions, titles, texts, strict=True)
+    return [
+        _check_request(*request, f"[{place}]")
+        for place, request in enumerate(zip(questions, titles, texts, strict=True))
     ]
-    for question, question_titles, question_texts in requests:
-        if not isinstance(question, str):
-            raise TypeError(f"question is of type {type(question).__name__}: give a string")
-        if len(question_titles) != len(question_texts):
-            raise ValueError(f"titles has {len(question_titles)} entries and texts {len(question_texts)}: give as many")
-        if not question_texts:
-            raise ValueError(f"texts is empty: the question {question!r} needs at least one passage")
-    return requests
 
 
-def _to_list(name: str, values: Any) -> list[str]:
-    """Return a list of strings; a single string makes a list of one, as in the tokenizer."""
-    if isinstance(values, str):
-        return [values]
-    _check_list(name, values)
-    return list(values)
-
-
-def _check_list(name: str, values: Any) -> None:
-    """Accept arrays and columns of tables as lists, and refuse what has no order or no length."""
-    if not isinstance(values, Collection) or isinstance(values, (Set, Mapping)) or getattr(values, "ndim", 1) == 0:
-        raise TypeError(f"{name} is of type {type(values).__name__}: give a list")
+def _check_one(question: Any, titles: Any, texts: Any) -> Request:
+    request = _check_request(question, titles, texts)
+    if not request[2]:
+        raise ValueError(f"texts is empty: the question {question!r} needs at least one passage")
+    return request

@@ -165,6 +165,7 @@ HIGHER_CALLS = [
     _answer("no token a batch", ValueError, "batch_tokens|budget", "who ?", TITLES, TEXTS, batch_tokens=0),
     Case("one string to encode", TypeError, "texts is one string: give a list", lambda p: p.question.encode("who")),
     Case("a number to encode", TypeError, r"texts\[1\] is of type int", lambda p: p.question.encode(["who", 1])),
+    Case("a dictionary to encode", TypeError, "texts is of type dict: give a list", lambda p: p.question.encode({"q1": "who"})),
     Case("nothing to encode", TypeError, "texts is of type NoneType", lambda p: p.question.encode(None)),
     Case("half a surrogate pair to encode", ValueError, "half a surrogate", lambda p: p.question.encode([LONE])),
     Case("titles for some texts", ValueError, "titles has 1 entries and texts 2", lambda p: p.context.encode(TEXTS, TITLES[:1])),

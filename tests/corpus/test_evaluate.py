@@ -302,3 +302,42 @@ def test_an_index_that_finds_too_few_is_scored_at_the_same_k(
         found = search(read_questions(str(squad)).questions, encoder, index, 100)
     assert max(len(question.retrieved or ()) for question in found) < 20
     assert (score.searched, list(score.top_k)) == (60, [1, 5, 20])
+
+
+def test_long_titles_and_questions_fail_no_variant(tiny: dict[str, Path], tmp_path: Path) -> None:
+    """Three such passages made every question that retrieves one an error, and dropped every variant."""
+    long = "play " * 600
+    rows = [{"id": str(n), "title": long if n < 3 else "t", "text": f"hamlet {n} is a play"} for n in range(6)]
+    (tmp_path / "long.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*rows, rows[0]]))
+    (tmp_path / "q.tsv").write_text(f"who wrote hamlet ?\t['play']\n{long}\t['play']\nwho ?\t['x']\n")
+    models = Models(str(tiny["question"]), str(tiny["context"]), str(tiny["reader"]))
+    told: list[str] = []
+    options: dict[str, Any] = {"passages": str(tmp_path / "long.jsonl"), "tell": told.append}
+    scores = list(evaluate(str(tmp_path / "q.tsv"), models, variants=["onnxruntime-fp32"], **options))
+    ((first, second, third),) = (answers_of(score) for score in scores)
+    assert first
+    assert (second, bool(third)) == ("", True)
+    assert told[0] == f"note: {tmp_path}/long.jsonl, line 7: id '0' is an earlier passage's too"
+    assert re.match(r"the question 'play play .*'... gets no answer: passage 0 has 600 tokens of question", told[1])
+    assert len(told) == 2
+
+
+def test_an_index_of_long_titles_is_asked(tiny: dict[str, Path], tmp_path: Path) -> None:
+    rows = [{"id": str(n), "title": "play " * 600, "text": f"hamlet {n} is a play"} for n in range(3)]
+    (tmp_path / "long.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run("encode", tiny["context"], tmp_path / "long.jsonl", tmp_path / "corpus")
+    run("index", tmp_path / "corpus")
+    models = ("--question-encoder", tiny["question"], "--index", tmp_path / "corpus" / "index")
+    said = run("ask", *models, "--reader", tiny["reader"], "who wrote hamlet ?", "--top-k", "1").stdout
+    assert "(the end of this passage was cut: it is longer than the model's input)" in said
+    (tmp_path / "q.tsv").write_text("who ?\t['ham.et', '(']\n")
+    search_all = ("search", tmp_path / "corpus" / "index", "--question-encoder", tiny["question"])
+    options = ("--questions", tmp_path / "q.tsv", "-o", tmp_path / "found.json")
+    said = run(*search_all, *options, "--match", "regex", "--normalize-questions").stdout
+    assert "question 1: the answer '(' matches nothing: it is no regular expression" in said
+    assert json.loads((tmp_path / "found.json").read_text())[0]["ctxs"][0]["has_answer"] is True
+    said = run(*search_all, *options, "--match", "best", code=1).stderr
+    assert said == "dpr-runtime: match is 'best', and must be one of: string, regex\n"
+    said = run("evaluate", tmp_path / "found.json", "--reader", tiny["reader"], "--match", "regex").stdout
+    assert re.search(r"top-1, % +│ +100.0", said)
+    assert "F1, %" not in said

@@ -10,13 +10,15 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dpr_export.runtime.corpus.passages import Passage, Progress, format_of, read_corpus
 from tests.corpus.conftest import passages, write_jsonl, write_tsv
 
-TEXTS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0\r"), max_size=20)
+TEXTS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0\r"), max_size=20).filter(
+    lambda text: not {"\n", "\t"} <= set(text)  # a table with such a cell is malformed
+)
 
 
 def test_a_table_is_read_as_facebookresearch_dpr_reads_it(tmp_path: Path) -> None:
@@ -29,6 +31,7 @@ def test_a_table_is_read_as_facebookresearch_dpr_reads_it(tmp_path: Path) -> Non
     assert expected[0][1] == 'Aaron ( or ; ""Ahärôn"") is'
 
 
+@settings(deadline=None)
 @given(rows=st.lists(st.tuples(TEXTS, TEXTS.filter(lambda text: text == text.strip('"'))), max_size=5))
 def test_what_was_written_is_read_whatever_the_text(tmp_path_factory: pytest.TempPathFactory, rows: list) -> None:
     folder = tmp_path_factory.mktemp("any")
@@ -92,6 +95,8 @@ BAD = [
         "131,073 characters, and a passage may have 131,072",
     ),
     ("a.tsv", b'1\t"' + b"x" * 140_000 + b'"\ttitle', 1, "field larger than field limit"),
+    ("a.jsonl", b'{"text": "' + b"x" * (1 << 24) + b'"}', 1, "longer than 16,777,216 characters"),
+    ("a.tsv", b"1\t" + b"x" * (1 << 24) + b"\ttitle", 1, "longer than 16,777,216 characters"),
 ]
 
 
@@ -128,11 +133,11 @@ def test_a_header_is_known_by_its_names(tmp_path: Path) -> None:
         assert (row.id, row.text) == ("7", "A play."), header
 
 
-@pytest.mark.parametrize("header", ["id\tpassage\ttitle", "id\tcontents\tname", "title\tid", "id\ttext\ttext"])
+@pytest.mark.parametrize("header", ["id\tparagraph\ttitle", "id\tsummary\tname", "title\tid", "id\ttext\ttext"])
 def test_a_header_without_the_text_is_no_passage(tmp_path: Path, header: str) -> None:
     (tmp_path / "a.tsv").write_text(f"{header}\n" + "\t".join("x" for _ in header.split("\t")) + "\n")
     for on_error in ("stop", "skip"):
-        with pytest.raises(ValueError, match=r'a\.tsv has the columns .*, and needs "text", and each once'):
+        with pytest.raises(ValueError, match=r'a\.tsv has the columns .*: (the text is missing|"text" is there 2)'):
             list(read_corpus(tmp_path / "a.tsv", on_error=on_error))
 
 
@@ -143,9 +148,9 @@ def test_a_bad_argument_is_named_at_once(tmp_path: Path) -> None:
 
 def test_columns_of_a_parquet_file_are_checked_once(tmp_path: Path) -> None:
     arrays = [pyarrow.array([1, 2]), pyarrow.array(["a", "b"]), pyarrow.array(["c", "d"])]
-    for names in (["id", "text", "text"], ["id", "title", "Text"]):
+    for names in (["id", "text", "text"], ["id", "title", "words"], ["id", "text", "Text"]):
         pyarrow.parquet.write_table(pyarrow.Table.from_arrays(arrays, names=names), tmp_path / "a.parquet")
-        with pytest.raises(ValueError, match=r'a\.parquet has the columns id, .*, and needs "text", and each once'):
+        with pytest.raises(ValueError, match=r'a\.parquet has the columns id, .*: (the text is|"text" is there 2)'):
             list(read_corpus(tmp_path / "a.parquet", on_error="skip"))
     days = pyarrow.table({"id": pyarrow.array([2**30], pyarrow.date32()), "text": ["a"]})
     pyarrow.parquet.write_table(days, tmp_path / "a.parquet")
@@ -158,12 +163,10 @@ def test_a_damaged_file_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "cut.jsonl.gz").write_bytes(whole[:-20])
     (tmp_path / "no.jsonl.gz").write_bytes(b"no gzip")
     (tmp_path / "no.parquet").write_bytes(b"no parquet")
-    (tmp_path / "long.jsonl").write_bytes(b"x" * (1 << 24))
     for name, words in (
         ("cut.jsonl.gz", "is damaged"),
         ("no.jsonl.gz", "is damaged"),
         ("no.parquet", "cannot be read as Parquet"),
-        ("long.jsonl", "line 1: longer than 16,777,216 characters"),
     ):
         with pytest.raises(ValueError, match=words):
             list(read_corpus(str(tmp_path / name), on_error="skip"))

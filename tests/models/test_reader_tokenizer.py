@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dpr_export.models.outputs import DPRReaderOutput
-from dpr_export.models.tokenization.reader_tokenizer import DPRReaderTokenizer, DPRReaderTokenizerFast
+from dpr_export.models.tokenization.reader_tokenizer import DPRReaderTokenizer, DPRReaderTokenizerFast, NoRoomError
 
 NAMES = ["uncased", "cased-vocab", "tiny"]
 WORKLOADS: list[dict[str, Any]] = [
@@ -249,25 +249,52 @@ def test_windows_cover_a_text_with_the_overlap_asked_for(ours: Any, length: int,
 
 
 def test_a_text_that_is_too_long_is_cut_and_says_so(ours: Any) -> None:
-    rows = ours["uncased"].encode_passages(FOUR[0], [FOUR[1]] * 2, [FOUR[2], "a song"], max_length=11)
-    assert [len(row.input_ids) for row in rows] == [11, 11]
+    rows = ours["uncased"].encode_passages(FOUR[0], ["a"] * 2, [FOUR[2], "a song"], max_length=9)
+    assert [len(row.input_ids) for row in rows] == [9, 9]
     assert [row.truncated for row in rows] == [True, False]
     assert rows[0].input_ids == rows[1].input_ids
     assert rows[0].offsets.tolist() == [[0, 1], [2, 6]]
 
 
-def test_a_question_and_title_that_leave_no_room_are_refused(ours: Any) -> None:
-    message = "passage 1 has 3 tokens of question and 3 of title; with 3 special tokens.*max_length, 9"
-    with pytest.raises(ValueError, match=message):
-        ours["uncased"].encode_passages(FOUR[0], ["a", FOUR[1]], ["b", "c"], max_length=9)
-    assert len(ours["uncased"].encode_passages(*FOUR, max_length=10)[0].input_ids) == 10
+@settings(deadline=None)
+@given(question=st.integers(0, 12), title=st.integers(0, 20), text=st.integers(0, 20), limit=st.integers(1, 24))
+def test_a_title_is_cut_as_longest_first_cuts_a_pair(
+    ours: Any, question: int, title: int, text: int, limit: int
+) -> None:
+    """The row is transformers' while it fits; else title and text are what its pair of them has in the same room."""
+    tokenizer = ours["tiny"]
+    strings = ["a " * question, "b " * title, "c " * text]
+    room = limit - question - 3
+    if room < 1:
+        with pytest.raises(NoRoomError, match=f"passage 0 has {question} tokens of question.*max_length, {limit}"):
+            tokenizer.encode_passages(*strings, max_length=limit)
+        return
+    (row,) = tokenizer.encode_passages(*strings, max_length=limit)
+    pair = tokenizer(strings[1], strings[2], truncation=True, max_length=room, add_special_tokens=False)["input_ids"]
+    if room == 1 and text:
+        pair = tokenizer("c", add_special_tokens=False)["input_ids"]  # the text is not left empty
+    (whole,) = tokenizer(*strings)["input_ids"]
+    if title + text <= room:
+        assert row.input_ids == whole
+    else:
+        assert len(row.input_ids) == limit
+    assert [number for number in row.input_ids[question + 2 :] if number != tokenizer.sep_token_id] == pair
+    assert row.truncated == (title + text > room)
+    assert row.text_start == len(row.input_ids) - len(row.offsets)
+    assert len(row.offsets) >= min(text, 1)
+
+
+def test_a_question_that_leaves_no_room_is_refused(ours: Any) -> None:
+    message = "passage 1 has 3 tokens of question, which with 3 special tokens leave no room for its.*max_length, 6"
+    with pytest.raises(NoRoomError, match=message):
+        ours["uncased"].encode_passages(["love", FOUR[0]], ["a", ""], ["b", "c"], max_length=6)
     with pytest.raises(ValueError, match="600 tokens of question"):
         ours["uncased"].encode_passages("love " * 600, "a", "b", max_length=512)
 
 
 def test_a_stride_that_leaves_nothing_new_is_refused(ours: Any) -> None:
-    with pytest.raises(ValueError, match="stride is 2, but a row of passage 0 has room for 2 tokens"):
-        ours["uncased"].encode_passages(*FOUR, max_length=11, stride=2)
+    with pytest.raises(ValueError, match="stride is 3, but a row of passage 0 has room for 3 tokens"):
+        ours["uncased"].encode_passages(*FOUR, max_length=11, stride=3)
     with pytest.raises(ValueError, match="stride is -1, but must be"):
         ours["uncased"].encode_passages(*FOUR, max_length=11, stride=-1)
 

@@ -12,6 +12,7 @@ import numpy as np
 from dpr_export.runtime.corpus.passages import Passage
 from dpr_export.runtime.inference.batching import TokenizedRows
 from dpr_export.runtime.inference.encoders import DPRContextEncoder, Vectors
+from dpr_export.runtime.inference.texts import encoder_row
 
 WINDOW = 2048  # passages that are sorted together: more hardly save padding, and all of them are held in memory
 CHARACTERS = 1 << 22  # of a window: three times as many as 2048 passages of 100 words have
@@ -34,8 +35,8 @@ def tokenize_blocks(model: DPRContextEncoder, blocks: Iterable[Block], segments:
     """Tokenize blocks, one window at a time."""
     for block in blocks:
         for passages in cut_into_windows(block.passages):
-            texts = [(each.text,) if each.title is None else (each.title, each.text) for each in passages]
-            yield block, model.tokenize(texts, segments)
+            rows = [encoder_row(each.title, each.text) for each in passages]
+            yield block, model.tokenize(rows, segments)
 
 
 def cut_into_windows(passages: Sequence[Passage]) -> Iterator[list[Passage]]:

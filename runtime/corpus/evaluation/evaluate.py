@@ -5,7 +5,7 @@ those, the paragraph of each question. Its answer is the best span of the passag
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,18 @@ import numpy as np
 
 from dpr_export.models.artifact.resolve import open_exported_folder
 from dpr_export.models.kinds import KINDS
+from dpr_export.models.tokenization.reader_tokenizer import NoRoomError
 from dpr_export.runtime.corpus.evaluation.scores import TOP_K, Score, score_variant
 from dpr_export.runtime.corpus.passages import Passage, read_corpus
+from dpr_export.runtime.corpus.retrieval.answer_matching import check_match
 from dpr_export.runtime.corpus.retrieval.index import PassageIndex
-from dpr_export.runtime.corpus.retrieval.questions import Question, QuestionSet, RetrievedPassage, read_questions
+from dpr_export.runtime.corpus.retrieval.questions import (
+    Question,
+    QuestionSet,
+    RetrievedPassage,
+    find_invalid_answers,
+    read_questions,
+)
 from dpr_export.runtime.corpus.retrieval.search import READ, check_dimension, read_passages, retrieve
 from dpr_export.runtime.corpus.timing import timed
 from dpr_export.runtime.inference.encoders import DPRContextEncoder, DPRQuestionEncoder, Vectors
@@ -48,6 +56,8 @@ def evaluate(
     read: int = READ,
     max_answer_length: int = 10,
     threads: int | None = None,
+    match: str = "string",
+    normalize: bool = False,
     tell: Callable[[str], None] = lambda _: None,
     watch: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Score]:
@@ -63,7 +73,11 @@ def evaluate(
         read: how many of the retrieved passages the reader reads.
         max_answer_length: the longest answer, in tokens.
         threads: how many CPU threads to use.
-        tell: is called with a line of text for each variant that cannot run here.
+        match: how a passage is matched with the answers: "string", or "regex" if they are regular expressions, as
+            CuratedTREC's are.
+        normalize: write ’ as ' in questions before they are encoded, as facebookresearch/DPR does.
+        tell: is called with a line of text for each variant that cannot run here, for each question that is too long
+            for the reader (its answer is then ""), and for each answer that is no regular expression.
         watch: is called with the name of each variant before it is evaluated.
 
     Raises:
@@ -74,14 +88,17 @@ def evaluate(
     for name, number in (("read", read), ("max_answer_length", max_answer_length)):
         if number < 1:
             raise ValueError(f"{name} is {number}, and must be at least 1")
-    questions = read_questions(data)
+    check_match(match)
+    questions = read_questions(data, normalize=normalize)
     _check_arguments(str(data), questions, models, passages, index)
+    for problem in find_invalid_answers(questions.questions) if match == "regex" else ():
+        tell(f"{data}, {problem}")
     selected = _select_variants(variants, models.folders)
-    corpus = list(read_corpus(passages)) if passages else list(questions.passages)
+    corpus = list(read_corpus(passages, tell=tell)) if passages else list(questions.passages)
     if passages and not corpus:
         raise ValueError(f"{passages} holds no passages")
     with PassageIndex.open(index) if index else nullcontext() as opened:
-        run = _Evaluation(questions, models, corpus, opened, read, max_answer_length, threads)
+        run = _Evaluation(questions, models, corpus, opened, read, max_answer_length, threads, match, tell)
         for variant in selected:
             watch(variant)
             try:
@@ -103,6 +120,8 @@ class _Evaluation:
     read: int
     max_answer_length: int
     threads: int | None
+    match: str
+    tell: Callable[[str], None]
 
     def score(self, variant: str) -> Score:
         """Retrieve, read and score with one variant."""
@@ -120,11 +139,12 @@ class _Evaluation:
         answers: list[str] = []
         if self.models.reader:
             with DPRReader.from_pretrained(self.models.reader, **how) as reader:
-                self._answer(reader, questions[0], passages[0])  # engines compile at the first call
+                with suppress(NoRoomError):
+                    self._answer(reader, questions[0], passages[0])  # engines compile at the first call
                 with timed(seconds, "read"):
-                    answers = [self._answer(reader, *each) for each in zip(questions, passages, strict=True)]
-        most = max(1, *map(len, passages))
-        return score_variant(variant, questions, answers, searched, most if self.models.reader else None, seconds)
+                    answers = [self._try_to_answer(reader, *each) for each in zip(questions, passages, strict=True)]
+        most = max(1, *map(len, passages)) if self.models.reader else None
+        return score_variant(variant, questions, answers, searched, most, seconds, self.match)
 
     def _retrieve(self, questions: list[Question], how: dict[str, Any], seconds: dict[str, float]) -> list[Question]:
         texts = [question.text for question in questions]
@@ -157,6 +177,16 @@ class _Evaluation:
         """The reader's best answer; "" if there is none."""
         answers = read_passages(reader, question.text, passages, 1, self.max_answer_length) if passages else []
         return answers[0].text if answers else ""
+
+    def _try_to_answer(
+        self, reader: DPRReader, question: Question, passages: Sequence[Passage | RetrievedPassage]
+    ) -> str:
+        """As `_answer`; "" too if the question is too long, which is told."""
+        try:
+            return self._answer(reader, question, passages)
+        except NoRoomError as error:
+            self.tell(f"the question {question.text[:40]!r}... gets no answer: {error}")
+            return ""
 
 
 def _select_variants(named: Sequence[str], folders: Sequence[str]) -> Sequence[str]:

@@ -2,20 +2,20 @@
 
 A retriever is scored by top-k accuracy: the share of the questions with an answer that have a passage containing it
 among the first k, by facebookresearch/DPR's rule. A reader is scored by exact match and F1, by SQuAD's official rules.
+If the answers are regular expressions, exact match counts answers that one of them matches from the start, by DrQA's
+rule, and there is no F1.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
 from dpr_export.runtime.corpus.evaluation.squad_metrics import best_score, exact_match, f1
-from dpr_export.runtime.corpus.retrieval.answer_matching import matching_tokens
+from dpr_export.runtime.corpus.retrieval.answer_matching import begins_with_answer, make_matcher
 from dpr_export.runtime.corpus.retrieval.questions import Question
 
 TOP_K = (1, 5, 20, 100)
-_cached_tokens = lru_cache(maxsize=100_000)(matching_tokens)  # of passages that are retrieved for many questions
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class QuestionScore:
     """The score of one question.
 
     `rank` is that of the first passage that contains a right answer, from 1; None if no retrieved passage does. The
-    reader's answer, and how right it is, are None without a reader.
+    reader's answer, and how right it is, are None without a reader, and F1 if the answers are regular expressions.
     """
 
     question: str
@@ -45,7 +45,7 @@ class Score:
         read: how many passages the reader read for each question, at most; None without a reader.
         top_k: top-k accuracy by k; empty without a retriever.
         exact_match: the share of questions that the reader answers exactly right; None without a reader.
-        f1: the mean F1 of its answers; None without a reader.
+        f1: the mean F1 of its answers; None without a reader, or if the right answers are regular expressions.
         milliseconds: how long each stage took for one question: "encode", "search", "read".
         scores: the score of each question, in order.
     """
@@ -68,12 +68,14 @@ def score_variant(
     searched: int | None,
     read: int | None,
     seconds: dict[str, float],
+    match: str = "string",
 ) -> Score:
     """Score a variant: the retrieval results that questions have, and the answers, which are empty without a reader.
 
-    `seconds` is how long each stage took for all questions; the other arguments are as in `Score`.
+    `seconds` is how long each stage took for all questions, and `match` one of MATCHES; the other arguments are as in
+    `Score`.
     """
-    scores = tuple(_score_question(q, answers[number] if answers else None) for number, q in enumerate(questions))
+    scores = tuple(_score_question(q, answers[n] if answers else None, match) for n, q in enumerate(questions))
     return Score(
         variant,
         len(questions),
@@ -81,22 +83,28 @@ def score_variant(
         read,
         _top_k(questions, scores, searched),
         float(np.mean([each.exact_match for each in scores])) if answers else None,
-        float(np.mean([each.f1 for each in scores])) if answers else None,
+        float(np.mean([each.f1 for each in scores])) if answers and match == "string" else None,
         {stage: 1000 * each / len(questions) for stage, each in seconds.items()},
         scores,
     )
 
 
-def _score_question(question: Question, answer: str | None) -> QuestionScore:
-    right = [matching_tokens(each) for each in _without_empty(question.answers)]
-    contains = (any(each in _cached_tokens(passage.text) for each in right) for passage in question.retrieved or ())
+def _score_question(question: Question, answer: str | None, match: str) -> QuestionScore:
+    answers = _without_empty(question.answers)
+    contains = map(make_matcher(answers, match), (passage.text for passage in question.retrieved or ()))
+    exact: float | None = None
+    overlap: float | None = None
+    if answer is not None and match == "regex":
+        exact = float(begins_with_answer(answer, answers))
+    elif answer is not None:
+        exact, overlap = (best_score(metric, answer, question.answers) for metric in (exact_match, f1))
     return QuestionScore(
         question.text,
         question.answers,
         next((rank for rank, is_hit in enumerate(contains, start=1) if is_hit), None),
         answer,
-        None if answer is None else best_score(exact_match, answer, question.answers),
-        None if answer is None else best_score(f1, answer, question.answers),
+        exact,
+        overlap,
     )
 
 

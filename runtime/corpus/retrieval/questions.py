@@ -4,25 +4,27 @@ facebookresearch/DPR keeps questions in a table, `question TAB ["answer", ...]`,
 list of {question, answers, ctxs: [{id, title, text, score, has_answer}]}.
 """
 
-import ast
 import json
+import math
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from dpr_export.models.artifact.atomic_writing import atomic_file
 from dpr_export.models.artifact.records import has_lone_surrogate
+from dpr_export.runtime.corpus.column_names import find_fields
 from dpr_export.runtime.corpus.passages import Passage
-from dpr_export.runtime.corpus.retrieval.answer_matching import has_answer
+from dpr_export.runtime.corpus.retrieval.answer_lists import parse_answers
+from dpr_export.runtime.corpus.retrieval.answer_matching import invalid_answers, make_matcher
 from dpr_export.runtime.corpus.squad import parse_squad
+from dpr_export.runtime.corpus.table import parse_table
 from dpr_export.runtime.corpus.text_files import (
+    check_lines,
+    cut_lines,
     load_json,
     open_text,
     parse_json_lines,
-    parse_table,
-    read_lines,
     valid_rows,
 )
 
@@ -63,12 +65,13 @@ class QuestionSet:
     gold: tuple[int, ...] = ()
 
 
-def read_questions(file: str | Path) -> QuestionSet:
+def read_questions(file: str | Path, *, normalize: bool = False) -> QuestionSet:
     """Read questions from a file; "-" is standard input, one question a line.
 
     Args:
         file: .tsv or .csv (question, tab, answers), .json (SQuAD's format, or retrieval results), .jsonl, or any other
             name with one question a line.
+        normalize: write ’ as ' in questions, as facebookresearch/DPR does before it encodes one.
 
     Raises:
         OSError: the file cannot be read.
@@ -79,23 +82,45 @@ def read_questions(file: str | Path) -> QuestionSet:
         found = _from_json(load_json(file), file)
     else:
         with open_text(file) as stream:
-            found = QuestionSet(tuple(_from_lines(read_lines(stream, file), file)))
+            found = QuestionSet(tuple(_from_lines(cut_lines(stream), file)))
     if not found.questions:
         raise ValueError(f"{file} holds no questions")
     for number, question in enumerate(found.questions, start=1):
         retrieved = (part or "" for passage in question.retrieved or () for part in passage[:3])
         if any(map(has_lone_surrogate, (question.text, *question.answers, *retrieved))):
             raise ValueError(f"{file}, question {number}: half a surrogate pair, which no text may hold")
+    if normalize:
+        return replace(found, questions=tuple(map(normalize_question, found.questions)))
     return found
 
 
-def write_retrieved(path: Path, questions: Iterable[Question]) -> None:
-    """Write questions and their retrieval results one after another, as facebookresearch/DPR's retriever does."""
+def normalize_question(question: Question) -> Question:
+    """Write typographic apostrophes as ', as facebookresearch/DPR does before it encodes a question.
+
+    >>> normalize_question(Question("who wrote schindler’s list")).text
+    "who wrote schindler's list"
+    """
+    return replace(question, text=question.text.replace("’", "'"))
+
+
+def find_invalid_answers(questions: Iterable[Question]) -> Iterator[str]:
+    """Yield a line of text for each answer that is no valid regular expression."""
+    for number, question in enumerate(questions, start=1):
+        for answer, problem in invalid_answers(question.answers):
+            yield f"question {number}: the answer {answer!r} matches nothing: it is no regular expression ({problem})"
+
+
+def write_retrieved(path: Path, questions: Iterable[Question], match: str = "string") -> None:
+    """Write questions and their retrieval results one after another, as facebookresearch/DPR's retriever does.
+
+    `match` is one of MATCHES, and decides `has_answer`.
+    """
     with atomic_file(path) as file:
         file.write(b"[")
         for number, question in enumerate(questions):
+            contains = make_matcher(question.answers, match)
             contexts = [
-                {**each._asdict(), "title": each.title or "", "has_answer": has_answer(each.text, question.answers)}
+                {**each._asdict(), "title": each.title or "", "has_answer": contains(each.text)}
                 for each in question.retrieved or ()
             ]
             value = {"question": question.text, "answers": question.answers, "ctxs": contexts}
@@ -107,15 +132,12 @@ def write_retrieved(path: Path, questions: Iterable[Question]) -> None:
 def _from_lines(lines: Iterable[str], file: str) -> Iterator[Question]:
     if file.lower().endswith(TABLES):
         for number, cells in valid_rows(parse_table(lines, ("question", "answers")), file):
-            answers: Any = None
-            with suppress(ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-                answers = ast.literal_eval(cells["answers"])
-            yield Question(cells["question"], _to_answers(answers, f"{file}, line {number}"))
+            yield Question(cells["question"], _to_answers(parse_answers(cells["answers"]), f"{file}, line {number}"))
     elif file.lower().endswith(".jsonl"):
         for number, value in valid_rows(parse_json_lines(lines), file):
             yield _to_question(value, f"{file}, line {number}")
     else:
-        yield from (Question(line.strip()) for line in lines if line.strip())
+        yield from (Question(line.strip()) for line in check_lines(lines, file) if line.strip())
 
 
 def _from_json(value: Any, file: str) -> QuestionSet:
@@ -134,7 +156,8 @@ def _to_question(value: Any, where: str) -> Question:
     text = value.get("question") if isinstance(value, dict) else None
     if not isinstance(text, str):
         raise ValueError(f'{where}: must be a JSON object with the string "question"')
-    answers = value.get("answers", value.get("answer", []))
+    given = (value[name] for name in ("answers", "answer") if value.get(name) is not None)
+    answers = next(given, [])
     retrieved = None
     if (contexts := value.get("ctxs")) is not None:
         if not isinstance(contexts, list):
@@ -144,13 +167,19 @@ def _to_question(value: Any, where: str) -> Question:
 
 
 def _to_retrieved(value: Any, where: str) -> RetrievedPassage:
-    try:
-        key, title, text, score = value.get("id", ""), value.get("title"), value["text"], float(value.get("score", 0))
-    except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
-        raise ValueError(f'{where}: needs the string "text", and a number as "score" if it has one') from None
+    fields = find_fields(tuple(value)) if isinstance(value, dict) else {}
+    if isinstance(fields, str):
+        raise ValueError(f"{where}: {fields}")
+    key, title, text = (value[fields[field]] if field in fields else None for field in ("id", "title", "text"))
     if not isinstance(text, str) or not isinstance(title, str | None):
         raise ValueError(f'{where}: needs strings as "text" and "title"')
-    return RetrievedPassage(str(key), title or None, text, score)
+    try:
+        score = float(0 if value.get("score") is None else value["score"])
+    except (TypeError, ValueError, OverflowError):
+        score = math.nan
+    if not math.isfinite(score):
+        raise ValueError(f'{where}: "score" is {value["score"]!r:.50}, and must be a number')
+    return RetrievedPassage("" if key is None else str(key), title or None, text, score)
 
 
 def _to_answers(value: Any, where: str) -> tuple[str, ...]:

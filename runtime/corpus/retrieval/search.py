@@ -10,6 +10,7 @@ from dpr_export.runtime.corpus.timing import timed
 from dpr_export.runtime.inference.answers import Answer
 from dpr_export.runtime.inference.encoders import DPRQuestionEncoder, Vectors
 from dpr_export.runtime.inference.reader import DPRReader
+from dpr_export.runtime.inference.texts import check_list
 
 READ = 20  # passages to read; facebookresearch/DPR reads up to 100, which takes five times as long
 
@@ -29,13 +30,11 @@ def search(
         The questions with their passages, the best first.
 
     Raises:
-        TypeError: `questions` is one string.
+        TypeError: `questions` is one string, or no list.
         ValueError: the encoder's dimension is not the index's, or `top_k` is below 1.
     """
-    if isinstance(questions, str):
-        raise TypeError("questions is one string: give a list of strings")
+    asked = [Question(each) if isinstance(each, str) else each for each in check_list("questions", questions)]
     check_dimension(encoder, index)
-    asked = [Question(each) if isinstance(each, str) else each for each in questions]
     return list(retrieve(asked, encoder.encode([question.text for question in asked]), index, top_k))
 
 
@@ -116,5 +115,5 @@ def read_passages(
     reader: DPRReader, question: str, passages: Sequence[Passage | RetrievedPassage], top_k: int, max_answer_length: int
 ) -> list[Answer]:
     """`DPRReader.answer` for passages with or without titles."""
-    titles, texts = [each.title or "" for each in passages], [each.text for each in passages]
+    titles, texts = [each.title for each in passages], [each.text for each in passages]
     return reader.answer(question, titles, texts, top_k=top_k, max_answer_length=max_answer_length)
