@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpr_export.models.config import DPRConfig
-from dpr_export.models.kinds import READER, Kind
+from dpr_export.models.kinds import CONTEXT, READER, Kind
 from dpr_export.models.tokenization.by_kind import TOKENIZER_CLASSES
 from dpr_export.quantization.texts import QuestionAndPassage
 from dpr_export.runtime.corpus.evaluation.squad_metrics import f1
@@ -21,6 +21,7 @@ from dpr_export.runtime.engines.session import Feeds, Session
 from dpr_export.runtime.inference.answers import Answer
 from dpr_export.runtime.inference.batching import TokenizedRows, run_rows
 from dpr_export.runtime.inference.reader import DPRReader
+from dpr_export.runtime.inference.texts import encoder_row
 
 Metrics = dict[str, float]
 Vectors = NDArray[np.float32]
@@ -40,9 +41,9 @@ def tokenize_each(
     limit = min(config.max_position_embeddings, tokenizer.model_max_length, longest or config.max_position_embeddings)
     calls = []
     for row in texts:
-        columns: list[Any] = [[getattr(row, name)] for name in kind.columns]
+        strings = encoder_row(row.title, row.text) if kind is CONTEXT else [getattr(row, name) for name in kind.columns]
         encode: Any = tokenizer  # how many strings it takes is the kind's
-        encoded = encode(*columns, truncation=True, max_length=limit, return_tensors="np")
+        encoded = encode(*([string] for string in strings), truncation=True, max_length=limit, return_tensors="np")
         calls.append({name: encoded[name] for name in kind.inputs})
     return calls
 
