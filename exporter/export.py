@@ -27,8 +27,8 @@ from dpr_export.models.artifact.variants import EMBEDS_FILE, MODEL_FILE, Variant
 from dpr_export.models.config import DPRConfig
 from dpr_export.models.kinds import EMBEDS, IDS
 from dpr_export.models.optional_outputs import OptionalOutputs
+from dpr_export.models.progress import Step, silent
 from dpr_export.models.tokenization.by_kind import TOKENIZER_CLASSES
-from dpr_export.runtime.inference.progress import Step, silent
 
 if TYPE_CHECKING:
     from dpr_export.exporter.checkpoint.load import LoadedCheckpoint

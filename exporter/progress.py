@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.markup import escape
 
+from dpr_export.models.progress import Step
 from dpr_export.runtime.cli.run_command import exit_if_signaled
-from dpr_export.runtime.inference.progress import Step
 
 
 def steps(console: Console) -> Step:

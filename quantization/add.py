@@ -19,12 +19,12 @@ from dpr_export.models.artifact.variant_options import VariantOptions
 from dpr_export.models.artifact.variants import MODEL_FILE
 from dpr_export.models.config import DPRConfig
 from dpr_export.models.kinds import KINDS, Kind
+from dpr_export.models.progress import Step, silent
 from dpr_export.quantization.errors import QuantizationError
 from dpr_export.quantization.texts import CALIBRATION_SET_FILE, Texts, read_texts
 from dpr_export.quantization.variants import VariantMaker
 from dpr_export.runtime.checks.parity import make_grid
 from dpr_export.runtime.checks.variant_parity import REFERENCE, open_graph
-from dpr_export.runtime.inference.progress import Step, silent
 
 MAKERS = ("dpr-export", "onnx", "onnxscript", "onnxruntime", "openvino", "nncf")
 
@@ -72,11 +72,9 @@ def add_variants(folder: str | Path, options: VariantOptions, step: Step = silen
 
 def _without_damaged(folder: ExportedFolder, files: Collection[str]) -> ExportedFolder:
     """Leave out of the folder the lost and damaged ones of `files`, which can be made again; check the rest."""
-    held = {file: folder.manifest.files_of(file) for file in files if file in folder.manifest.files}
-    damaged = {file: names for file, names in held.items() if any(map(folder.find_problem, names))}
-    left_out = {name for names in damaged.values() for name in names}
+    damaged = {name for name in folder.manifest.files if name in files and folder.find_problem(name)}
     variants = tuple(variant for variant in folder.manifest.variants if variant.file not in damaged)
-    records = {name: record for name, record in folder.manifest.files.items() if name not in left_out}
+    records = {name: record for name, record in folder.manifest.files.items() if name not in damaged}
     rest = replace(folder, manifest=replace(folder.manifest, variants=variants, files=records))
     rest.check(verify=True)
     return rest

@@ -4,17 +4,18 @@ A float32 variant must pass the parity check over the grid of `runtime/checks/pa
 finite numbers there, and reach its bounds on the evaluation set; a recipe may try several settings until one does.
 """
 
+import shutil
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from dpr_export.models.artifact.graph_files import move_graph, remove_graph
 from dpr_export.models.artifact.manifest import AccuracyDrop, Variant
 from dpr_export.models.artifact.reference_outputs import Example
 from dpr_export.models.artifact.variants import BOUNDS, MODEL_FILE, VariantSpec, metrics_below_bound
 from dpr_export.models.kinds import Kind
+from dpr_export.models.progress import Step, silent
 from dpr_export.quantization.errors import QuantizationError
 from dpr_export.quantization.gate import Gate, Metrics, tokenize_each
 from dpr_export.quantization.recipes import RECIPES, Attempt, Attempts
@@ -23,7 +24,6 @@ from dpr_export.quantization.texts import EVALUATION_SET_FILE, Texts, read_texts
 from dpr_export.runtime.checks.parity import check_finite
 from dpr_export.runtime.checks.variant_parity import REFERENCE, check_variant, find_device, open_graph, open_variant
 from dpr_export.runtime.engines.session import Feeds, Session
-from dpr_export.runtime.inference.progress import Step, silent
 from dpr_export.runtime.inference.sample import measure_least_cosine
 
 WORTH_KEEPING = 1.03
@@ -71,14 +71,13 @@ class VariantMaker:
             with open_variant(spec, graph) as session:
                 times = self._measure_speedup(spec, session)
         if times is not None and times < WORTH_KEEPING:
-            remove_graph(graph)
+            graph.unlink()
             return None
         return replace(variant, fused_operators=attempt.fused_operators, speedup=times)
 
     def _make_lossy(self, spec: VariantSpec, graph: Path) -> Variant:
         """Try the recipe's settings until one reaches every bound; if none does, take the one nearest to its bounds."""
         kept, best = graph.with_suffix(".best"), (float("inf"), Metrics(), Attempt())
-        kept.mkdir()
         step_name, has_more = f"make {spec.file}", True
         with closing(self._run_recipe(spec, graph)) as recipe:
             while has_more and best[0] > 0:
@@ -89,10 +88,9 @@ class VariantMaker:
                 shortfall = sum(_shortfall(metrics[name], BOUNDS[name]) for name in metrics_below_bound(metrics))
                 if shortfall < best[0]:
                     best = (shortfall, metrics, attempt)
-                    move_graph(graph, kept)
+                    shutil.copyfile(graph, kept)
                 step_name, has_more = f"make {spec.file} again, since {_describe_misses(metrics)}", attempt.has_more
-        move_graph(kept / graph.name, graph.parent)
-        kept.rmdir()
+        kept.replace(graph)
         _, metrics, attempt = best
         below_bound = tuple(metrics_below_bound(metrics))
         if below_bound and not self.allow_loss:

@@ -14,8 +14,8 @@ from dpr_export.exporter.options import DEFAULT_OPTIONS, ExportOptions
 from dpr_export.models.artifact.hub import HubOptions, NotInCacheError, Repository, find_repository
 from dpr_export.models.config import CONFIG_FILE
 from dpr_export.models.kinds import KINDS
+from dpr_export.models.progress import Step, silent
 from dpr_export.models.tokenization.tokenizer_files import TOKENIZER_FILES
-from dpr_export.runtime.inference.progress import Step, silent
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin", "tf_model.h5")  # the first that exists is read
 

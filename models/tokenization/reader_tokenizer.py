@@ -98,7 +98,7 @@ class DPRReaderTokenizer(BertTokenizer):
         strategy, limit = find_strategy("truncation", truncation), self._limit(max_length)
         end = None if max_length is None or strategy == "do_not_truncate" else limit
         pieces = self._tokenize_once(passages)
-        rows = [(self._head(pieces, *titled) + pieces[text].ids)[:end] for *titled, text in passages]
+        rows = [(self._head(pieces, q, title) + pieces[text].ids)[:end] for q, title, text in passages]
         columns = {"input_ids": rows}
         if return_attention_mask is not False:
             pad = self.pad_token_id

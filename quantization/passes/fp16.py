@@ -8,7 +8,6 @@ the rounding of weights, and hardly any overflow.
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx
@@ -18,7 +17,6 @@ from onnx import numpy_helper
 from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
 from dpr_export.quantization.errors import QuantizationError
-from dpr_export.quantization.save_graph import save_graph
 from dpr_export.runtime.engines.session import Feeds
 
 LARGEST = float(np.finfo(np.float16).max)
@@ -57,26 +55,16 @@ def to_fp16(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # weights below fp16's least number become that number, each with a warning
         converted = convert_float_to_float16(
-            _infer_shapes(model),
+            model,
             min_positive_val=float(np.finfo(np.float16).smallest_subnormal),
             max_finite_val=LARGEST,
             keep_io_types=True,
-            disable_shape_infer=True,
             op_block_list=[*DEFAULT_OP_BLOCK_LIST, *(_LAYER_NORMS if layer_norm_in_float32 else ())],
             node_block_list=list(spoiled),
         )
     _remove_casts_between_float32(converted)
-    save_graph(_sort_nodes(converted), output)
+    onnx.save(_sort_nodes(converted), output)
     return spoiled
-
-
-def _infer_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Infer shapes by way of files, since in memory that ends at 2 GB."""
-    with TemporaryDirectory() as folder:
-        plain, inferred = Path(folder, "plain.onnx"), Path(folder, "inferred.onnx")
-        save_graph(model, plain)
-        onnx.shape_inference.infer_shapes_path(plain, inferred)
-        return onnx.load(inferred)
 
 
 def _drop_unread_sums(model: onnx.ModelProto) -> None:
@@ -153,9 +141,7 @@ def find_float32_nodes(model: onnx.ModelProto, calls: Sequence[Feeds]) -> tuple[
     watched.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    with TemporaryDirectory() as folder:  # by way of files, since in memory a graph ends at 2 GB
-        save_graph(watched, Path(folder, "watched.onnx"))
-        session = ort.InferenceSession(f"{folder}/watched.onnx", options, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(watched.SerializeToString(), options, providers=["CPUExecutionProvider"])
     norms = [node for node in model.graph.node if node.op_type in _LAYER_NORMS]
     normalized = {node.output[3] if len(node.output) > 3 else node.input[0] for node in norms}
     spoiled = {

@@ -14,7 +14,6 @@ import onnx
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from dpr_export.models.quiet import quiet_logger
-from dpr_export.quantization.save_graph import save_graph
 
 BLOCK = 128
 _INT8_PRODUCTS = 4  # ONNX Runtime's number for the kernels that quantize activations too
@@ -31,18 +30,16 @@ def quantize_dynamic_int8(source: Path, output: Path, *, in_float: Sequence[str]
     with TemporaryDirectory() as folder, quiet_logger():
         model = onnx.load(source)
         del model.graph.value_info[:]  # torch's own notes on shapes, some of which the quantizer finds wrong
-        save_graph(model, Path(folder, "fused.onnx"))
+        onnx.save(model, Path(folder, "fused.onnx"))
         quantize_dynamic(
             Path(folder, "fused.onnx"),
-            Path(folder, "quantized.onnx"),
+            output,
             per_channel=True,
             reduce_range=True,
             weight_type=QuantType.QInt8,
             nodes_to_exclude=[*in_float, *(f"{name}_MatMul" for name in in_float)],  # what a Gemm becomes on the way
             extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT, "MatMulConstBOnly": True},
-            use_external_data_format=True,
         )
-        save_graph(onnx.load(Path(folder, "quantized.onnx")), output)
 
 
 def quantize_blockwise_int8(source: Path, output: Path, *, in_float: Sequence[str] = ()) -> None:
@@ -65,4 +62,4 @@ def quantize_blockwise_int8(source: Path, output: Path, *, in_float: Sequence[st
             nodes_to_exclude=list(in_float),
         )
         quantizer.process()
-        save_graph(quantizer.model.model, output)
+        quantizer.model.save_model_to_file(str(output))

@@ -85,9 +85,8 @@ def build_engine(
     _, index = parse_device(device)
     opened = ExportedFolder.open(folder)
     variant = _variant(opened, precision)
-    for name in opened.manifest.files_of(variant.file):
-        if problem := opened.find_problem(name):
-            raise ValueError(f"{folder} is damaged: {problem}; export it again")
+    if problem := opened.find_problem(variant.file):
+        raise ValueError(f"{folder} is damaged: {problem}; export it again")
     trt = TensorRt()
     gpu = Gpu(index) if compute_capability is None else None
     key = _key(trt, gpu, compute_capability, opened, variant, lengths)
@@ -125,7 +124,7 @@ def _key(
     if tuple(lengths) != LENGTHS and max(lengths) > longest:
         raise ValueError(f"length is {max(lengths)}, and the longest that the model takes is {longest}")
     buckets = buckets_for(folder.manifest.kind, longest, lengths)
-    graph = folder.manifest.graph_sha256(variant.file)
+    graph = folder.manifest.files[variant.file].sha256
     if gpu is None:
         return EngineKey(graph, trt.library.name, trt.version, str(compute_capability), None, None, buckets)
     return key_for(trt, gpu, graph, buckets)

@@ -4,21 +4,16 @@ A small call runs on all threads, for the lowest latency. Many calls run at the 
 faster: threads that share a call wait for each other in every layer. A call with many rows is split for that.
 """
 
-import os
-import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from queue import Empty, LifoQueue
-from tempfile import mkdtemp
 from threading import Lock
-from weakref import finalize
 
 import numpy as np
 
-from dpr_export.models.artifact.graph_files import combine_hashes, graph_files
 from dpr_export.runtime.engines.compile_cache import kept_folder
 from dpr_export.runtime.engines.concurrency import overlapped
 from dpr_export.runtime.engines.processors import is_arm
@@ -69,8 +64,7 @@ class OpenVinoSession(Session):
         self._core = ov.Core()
         if precision == "bf16" and "BF16" not in self._core.get_property("CPU", properties.device.capabilities()):
             raise RuntimeError("precision is 'bf16', and this processor has no bfloat16")
-        folder = kept_folder("openvino", _cache_key(cache, graph)) if cache else None
-        self._graph = self._within_one_folder(graph, folder)
+        self._graph = graph
         self._options = {
             hint.inference_precision(): _TYPES[precision],
             properties.inference_num_threads(): threads,
@@ -78,7 +72,7 @@ class OpenVinoSession(Session):
             **_IN_FLOAT,
             hint.enable_cpu_pinning(): False,  # pinned, the threads of two processes share the first processors
         }
-        if folder:
+        if folder := kept_folder("openvino", cache) if cache else None:
             self._options[properties.cache_dir()] = str(folder)
         self._compiling = Lock()
         self._threads = threads
@@ -88,23 +82,6 @@ class OpenVinoSession(Session):
         self.input_names = tuple(port.get_any_name() for port in model.inputs)
         self.output_names = tuple(port.get_any_name() for port in model.outputs)
         self.engine = f"openvino {ov.__version__.split('-')[0]} CPU {precision}"
-
-    def _within_one_folder(self, graph: Path, kept: Path | None) -> Path:
-        """Return a path of the graph that OpenVINO can read: it refuses data behind a link out of the graph's folder.
-
-        In the hub's cache the graph and its data are links into one folder, where they have other names. Both are
-        linked once more, or copied, into the cache folder; without one, into a folder that ends with the session.
-        """
-        real = [path.resolve() for path in graph_files(graph)]
-        if len(real) == 1 or real[1].parent == graph.parent.resolve() or real[0].parent != real[1].parent:
-            return graph
-        folder = kept / "graph" if kept else Path(mkdtemp(prefix="dpr-export-"))
-        if not kept:
-            finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        folder.mkdir(exist_ok=True)
-        for path, target in zip(real, graph_files(graph), strict=True):
-            _link_or_copy(path, folder / target.name)
-        return folder / graph.name
 
     def run(self, feeds: Feeds) -> Outputs:
         rows, length = feeds["attention_mask"].shape
@@ -162,24 +139,6 @@ class OpenVinoSession(Session):
 
     def close(self) -> None:
         self._compiled = None
-
-
-def _cache_key(cache: str, graph: Path) -> str:
-    """The key of a graph in the cache folder, where OpenVINO tells graphs apart by all but their data's time."""
-    data = [path.stat() for path in graph_files(graph)[1:]]
-    return combine_hashes([cache, *(f"{status.st_size} {status.st_mtime_ns}" for status in data)])
-
-
-def _link_or_copy(source: Path, target: Path) -> None:
-    """Give a file a second name, or copy it to another file system; what exists there is the same file."""
-    if target.exists():
-        return
-    making = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        os.link(source, making)
-    except OSError:
-        shutil.copyfile(source, making)
-    making.replace(target)
 
 
 def _last_line(error: RuntimeError) -> str:

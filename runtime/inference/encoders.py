@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpr_export.models.kinds import CONTEXT, QUESTION, Kind
+from dpr_export.models.progress import progress
 from dpr_export.runtime.inference.batching import TokenizedRows
 from dpr_export.runtime.inference.model import DPRModel
-from dpr_export.runtime.inference.progress import progress
 from dpr_export.runtime.inference.texts import check_strings, check_titles, encoder_row
 
 Vectors = NDArray[np.float32]

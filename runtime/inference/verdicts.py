@@ -89,7 +89,7 @@ def _folder() -> Path:
 
 def _key(folder: ExportedFolder, variant: Variant, precision: str, device: str) -> str:
     parts = [
-        folder.manifest.graph_sha256(variant.file),
+        folder.manifest.files[variant.file].sha256,
         folder.manifest.files[SAMPLE_FILE].sha256,
         variant.backend,
         _engine_version(variant.backend),

@@ -80,7 +80,7 @@ def test_a_byte_order_mark_in_questions_is_skipped(tmp_path: Path, ending: str) 
 def test_a_pointer_in_an_exported_folder_is_named(folder: Path, name: str) -> None:
     change(folder, name, POINTER, is_recorded=False)
     with pytest.raises(ValueError, match=f"{Path(name).name} {SAID}"):
-        DPRQuestionEncoder.from_pretrained(folder, backend="onnxruntime")
+        DPRQuestionEncoder.from_pretrained(folder, backend="openvino")
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json"])

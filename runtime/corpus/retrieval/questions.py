@@ -157,7 +157,7 @@ def _to_question(value: Any, where: str) -> Question:
     if not isinstance(text, str):
         raise ValueError(f'{where}: must be a JSON object with the string "question"')
     given = (value[name] for name in ("answers", "answer") if value.get(name) is not None)
-    answers = next(given, [])
+    answers: Any = next(given, [])
     retrieved = None
     if (contexts := value.get("ctxs")) is not None:
         if not isinstance(contexts, list):
