@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 
 # The variables by which libraries let themselves be silenced. They stay set, because Ray reads its one later, as may
 # other releases, and because worker processes inherit them.
@@ -18,6 +19,8 @@ VARIABLES = {
 # openvino and nncf report through this package, from a thread of its own, and no variable turns it off. While they are
 # imported, it is made to look missing.
 _PACKAGE = "openvino_telemetry"
+_HIDING: list[str] = []  # an entry for each context that hides it: threads import at the same time
+_LOCK = Lock()
 SILENCED = ("onnxruntime", "openvino", "nncf", "ray", "huggingface_hub", "transformers", "optimum")
 
 
@@ -29,11 +32,16 @@ def no_telemetry() -> Iterator[None]:
     """
     for name, value in VARIABLES.items():
         os.environ.setdefault(name, value)
-    is_hidden_here = _PACKAGE not in sys.modules
-    if is_hidden_here:
-        sys.modules[_PACKAGE] = None  # type: ignore[assignment]
+    with _LOCK:
+        hides = sys.modules.get(_PACKAGE) is None  # not imported by the program
+        if hides:
+            _HIDING.append(_PACKAGE)
+            sys.modules[_PACKAGE] = None  # type: ignore[assignment]
     try:
         yield
     finally:
-        if is_hidden_here:
-            sys.modules.pop(_PACKAGE, None)
+        with _LOCK:
+            if hides:
+                _HIDING.pop()
+                if not _HIDING:
+                    del sys.modules[_PACKAGE]

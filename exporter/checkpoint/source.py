@@ -14,6 +14,7 @@ from dpr_export.exporter.options import DEFAULT_OPTIONS, ExportOptions
 from dpr_export.models.artifact.hub import HubOptions, NotInCacheError, Repository, find_repository
 from dpr_export.models.config import CONFIG_FILE
 from dpr_export.models.kinds import KINDS
+from dpr_export.models.telemetry import no_telemetry
 from dpr_export.models.tokenization.tokenizer_files import TOKENIZER_FILES
 from dpr_export.runtime.inference.progress import Step, silent
 
@@ -107,7 +108,8 @@ def _download(repository: Repository) -> Checkpoint:
     Offline, a file that is not in the cache counts as missing from the repository. Online, only the hub can say that a
     file is missing: without its tokenizer_config.json, a checkpoint would get another tokenizer.
     """
-    from huggingface_hub import constants
+    with no_telemetry():
+        from huggingface_hub import constants
 
     missing = (NotInCacheError,) if constants.HF_HUB_OFFLINE else ()
     try:

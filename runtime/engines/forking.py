@@ -17,7 +17,7 @@ _Value = TypeVar("_Value")
 class Inherited(Protocol):
     """An object that has to know when it is in a forked child."""
 
-    def leave_to_parent(self) -> None:
+    def _leave_to_parent(self) -> None:
         """Called in each new child, before anything else runs there."""
 
 
@@ -25,7 +25,7 @@ _inherited: "WeakSet[Inherited]" = WeakSet()
 
 
 def watch_forks(owner: Inherited) -> None:
-    """Call the `leave_to_parent` of an object in each child that is forked from now on."""
+    """Call the `_leave_to_parent` of an object in each child that is forked from now on."""
     _inherited.add(owner)
 
 
@@ -69,7 +69,7 @@ class PerProcess(Generic[_Value]):
             self._closed = True
             self._value = None
 
-    def leave_to_parent(self) -> None:
+    def _leave_to_parent(self) -> None:
         never_free(self._value)
         self._value = None
         self._lock = Lock()  # another thread of the parent may have held it
@@ -77,7 +77,7 @@ class PerProcess(Generic[_Value]):
 
 def _in_child() -> None:
     for owner in list(_inherited):
-        owner.leave_to_parent()
+        owner._leave_to_parent()
 
 
 if hasattr(os, "register_at_fork"):

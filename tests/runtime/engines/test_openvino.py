@@ -167,7 +167,9 @@ def test_a_second_model_is_compiled_for_many_calls_alone(
 ) -> None:
     session, compiled = OpenVinoSession(tiny["question"] / MODEL_FILE, threads=2), []
     compile_it = session._compile
-    monkeypatch.setattr(session, "_compile", lambda core, streams: compiled.append(streams) or compile_it(core, streams))
+    monkeypatch.setattr(
+        session, "_compile", lambda core, streams: compiled.append(streams) or compile_it(core, streams)
+    )
     assert len(list(session.run_all([feeds("question")] * 3))) == 3
     assert compiled == []
     assert len(list(session.run_all([feeds("question")] * 4))) == 4
