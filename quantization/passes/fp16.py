@@ -144,6 +144,7 @@ def find_float32_nodes(model: onnx.ModelProto, calls: Sequence[Feeds]) -> tuple[
     watched.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 3  # errors alone
     session = ort.InferenceSession(watched.SerializeToString(), options, providers=["CPUExecutionProvider"])
     norms = [node for node in model.graph.node if node.op_type in _LAYER_NORMS]
     normalized = {node.output[3] if len(node.output) > 3 else node.input[0] for node in norms}
