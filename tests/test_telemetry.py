@@ -20,7 +20,7 @@ from threading import Barrier, Thread
 import pytest
 
 from dpr_export.models import telemetry
-from dpr_export.models.telemetry import SILENCED, VARIABLES, no_telemetry
+from dpr_export.models.telemetry import SILENCED, no_telemetry
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
@@ -56,12 +56,10 @@ def test_every_import_of_a_library_that_reports_is_silenced(folder: str) -> None
     assert {path: names for path, names in found.items() if names} == {}
 
 
-@pytest.mark.parametrize(
-    "line", ["import onnxruntime.quantization", "def f():\n    from nncf import x", "import ray as r"]
-)
+@pytest.mark.parametrize("line", ["import onnxruntime.quantization", "from nncf import x", "x = import_library('ray')"])
 def test_a_planted_import_is_found(line: str) -> None:
-    assert len(list(unsilenced(line))) == 1
-    assert list(unsilenced(f"with no_telemetry():\n    import os\n    {line}" if "def" not in line else "")) == []
+    assert len(list(unsilenced(f"def later():\n    {line}"))) == 1
+    assert list(unsilenced(f"with no_telemetry():\n    {line}")) == []
 
 
 def test_what_the_user_has_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,7 +185,7 @@ SQUAD = {
     ]
 }
 ENCODERS = "--question-encoder QUESTION --context-encoder CONTEXT"
-# Each line runs after those before it that begin with the word of the same case, in the same folder.
+# The lines of an entry run one after another, in one folder.
 COMMANDS = {
     "dpr-export": ["dpr-export CHECKPOINT -o out", "dpr-export out --precision int8 --calibration FEW --allow-loss"],
     "fp16": ["dpr-export CHECKPOINT -o out --precision fp16 --backend onnxruntime --backend tensorrt --allow-loss"],
@@ -252,7 +250,3 @@ def test_ray_is_told_to_report_nothing(watch: Watch, tiny: dict[str, Path], tmp_
     assert [file for file in files if not OWN_FILES.fullmatch(file)] in ([], [".ray/auth_token"])
     others = [address for address in addresses if not address.endswith(f":{DNS}")]
     assert set(others) <= {"169.254.169.254:80"}
-
-
-def test_the_table_names_variables_that_the_libraries_read() -> None:
-    assert set(VARIABLES.values()) <= {"0", "1"}
