@@ -142,7 +142,7 @@ with DPRQuestionEncoder.from_pretrained(sys.argv[1], backend=sys.argv[2]) as mod
 """
 
 
-@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("backend", ["onnxruntime", pytest.param("openvino", marks=pytest.mark.ci)])
 def test_an_engine_leaves_no_file_and_opens_no_connection(watch: Watch, tiny: dict[str, Path], backend: str) -> None:
     files, addresses = watch(sys.executable, "-c", LOAD, tiny["question"], backend)
     assert [file for file in files if not OWN_FILES.fullmatch(file)] == []

@@ -48,9 +48,9 @@ print("the parent:", both() == expected)
 PRINTED = "not called: 0\nafter large calls: 0 0 0\nfrom a child: 0\nduring a call: 0\nthe parent: True\n"
 
 
-@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+@pytest.mark.parametrize("backend", ["openvino", pytest.param("onnxruntime", marks=pytest.mark.ci)])
 def test_a_forked_child_computes_what_its_parent_does_and_exits(tiny: dict[str, Path], backend: str) -> None:
-    command = [sys.executable, "-c", PROGRAM, tiny["question"], tiny["reader"], backend]
+    command = [sys.executable, "-u", "-c", PROGRAM, tiny["question"], tiny["reader"], backend]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert (done.stdout, done.stderr, done.returncode) == (PRINTED, "", 0)
 
