@@ -26,6 +26,7 @@ from benchmarks.harness.tables import Results, show_machine, show_notes, show_ta
 from benchmarks.harness.worker_group import load_group
 from benchmarks.harness.workers import Call, Loaded, Request, serve
 from dpr_export.models.kinds import CONTEXT, KINDS, QUESTION, READER
+from dpr_export.models.telemetry import no_telemetry
 from dpr_export.runtime.corpus.evaluation.squad_metrics import best_score, exact_match, f1
 from dpr_export.runtime.corpus.squad import Squad, read_squad
 
@@ -68,7 +69,8 @@ def load(request: Request) -> Loaded:
 def _load_model(request: Request, kind: str, folder: str) -> Any:
     architecture = KINDS[kind].architecture
     if "backend" not in request:
-        import transformers
+        with no_telemetry():
+            import transformers
 
         return getattr(transformers, architecture).from_pretrained(folder).eval()
     from dpr_export import runtime

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dpr_export.models.kinds import KINDS
+from dpr_export.models.telemetry import no_telemetry
 from dpr_export.runtime.corpus import Models, encode_corpus, read_corpus, read_questions
 from dpr_export.runtime.corpus.evaluation.evaluate import evaluate
 from dpr_export.runtime.corpus.evaluation.squad_metrics import best_score, exact_match, f1
@@ -44,7 +45,8 @@ def encode_ours(demo: Path, precision: str, passages: str, output: str, *ray: st
 
 def load_transformers(demo: Path, kind: str) -> tuple[Any, Any]:
     """The tokenizer and the model of a checkpoint."""
-    import transformers
+    with no_telemetry():
+        import transformers
 
     folder, name = demo / kind / "checkpoint", KINDS[kind].architecture
     tokenizer = getattr(transformers, f"{name}Tokenizer").from_pretrained(folder)

@@ -15,10 +15,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import DPRReaderTokenizer
 
 from benchmarks.harness.command import make_parser, start
 from dpr_export.models.spans import decode_best_spans
+from dpr_export.models.telemetry import no_telemetry
+
+with no_telemetry():
+    from transformers import DPRReaderTokenizer
 
 SECONDS, ROUNDS = 4.0, 200  # of one line of the table, at most
 LEAST_RATIO = 50.0  # of the search in all spans of many passages from lists; at least 1 elsewhere

@@ -35,11 +35,13 @@ from typing import Any
 from dpr_export.exporter.options import DEFAULT_OPSET
 from dpr_export.models.artifact.reference_outputs import ATOL
 from dpr_export.models.kinds import Kind, find_kind
+from dpr_export.models.telemetry import no_telemetry
 
 try:
-    import transformers
-    from optimum.exporters.onnx.config import TextEncoderOnnxConfig
-    from optimum.utils import DEFAULT_DUMMY_SHAPES, NormalizedTextConfig
+    with no_telemetry():
+        import transformers
+        from optimum.exporters.onnx.config import TextEncoderOnnxConfig
+        from optimum.utils import DEFAULT_DUMMY_SHAPES, NormalizedTextConfig
 except ModuleNotFoundError as error:
     raise ImportError(f'{error.name} is not installed: pip install "dpr-export[optimum]"') from error
 

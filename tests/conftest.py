@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from dpr_export.models.telemetry import VARIABLES
 from tests.exported import VOCABULARY, WORDS, Exported, copy_plain, quick_gate, remembered_traces, write_checkpoint
 
 __all__ = ["VOCABULARY", "WORDS", "copy_plain", "write_checkpoint"]
@@ -50,6 +51,7 @@ def pytest_configure(config: pytest.Config) -> None:
     place = Path(tempfile.mkdtemp(prefix="dpr-export-tests-"))
     config.add_cleanup(lambda: shutil.rmtree(place, ignore_errors=True))
     os.environ.update(environment(place))
+    os.environ.update(VARIABLES)
     os.environ["MPLCONFIGDIR"] = str(place / "matplotlib")  # a list of fonts, which takes seconds to make
     os.environ.setdefault("PIP_CACHE_DIR", str(caches / "pip"))
     if os.environ.get("PYTEST_XDIST_WORKER"):

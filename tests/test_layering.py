@@ -19,7 +19,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "models.artifact": ("models",),
     "models.config": ("models.artifact",),
     "models.tokenization": ("models", "models.artifact"),
-    "runtime.engines": (),
+    "runtime.engines": ("models",),
     "runtime.engines.nvidia": ("models", "models.artifact", "runtime.engines"),
     "runtime.inference": (
         "models",

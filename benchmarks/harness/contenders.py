@@ -16,6 +16,7 @@ from benchmarks.harness.model_files import GRAPH, SENTENCE_TRANSFORMERS
 from benchmarks.harness.workers import Call, Loaded, Request, serve
 from dpr_export.models.artifact.variants import VARIANTS
 from dpr_export.models.kinds import CONTEXT, KINDS, QUESTION, READER
+from dpr_export.models.telemetry import no_telemetry
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,9 @@ GPU_CONTENDERS = (GPU_EAGER, _torch("fp16 sdpa", dtype="float16"), GPU_COMPILED,
 def load_transformers(request: Request) -> Loaded:
     """As a user of PyTorch runs it, with sdpa unless another attention is asked for."""
     import torch
-    import transformers
+
+    with no_telemetry():
+        import transformers
 
     torch.set_num_threads(request["threads"])
     kind, device = KINDS[request["kind"]], request.get("device", "cpu")
@@ -129,7 +132,8 @@ def load_transformers(request: Request) -> Loaded:
 
 def load_onnxruntime(request: Request) -> Loaded:
     """A plain session, as ONNX Runtime's documentation makes it."""
-    import onnxruntime as ort
+    with no_telemetry():
+        import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = request["threads"]

@@ -21,6 +21,7 @@ from benchmarks.harness.tables import SHAPES, shape_name
 from benchmarks.harness.texts import random_feeds
 from dpr_export.models.config import DPRConfig
 from dpr_export.models.kinds import READER
+from dpr_export.models.telemetry import no_telemetry
 
 PRODUCTS = ((1024, 768, 3072), (2048, 3072, 768), (2048, 768, 768), (4096, 768, 3072))  # rows, inner, columns
 _CHAIN = 8  # products in one graph: its ends, which turn float32 into INT8, hardly count
@@ -54,9 +55,10 @@ def operations_per_second(threads: int, int8: bool) -> float:
     A graph is a chain of products (rows, inner) x (inner, columns) and back, in float32, or quantized as INT8 variants
     are: static, symmetric, weights and activations.
     """
-    import openvino as ov
-    from openvino import opset13 as ops
-    from openvino import properties
+    with no_telemetry():
+        import openvino as ov
+        from openvino import opset13 as ops
+        from openvino import properties
 
     options = {
         properties.hint.inference_precision(): ov.Type.f32,

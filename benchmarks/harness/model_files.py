@@ -22,6 +22,7 @@ from benchmarks.harness.processes import run_measured
 from benchmarks.harness.texts import CALIBRATION_TEXTS, write_texts
 from benchmarks.harness.workers import ROOT, WorkerError
 from dpr_export.models.kinds import KINDS, READER
+from dpr_export.models.telemetry import VARIABLES, no_telemetry
 
 GRAPH = "model.onnx"
 SENTENCE_TRANSFORMERS = "sentence_transformers_int8"
@@ -74,6 +75,7 @@ class WorkFolder:
             "HF_HOME": str(self.path / "cache" / "huggingface"),
             "HF_HUB_OFFLINE": "1",
             "TRANSFORMERS_VERBOSITY": "error",
+            **VARIABLES,
         }
 
 
@@ -87,7 +89,8 @@ class Job:
     output: Path
 
     def load_checkpoint(self, **options: Any) -> Any:
-        import transformers
+        with no_telemetry():
+            import transformers
 
         architecture = getattr(transformers, KINDS[self.kind].architecture)
         return architecture.from_pretrained(self.source / "checkpoint", **options)
@@ -96,7 +99,9 @@ class Job:
 def make_checkpoint(job: Job) -> None:
     """The demo's checkpoint, or one with random weights and bert-base-uncased's vocabulary."""
     import torch
-    import transformers
+
+    with no_telemetry():
+        import transformers
 
     from dpr_export.exporter.demo.checkpoint import base_folder, write_checkpoint
 
@@ -115,7 +120,9 @@ def make_checkpoint(job: Job) -> None:
 def make_bert(job: Job) -> None:
     """The BERT model inside, with the same weights."""
     import torch
-    import transformers
+
+    with no_telemetry():
+        import transformers
 
     modules = job.load_checkpoint().named_modules()
     weights = next(module for name, module in modules if name.endswith("bert_model")).state_dict()
@@ -169,8 +176,10 @@ def make_traced(job: Job) -> None:
 def make_documented(job: Job) -> None:
     """The traced graph in dynamic INT8, by ONNX Runtime's pre-processing and quantize_dynamic with its defaults."""
     import onnx
-    from onnxruntime.quantization import quantize_dynamic
-    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    with no_telemetry():
+        from onnxruntime.quantization import quantize_dynamic
+        from onnxruntime.quantization.shape_inference import quant_pre_process
 
     model = onnx.load(job.source / "traced" / GRAPH)
     del model.graph.value_info[:]  # torch's notes on shapes, which ONNX's own inference contradicts

@@ -27,6 +27,7 @@ PINS = (
     "nncf==3.4.0",
     "datasets==5.0.1",
 )
+sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # OpenVINO and NNCF would report through it
 UNUSED = "torchvision"  # a dependency of optimum-intel; its wheels fit CUDA builds of torch and break CPU builds
 _SUFFIX = "qint8_quantized"
 

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-import transformers
 
 from dpr_export.exporter.checkpoint.facebookresearch import read_facebook_file
 from dpr_export.exporter.checkpoint.pytorch import read_pytorch_weights
@@ -18,6 +17,10 @@ from dpr_export.exporter.errors import ExportError, cause_of
 from dpr_export.models.artifact.git_lfs import POINTER, is_pointer
 from dpr_export.models.config import DPRConfig
 from dpr_export.models.kinds import Kind, find_kind
+from dpr_export.models.telemetry import no_telemetry
+
+with no_telemetry():
+    import transformers
 
 _UNUSED = (".pooler.", "embeddings.position_ids")  # weights of BERT that no DPR model reads
 

@@ -15,6 +15,7 @@ from dpr_export.models.artifact.hub import HubOptions, NotInCacheError, Reposito
 from dpr_export.models.config import CONFIG_FILE
 from dpr_export.models.kinds import KINDS
 from dpr_export.models.progress import Step, silent
+from dpr_export.models.telemetry import no_telemetry
 from dpr_export.models.tokenization.tokenizer_files import TOKENIZER_FILES
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin", "tf_model.h5")  # the first that exists is read
@@ -107,7 +108,8 @@ def _download(repository: Repository) -> Checkpoint:
     Offline, a file that is not in the cache counts as missing from the repository. Online, only the hub can say that a
     file is missing: without its tokenizer_config.json, a checkpoint would get another tokenizer.
     """
-    from huggingface_hub import constants
+    with no_telemetry():
+        from huggingface_hub import constants
 
     missing = (NotInCacheError,) if constants.HF_HUB_OFFLINE else ()
     try:

@@ -14,6 +14,7 @@ from dpr_export.exporter.hub.card import LICENCE_FIELDS, model_card
 from dpr_export.models.artifact.folder import ExportedFolder
 from dpr_export.models.artifact.hub import Repository, describe_hub_error, hub_errors
 from dpr_export.models.artifact.manifest import MANIFEST_FILE, Manifest, Source, is_exported_folder
+from dpr_export.models.telemetry import no_telemetry
 
 CARD_FILE = "README.md"
 
@@ -24,8 +25,9 @@ def check_push(repository: str, token: str | None = None) -> None:
     Raises:
         ExportError: the name is not valid for a repository, there is no token, or HF_HUB_OFFLINE is set.
     """
-    from huggingface_hub import constants, get_token
-    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+    with no_telemetry():
+        from huggingface_hub import constants, get_token
+        from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
     try:
         validate_repo_id(repository)
@@ -71,7 +73,8 @@ def push(folder: str | Path, repository: str, *, private: bool = False, token: s
 
 
 def _upload(opened: ExportedFolder, repository: str, private: bool, token: str | None) -> str:
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+    with no_telemetry():
+        from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
     model_card(opened.manifest, repository)  # fails here, before the repository is created, if it must fail
     api = HfApi(token=token)
@@ -111,7 +114,8 @@ def _files_of_manifest(name: str, commit: str | None, token: str | None) -> set[
 
 def _licence(source: Source, token: str | None) -> dict[str, Any]:
     """The licence fields in the front matter of the source's own model card; empty if it states no licence."""
-    from huggingface_hub.repocard import metadata_load
+    with no_telemetry():
+        from huggingface_hub.repocard import metadata_load
 
     if source.revision:
         path = None

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from dpr_export.models.export_command import export_command
 from dpr_export.models.quiet import quiet_logger
+from dpr_export.models.telemetry import no_telemetry
 
 _NAME = re.compile(r"(?!\.)[\w.-]+(/[\w.-]+)?")
 # One line for each error class of the library, by name, so that it need not be imported here.
@@ -67,8 +68,9 @@ class Repository(HubOptions):
             NotInCacheError: it is not in the cache, and the hub was not asked or cannot be reached.
             OSError: it cannot be downloaded for another reason.
         """
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+        with no_telemetry():
+            from huggingface_hub import hf_hub_download
+            from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
         try:
             with quiet_logger("huggingface_hub", logging.ERROR):  # it warns of every retry
@@ -116,7 +118,8 @@ def find_repository(name: str | Path, options: HubOptions = NO_OPTIONS) -> Repos
 
 def hub_errors() -> tuple[type[Exception], ...]:
     """Return the errors that huggingface_hub raises: its own, and those of its HTTP library."""
-    from huggingface_hub.errors import HfHubHTTPError
+    with no_telemetry():
+        from huggingface_hub.errors import HfHubHTTPError
 
     http_error: type[Exception] = HfHubHTTPError.__mro__[1]  # of requests, httpx or httpx2, depending on the release
     # It parses the hub's answers without checks, hence the last three.

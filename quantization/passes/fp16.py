@@ -11,13 +11,16 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import numpy_helper
-from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
+from dpr_export.models.telemetry import no_telemetry
 from dpr_export.quantization.errors import QuantizationError
 from dpr_export.runtime.engines.session import Feeds
+
+with no_telemetry():
+    import onnxruntime as ort
+    from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
 LARGEST = float(np.finfo(np.float16).max)
 # The mask must be finite, or a fully masked row is NaN. Its sum with a score must not overflow, and must round to the
@@ -141,6 +144,7 @@ def find_float32_nodes(model: onnx.ModelProto, calls: Sequence[Feeds]) -> tuple[
     watched.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 3  # errors alone
     session = ort.InferenceSession(watched.SerializeToString(), options, providers=["CPUExecutionProvider"])
     norms = [node for node in model.graph.node if node.op_type in _LAYER_NORMS]
     normalized = {node.output[3] if len(node.output) > 3 else node.input[0] for node in norms}

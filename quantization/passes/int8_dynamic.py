@@ -11,9 +11,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import onnx
-from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from dpr_export.models.quiet import quiet_logger
+from dpr_export.models.telemetry import no_telemetry
+
+with no_telemetry():
+    from onnxruntime.quantization import QuantType, quantize_dynamic
 
 BLOCK = 128
 _INT8_PRODUCTS = 4  # ONNX Runtime's number for the kernels that quantize activations too
@@ -51,7 +54,8 @@ def quantize_blockwise_int8(source: Path, output: Path, *, in_float: Sequence[st
     The arguments are those of `quantize_dynamic_int8`.
     """
     with quiet_logger():
-        from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+        with no_telemetry():
+            from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
         quantizer = MatMulNBitsQuantizer(
             onnx.load(source),

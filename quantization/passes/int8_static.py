@@ -16,6 +16,7 @@ from pathlib import Path
 
 import onnx
 
+from dpr_export.models.telemetry import no_telemetry
 from dpr_export.quantization.errors import QuantizationError
 from dpr_export.quantization.passes.parts import PRODUCTS
 from dpr_export.runtime.engines.session import Feeds
@@ -39,7 +40,8 @@ def quantize_static_int8(
     Raises:
         QuantizationError: a quantizer is not symmetric, or none was placed.
     """
-    import nncf
+    with no_telemetry():
+        import nncf
 
     nncf.set_log_level(logging.ERROR)
     original = onnx.load(source)

@@ -4,34 +4,31 @@ A small call runs on all threads, for the lowest latency. Many calls run at the 
 faster: threads that share a call wait for each other in every layer. A call with many rows is split for that.
 """
 
-import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from queue import Empty, LifoQueue
 from threading import Lock
+from typing import Any
 
 import numpy as np
 
+from dpr_export.models.telemetry import no_telemetry
 from dpr_export.runtime.engines.compile_cache import kept_folder
 from dpr_export.runtime.engines.concurrency import overlapped
+from dpr_export.runtime.engines.forking import PerProcess
 from dpr_export.runtime.engines.processors import is_arm
 from dpr_export.runtime.engines.session import Feeds, Outputs, Session
 
-# OpenVINO's package sends usage data over the network whenever it is imported, through the package below, from a thread
-# of its own. During the import that package is made to look missing.
-_TELEMETRY = "openvino_telemetry"
-_telemetry = sys.modules.setdefault(_TELEMETRY, None)  # type: ignore[arg-type]
 try:
-    import openvino as ov
-    from openvino import properties
-    from openvino.properties import hint
+    with no_telemetry():
+        import openvino as ov
+        from openvino import properties
+        from openvino.properties import hint
 except ImportError as error:
     raise ImportError('openvino is not installed: pip install "dpr-export[openvino]"') from error
-finally:
-    if _telemetry is None:
-        del sys.modules[_TELEMETRY]
 
 # The binding builds its table of NumPy types at first use, and two threads that do so at the same time deadlock. So the
 # table is built here, during the import.
@@ -50,6 +47,15 @@ _IN_FLOAT = {"LP_TRANSFORMS_MODE": "NO"} if is_arm() else {}
 _Compiled = tuple[ov.CompiledModel, LifoQueue[ov.InferRequest]]  # a model, and its requests that are not in use
 
 
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """What one process made of a graph: models by the number of calls that they run at the same time."""
+
+    core: ov.Core = field(default_factory=ov.Core)
+    compiled: dict[int, _Compiled] = field(default_factory=dict)
+    compiling: Any = field(default_factory=Lock)
+
+
 class OpenVinoSession(Session):
     """A graph compiled by OpenVINO. Arguments and exceptions are as for `open_session`.
 
@@ -61,8 +67,9 @@ class OpenVinoSession(Session):
     length_multiple = 8  # kernels are compiled for each new shape, in up to 40 ms; this leaves 64 lengths
 
     def __init__(self, graph: Path, *, threads: int, precision: str = "fp32", cache: str | None = None) -> None:
-        self._core = ov.Core()
-        if precision == "bf16" and "BF16" not in self._core.get_property("CPU", properties.device.capabilities()):
+        self._opened = PerProcess(_Opened)
+        core = self._opened.get().core
+        if precision == "bf16" and "BF16" not in core.get_property("CPU", properties.device.capabilities()):
             raise RuntimeError("precision is 'bf16', and this processor has no bfloat16")
         self._graph = graph
         self._options = {
@@ -74,10 +81,8 @@ class OpenVinoSession(Session):
         }
         if folder := kept_folder("openvino", cache) if cache else None:
             self._options[properties.cache_dir()] = str(folder)
-        self._compiling = Lock()
         self._threads = threads
         self._min_batches = max(_MIN_BATCHES, threads)
-        self._compiled: dict[int, _Compiled] | None = {}
         model, _ = self._compiled_for(streams=1)
         self.input_names = tuple(port.get_any_name() for port in model.inputs)
         self.output_names = tuple(port.get_any_name() for port in model.outputs)
@@ -118,27 +123,25 @@ class OpenVinoSession(Session):
 
         A model that is compiled already is returned at once, even while another is being compiled.
         """
-        compiled = self._compiled
-        if compiled is None:
-            raise RuntimeError("this session is closed")
-        if streams not in compiled:
-            with self._compiling:
-                if streams not in compiled:
-                    compiled[streams] = self._compile(streams)
-        return compiled[streams]
+        opened = self._opened.get()
+        if streams not in opened.compiled:
+            with opened.compiling:
+                if streams not in opened.compiled:
+                    opened.compiled[streams] = self._compile(opened.core, streams)
+        return opened.compiled[streams]
 
-    def _compile(self, streams: int) -> _Compiled:
+    def _compile(self, core: ov.Core, streams: int) -> _Compiled:
         options = {**self._options, properties.num_streams(): streams}
         with self._graph.open("rb") as file:
             if file.read(1) != _ONNX:
                 raise RuntimeError(f"OpenVINO cannot load {self._graph}: it is no ONNX graph")
         try:
-            return self._core.compile_model(str(self._graph), "CPU", options), LifoQueue()
+            return core.compile_model(str(self._graph), "CPU", options), LifoQueue()
         except RuntimeError as error:
             raise RuntimeError(f"OpenVINO cannot load {self._graph}: {_last_line(error)}") from None
 
     def close(self) -> None:
-        self._compiled = None
+        self._opened.close()
 
 
 def _last_line(error: RuntimeError) -> str:

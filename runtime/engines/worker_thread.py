@@ -48,8 +48,10 @@ class WorkerThread:
 
     def end(self, last: Callable[[], object] = lambda: None) -> None:
         """Let the thread finish what it was given, call `last` on it, and end it. A second call does nothing."""
+        if os.getpid() != self._process:  # there its lock may be held forever
+            return
         with self._lock:
-            if self._ended or os.getpid() != self._process:
+            if self._ended:
                 return
             self._ended = True
             self._queue.put((Future(), last))

@@ -23,6 +23,7 @@ from dpr_export.models.tokenization.by_kind import TOKENIZER_CLASSES
 from dpr_export.models.tokenization.encoder_tokenizers import BertTokenizer
 from dpr_export.models.tokenization.tokenizer_files import TOKENIZER_FILES
 from dpr_export.models.torch_interop import convert_like, import_dlpack, is_on_gpu
+from dpr_export.runtime.engines.forking import watch_forks
 from dpr_export.runtime.engines.length_rounding import rounded
 from dpr_export.runtime.engines.nvidia.shape_buckets import corner
 from dpr_export.runtime.engines.processors import usable_processors
@@ -71,6 +72,7 @@ class DPRModel(LikeModule):
         self._embeds: Session | None = None
         self._lock = Lock()  # of the two attributes beside it
         self._closed = False
+        watch_forks(self)
 
     @classmethod
     def from_pretrained(
@@ -261,6 +263,9 @@ class DPRModel(LikeModule):
             self._closed = True
             if self._embeds is not None:
                 self._embeds.close()
+
+    def _leave_to_parent(self) -> None:
+        self._lock = Lock()  # another thread of the parent may have held it
 
     def __enter__(self) -> Self:
         return self

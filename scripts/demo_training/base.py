@@ -11,9 +11,12 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
-from transformers import DPRConfig, DPRContextEncoder, DPRQuestionEncoder, DPRReader
 
 from dpr_export.exporter.demo import checkpoint
+from dpr_export.models.telemetry import no_telemetry
+
+with no_telemetry():
+    from transformers import DPRConfig, DPRContextEncoder, DPRQuestionEncoder, DPRReader
 
 BASE_NAME = "sentence-transformers/all-MiniLM-L6-v2"
 DPRModel = DPRReader | DPRQuestionEncoder | DPRContextEncoder

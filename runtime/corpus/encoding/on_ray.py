@@ -15,6 +15,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
+from dpr_export.models.telemetry import no_telemetry
 from dpr_export.runtime.corpus.encoding.blocks import Block, EncodedBlocks, encode_windows, tokenize_blocks
 from dpr_export.runtime.corpus.encoding.job import Job, describe_encoder
 from dpr_export.runtime.corpus.optional_libraries import import_library
@@ -40,7 +41,8 @@ def compute_on_ray(
         ValueError: no machine of the cluster has that many processors, or a worker has another model.
     """
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its warnings are for Ray's developers
-    ray = import_library("ray")
+    with no_telemetry():
+        ray = import_library("ray")
     with _connect(ray, address):
         count = min(workers or sys.maxsize, count_worker_slots(ray, how["threads"]))
         make = ray.remote(num_cpus=how["threads"], max_restarts=-1, max_task_retries=-1)(Worker).remote

@@ -18,7 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from dpr_export.models.telemetry import no_telemetry
 from dpr_export.runtime.engines.devices import parse_device
+from dpr_export.runtime.engines.forking import never_free, watch_forks
 from dpr_export.runtime.engines.nvidia.capture_lock import CAPTURE_LOCK
 from dpr_export.runtime.engines.nvidia.driver import compute_capability, gpu_problem
 from dpr_export.runtime.engines.nvidia.shape_buckets import MOST_TOKENS, buckets_for, corner, padded_to, true_shape
@@ -26,7 +28,8 @@ from dpr_export.runtime.engines.session import LONGEST, DeviceSession, Feeds, On
 from dpr_export.runtime.engines.worker_thread import WorkerThread
 
 try:
-    import onnxruntime as ort
+    with no_telemetry():
+        import onnxruntime as ort
 except ImportError as error:
     raise ImportError('onnxruntime-gpu is not installed: pip install "dpr-export[gpu]"') from error
 
@@ -73,6 +76,7 @@ class OnnxRuntimeCudaSession(DeviceSession):
         except BaseException:
             self._thread.end()
             raise
+        watch_forks(self)
         self._buckets = buckets_for("question", longest) if recording else ()
         self._recorded: dict[tuple[int, int], _Recorded] = {}
         self._broken_captures: Counter[tuple[int, int]] = Counter()
@@ -192,6 +196,9 @@ class OnnxRuntimeCudaSession(DeviceSession):
 
     def close(self) -> None:
         self._thread.end(self._release)
+
+    def _leave_to_parent(self) -> None:
+        never_free(dict(vars(self)))
 
     def _release(self) -> None:
         with CAPTURE_LOCK.call():

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from dpr_export.models.artifact.folder import hash_file
 from dpr_export.runtime.engines.devices import parse_device
+from dpr_export.runtime.engines.forking import never_free, watch_forks
 from dpr_export.runtime.engines.nvidia.capture_lock import CAPTURE_LOCK
 from dpr_export.runtime.engines.nvidia.cuda import CudaError, Gpu, Handle, view
 from dpr_export.runtime.engines.nvidia.dlpack import CUDA, DeviceArray
@@ -87,6 +88,7 @@ class TensorRtSession(DeviceSession):
             self.close()
             raise
         finalize(self, self._keeping.close)
+        watch_forks(self)
         self.device = f"cuda:{gpu.index}"
         self.engine = f"{trt.library.name} {trt.version} on {gpu.name}"
 
@@ -225,7 +227,6 @@ class TensorRtSession(DeviceSession):
                 return
             self._closed = True
             if os.getpid() != self._process:  # nothing of it is this process's
-                self._keeping.pop_all()
                 return
             try:
                 if self._contexts and self._kernels is not None and self._kernels_path and not self._lost:
@@ -235,3 +236,7 @@ class TensorRtSession(DeviceSession):
                 with CAPTURE_LOCK.call():
                     self._keeping.close()
                     self._kernels = self._engine = self._runtime = None
+
+    def _leave_to_parent(self) -> None:
+        never_free((self._keeping.pop_all(), dict(vars(self))))
+        self._lock = Lock()  # another thread of the parent may have held it

@@ -167,7 +167,9 @@ def test_a_second_model_is_compiled_for_many_calls_alone(
 ) -> None:
     session, compiled = OpenVinoSession(tiny["question"] / MODEL_FILE, threads=2), []
     compile_it = session._compile
-    monkeypatch.setattr(session, "_compile", lambda streams: compiled.append(streams) or compile_it(streams))
+    monkeypatch.setattr(
+        session, "_compile", lambda core, streams: compiled.append(streams) or compile_it(core, streams)
+    )
     assert len(list(session.run_all([feeds("question")] * 3))) == 3
     assert compiled == []
     assert len(list(session.run_all([feeds("question")] * 4))) == 4
@@ -176,7 +178,7 @@ def test_a_second_model_is_compiled_for_many_calls_alone(
 
 def test_small_calls_do_not_wait_while_the_model_is_compiled_for_many(tiny: dict[str, Path]) -> None:
     session = OpenVinoSession(tiny["question"] / MODEL_FILE, threads=2)
-    with ThreadPoolExecutor(1) as pool, session._compiling:  # let go of first, so that a failure ends
+    with ThreadPoolExecutor(1) as pool, session._opened.get().compiling:  # let go of first, so that a failure ends
         assert pool.submit(session.run, feeds("question")).result(timeout=60)["pooler_output"].shape == (3, 32)
 
 
