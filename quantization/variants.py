@@ -21,7 +21,7 @@ from dpr_export.quantization.gate import Gate, Metrics, tokenize_each
 from dpr_export.quantization.recipes import RECIPES, Attempt, Attempts
 from dpr_export.quantization.speed import speedup
 from dpr_export.quantization.texts import EVALUATION_SET_FILE, Texts, read_texts
-from dpr_export.runtime.checks.parity import check_finite
+from dpr_export.runtime.checks.parity import ParityError, check_finite
 from dpr_export.runtime.checks.variant_parity import REFERENCE, check_variant, find_device, open_graph, open_variant
 from dpr_export.runtime.engines.session import Feeds, Session
 from dpr_export.runtime.inference.sample import measure_least_cosine
@@ -56,7 +56,7 @@ class VariantMaker:
             The variant; None for a fused graph that is hardly faster, whose file is removed.
 
         Raises:
-            ParityError: its outputs differ from transformers' by more than the tolerance, or are not finite.
+            ParityError: its outputs differ from transformers' by more than the tolerance.
             QuantizationError: it cannot be made, or a metric is below its bound.
         """
         graph.parent.mkdir(exist_ok=True)
@@ -103,7 +103,7 @@ class VariantMaker:
             drop = AccuracyDrop(
                 engine=session.engine,
                 shapes=tuple(call.shape for call in self.grid),
-                largest_error=check_finite(session, self.grid) + self.reference_error,
+                largest_error=_check_finite(session, self.grid, spec.file) + self.reference_error,
                 sample_cosine=round(cosine, 5),
                 sample_bound=round(min(BOUNDS["least_cosine"], cosine - SLACK), 5),
                 metrics={name: round(value, 5) for name, value in metrics.items()},
@@ -140,6 +140,14 @@ class VariantMaker:
     def _gate(self) -> Gate:
         with open_graph(REFERENCE, self.folder / MODEL_FILE) as reference:
             return Gate(self.kind, self.folder, reference, self._evaluation_set.rows)
+
+
+def _check_finite(session: Session, calls: Sequence[Example], file: str) -> float:
+    """As `check_finite`, with a QuantizationError that names the file."""
+    try:
+        return check_finite(session, calls)
+    except ParityError as error:
+        raise QuantizationError(f"{file} gives numbers that are not finite: {error}, on {session.engine}") from None
 
 
 def _describe_misses(metrics: Metrics) -> str:

@@ -17,6 +17,9 @@ from benchmarks.harness.workers import Call, Loaded, Request, serve
 from dpr_export.models.artifact.variants import VARIANTS
 from dpr_export.models.kinds import CONTEXT, KINDS, QUESTION, READER
 from dpr_export.models.telemetry import no_telemetry
+from dpr_export.runtime.engines.processors import processor_features
+
+_BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}  # by /proc/cpuinfo's names
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,8 @@ def load_transformers(request: Request) -> Loaded:
 
     torch.set_num_threads(request["threads"])
     kind, device = KINDS[request["kind"]], request.get("device", "cpu")
+    if (request.get("dtype"), device) == ("bfloat16", "cpu") and not processor_features() & _BFLOAT16:
+        raise RuntimeError("this processor has no bfloat16, and emulates it many times slower than float32")
     model = getattr(transformers, kind.architecture).from_pretrained(
         request["folder"],
         dtype=getattr(torch, request.get("dtype", "float32")),

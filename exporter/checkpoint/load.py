@@ -6,6 +6,7 @@ encoder's checkpoint it builds a question encoder with random weights.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -40,9 +41,8 @@ def load(checkpoint: Checkpoint) -> LoadedCheckpoint:
     Raises:
         ExportError: it is not a DPR model, or would not load completely and correctly. The message says why.
     """
-    if is_pointer(checkpoint.weights):
-        raise ExportError(f"{checkpoint.weights} {POINTER}")
     if checkpoint.file:
+        _refuse_pointer(checkpoint.file)
         kind, config, weights = read_facebook_file(checkpoint)
         return _fill(kind, config, weights, checkpoint.name)
     try:
@@ -52,6 +52,7 @@ def load(checkpoint: Checkpoint) -> LoadedCheckpoint:
         raise ExportError(str(error)) from None
     _refuse_unsupported(config)
     path, name = checkpoint.weights, f"{checkpoint.weights.name} of {checkpoint.name}"
+    _refuse_pointer(path)
     if is_tensorflow(path):
         return _fill(kind, config, read_tensorflow_weights(path, name), name)
     # transformers ignores weights that its class does not have, so a PyTorch file may hold more.
@@ -81,6 +82,11 @@ def _fill(
             raise ExportError(f"{key} in {name} is of type {weights[key].dtype}, and must be floating point")
     model.load_state_dict({key: weights[key] for key in expected})
     return LoadedCheckpoint(kind, config, model)
+
+
+def _refuse_pointer(path: Path) -> None:
+    if is_pointer(path):
+        raise ExportError(f"{path} {POINTER}")
 
 
 def _first(names: list[str]) -> str:

@@ -124,8 +124,8 @@ class DPRReaderTokenizer(BertTokenizer):
             first: the number of the first passage, if these passages are part of a longer list.
 
         Returns:
-            A row for each passage, in order; with `stride`, as many as its text needs. An empty text has one row. If
-            title and text do not fit, the title is cut to half of what the question leaves, or to what the text does
+            A row for each passage, in order; with `stride`, as many as its text needs. An empty text has one row. A
+            title that leaves no room for the text is cut to half of what the question leaves, or to what the text does
             not need.
 
         Raises:
@@ -205,8 +205,11 @@ class DPRReaderTokenizer(BertTokenizer):
                 f"passage {number} has {length} tokens of question, which with 3 special tokens leave no room for its "
                 f"text within max_length, {max_length}"
             )
+        least = min(len(pieces[text]), 1)
+        if len(pieces[title]) + least <= room:
+            return len(pieces[title])
         title_length, _ = truncated_lengths("longest_first", len(pieces[title]), len(pieces[text]), room)
-        return min(title_length, room - 1) if len(pieces[text]) else title_length
+        return min(title_length, room - least)
 
 
 def _check_passages(

@@ -25,11 +25,11 @@ def find_bound(variant: Variant, precision: str) -> float:
 
 
 def measure_least_cosine(session: Session, kind: Kind, calls: Sequence[Example]) -> float:
-    """Return the least cosine of a session's outputs with the reference outputs, over all calls and outputs.
+    """Return the least cosine of a session's outputs with the reference outputs, over the rows of all calls.
 
-    Vectors are compared row by row. So are a reader's start and end logits, over each row's own tokens and less their
-    mean, which moves no span. Its relevance logits are compared over all rows of a call together. Where lengths differ,
-    a cosine is lowered by (|a| - |b|)² / (2 |a| |b|), since a scaled vector is wrong too.
+    An encoder's vectors are compared. Of a reader, one vector for each row is: its start and end logits, over the row's
+    own tokens and less their mean, which moves no span; and its relevance logit. Where lengths differ, a cosine is
+    lowered by (|a| - |b|)² / (2 |a| |b|), since a scaled vector is wrong too.
 
     Args:
         session: runs the graph.
@@ -39,20 +39,23 @@ def measure_least_cosine(session: Session, kind: Kind, calls: Sequence[Example])
     Returns:
         At most 1, for equal outputs; -1 if an output is not finite.
     """
-    return min(value for call in calls for value in _cosines(kind, session.run(call.feeds), call))
+    least = 1.0
+    for call in calls:
+        own = call.feeds["attention_mask"].astype(bool)
+        found, expected = (_row_vectors(kind, outputs, own) for outputs in (session.run(call.feeds), call.reference))
+        least = min(least, *map(_cosine, found, expected))
+    return least
 
 
-def _cosines(kind: Kind, outputs: Outputs, call: Example) -> Iterator[float]:
-    own = call.feeds["attention_mask"].astype(bool)
-    for name in kind.outputs:
-        found, expected = outputs[name], call.reference[name]
-        if name in kind.token_outputs:
-            for mask, row, other in zip(own, found[:, : own.shape[1]], expected, strict=True):
-                yield _cosine(row[mask] - row[mask].mean(), other[mask] - other[mask].mean())
-        elif found.ndim == 1:
-            yield _cosine(found, expected)
-        else:
-            yield from map(_cosine, found, expected)
+def _row_vectors(kind: Kind, outputs: Outputs, own: NDArray[np.bool_]) -> Iterator[NDArray[np.float32]]:
+    """Yield a vector for each row; `own` says which tokens are its own, (batch, sequence)."""
+    for row, mask in enumerate(own):
+        parts = [np.atleast_1d(outputs[name][row]) for name in kind.outputs]
+        for index, name in enumerate(kind.outputs):
+            if name in kind.token_outputs:
+                logits = parts[index][: len(mask)][mask]
+                parts[index] = logits - logits.mean()
+        yield np.concatenate(parts)
 
 
 def _cosine(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:

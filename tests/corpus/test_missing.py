@@ -39,7 +39,7 @@ def test_a_missing_library_is_named_with_what_to_install(
     assert read_questions(str(tmp_path / "found.json"))
     from dpr_export.runtime.corpus.retrieval import answer_matching as matching
 
-    matching._pattern.cache_clear()
+    matching._token_pattern.cache_clear()
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ImportError, match=rf'^{name} cannot be imported .*: pip install "dpr-export\[bulk\]"$'):
         calls[name]()

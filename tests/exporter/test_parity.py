@@ -33,7 +33,7 @@ CONFIGURATIONS = [
     ("context", {"hidden_act": "silu"}),
     ("reader", {"hidden_act": "gelu_new"}),
     ("question", {"num_hidden_layers": 1, "num_attention_heads": 1}),
-    ("reader", {"max_position_embeddings": 5, "type_vocab_size": 1, "pad_token_id": 3}),
+    ("reader", {"max_position_embeddings": 6, "type_vocab_size": 1, "pad_token_id": 3}),
 ]
 
 

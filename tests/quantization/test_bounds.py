@@ -201,7 +201,8 @@ def test_a_graph_that_gives_no_numbers_where_all_is_masked_is_refused_whatever_i
     folder = plain()
     before = files(folder)
     with pytest.raises(
-        QuantizationError, match=r"onnx/model_ort_int8\.onnx gives numbers that are not finite, on onnx"
+        QuantizationError,
+        match=r"onnx/model_ort_int8\.onnx gives numbers that are not finite: .* at 3 x 7 ",
     ):
         add_variants(folder, VariantOptions(allow_loss=allow_loss, **ASKED))
     assert files(folder) == before

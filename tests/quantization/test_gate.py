@@ -14,6 +14,7 @@ from dpr_export.runtime.engines.session import Feeds, Outputs, open_session
 from tests.doubles.fake_session import FakeSession
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_graph_loses_nothing_against_itself_and_much_when_its_outputs_are_noisy(
     demo: dict[str, Path], kind: str

@@ -94,6 +94,7 @@ def test_a_dynamic_int8_graph_multiplies_integers_and_stays_near(
         assert 0 < error < bound * np.abs(expected[name]).max()
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("make", [fuse, fuse_and_quantize])
 def test_the_mask_changes_what_it_changes_in_the_graph_it_came_from(

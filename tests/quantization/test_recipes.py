@@ -58,6 +58,7 @@ def test_heads_stay_in_float32_and_all_else_is_integers(
         assert quantized_parts(output) == PARTS
 
 
+@pytest.mark.ci
 def test_static_int8_leaves_one_more_part_in_float32_with_each_setting(
     tiny: dict[str, Path], tmp_path: Path, few: dict[str, Path]
 ) -> None:
@@ -74,7 +75,13 @@ def test_static_int8_leaves_one_more_part_in_float32_with_each_setting(
     assert more == [True, True, True, True, False]
 
 
-@pytest.mark.parametrize("recipe", sorted(RECIPES.keys() - {"static_int8"}))
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        pytest.param(name, marks=pytest.mark.ci if name == "tensorrt_int8" else [])
+        for name in sorted(RECIPES.keys() - {"static_int8"})
+    ],
+)
 def test_a_recipe_says_whether_other_settings_follow(
     tiny: dict[str, Path], tmp_path: Path, few: dict[str, Path], recipe: str
 ) -> None:

@@ -350,6 +350,7 @@ def test_a_model_on_a_gpu_runs_the_fused_fp16_variant_and_keeps_torch_on_the_cpu
     tiny_variants: dict[str, Path], onnxruntime_double: OnnxRuntimeDouble, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(selection, "gpu_problem", lambda _: None)
+    monkeypatch.setattr("dpr_export.runtime.inference.verdicts.compute_capability", lambda _: "8.9")
     ids = torch.from_numpy(np.random.default_rng(0).integers(5, 100, (3, 13)))
     with DPRQuestionEncoder.from_pretrained(tiny_variants["question"], backend="onnxruntime", device="cuda") as model:
         assert f"{FUSED} (onnxruntime fp16) on cuda:0" in model.explain()

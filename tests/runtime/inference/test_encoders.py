@@ -20,7 +20,7 @@ def expected_vectors(folder: Path, *texts: list[str], zeros: bool = False) -> np
     model = getattr(transformers, f"DPR{kind}Encoder").from_pretrained(folder, attn_implementation="eager")
     vectors = []
     for row in zip(*texts, strict=True):
-        lists = [[text] for text in row]  # as a batch of one: a single call drops an empty second text
+        lists = [[text] for text in row if text]  # as facebookresearch/DPR: an empty title is none
         encoded = tokenizer(*lists, return_tensors="pt", truncation=True, max_length=512)
         if zeros:
             encoded["token_type_ids"] = torch.zeros_like(encoded["token_type_ids"])

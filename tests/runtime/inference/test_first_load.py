@@ -38,6 +38,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
     monkeypatch.setattr(verdicts, "measure_least_cosine", measure)
     monkeypatch.setattr(verdicts, "_remembered", {})
+    monkeypatch.setattr("dpr_export.runtime.inference.selection.processor_kind", lambda: "x86 with VNNI")
     return found
 
 
@@ -113,8 +114,8 @@ def test_vectors_are_compared_row_by_row(found: list[list[float]], expected: flo
     [
         ([[1, 2, 3], [5, 1, 0]], [1, 2], 1.0),
         ([[11, 12, 13], [3, -1, 70]], [1, 2], 1.0),  # moved as a whole; and the padding does not count
-        ([[3, 2, 1], [5, 1, 0]], [1, 2], -1.0),
-        ([[1, 2, 3], [5, 1, 0]], [2, 1], 0.8),
+        ([[3, 2, 1], [5, 1, 0]], [1, 2], 1 - 8 / (2 * (2 + 2 / 3 + 1))),  # vectors of squared length 11/3
+        ([[1, 2, 3], [5, 1, 0]], [-1, 2], 1 - 4 / (2 * (2 + 2 / 3 + 1))),
     ],
 )
 def test_a_readers_logits_are_compared_over_each_rows_own_tokens(

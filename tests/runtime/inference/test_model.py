@@ -17,6 +17,7 @@ import transformers
 from dpr_export import runtime
 from dpr_export.models.kinds import KINDS
 from dpr_export.runtime import DPRContextEncoder, DPRQuestionEncoder, DPRReader
+from dpr_export.runtime.inference import loading
 from dpr_export.runtime.inference import model as model_module
 from dpr_export.runtime.inference.selection import precision_for
 from tests.doubles.fake_session import FakeSession
@@ -216,9 +217,8 @@ def test_everything_above_the_engine_runs_on_a_fake(tiny: dict[str, Path]) -> No
 
 def test_threads_reach_the_session(tiny: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr(
-        model_module, "open_session", lambda *_, threads, **__: asked.append(threads) or FakeSession(dict)
-    )
+    monkeypatch.setattr(loading, "open_session", lambda *_, threads, **__: asked.append(threads) or FakeSession(dict))
+    monkeypatch.setattr(loading, "_check", lambda *_: None)
     monkeypatch.setattr(model_module, "usable_processors", lambda: 7)
     DPRReader.from_pretrained(tiny["reader"], threads=1)
     DPRReader.from_pretrained(tiny["reader"])
