@@ -40,6 +40,7 @@ def test_a_missing_library_is_named_with_what_to_install(
     from dpr_export.runtime.corpus.retrieval import answer_matching as matching
 
     matching._token_pattern.cache_clear()
+    matching.matching_tokens.cache_clear()
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ImportError, match=rf'^{name} cannot be imported .*: pip install "dpr-export\[bulk\]"$'):
         calls[name]()

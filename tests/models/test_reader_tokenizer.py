@@ -258,10 +258,10 @@ def test_a_text_that_is_too_long_is_cut_and_says_so(ours: Any) -> None:
 
 @settings(deadline=None)
 @given(question=st.integers(0, 12), title=st.integers(0, 20), text=st.integers(0, 20), limit=st.integers(1, 24))
-def test_a_title_is_cut_as_longest_first_cuts_a_pair(
+def test_a_title_that_leaves_no_room_is_cut_as_longest_first_cuts_a_pair(
     ours: Any, question: int, title: int, text: int, limit: int
 ) -> None:
-    """The row is transformers' while it fits; else title and text are what its pair of them has in the same room."""
+    """Else the row is transformers', truncated at its end."""
     tokenizer = ours["tiny"]
     strings = ["a " * question, "b " * title, "c " * text]
     room = limit - question - 3
@@ -273,12 +273,12 @@ def test_a_title_is_cut_as_longest_first_cuts_a_pair(
     pair = tokenizer(strings[1], strings[2], truncation=True, max_length=room, add_special_tokens=False)["input_ids"]
     if room == 1 and text:
         pair = tokenizer("c", add_special_tokens=False)["input_ids"]  # the text is not left empty
-    (whole,) = tokenizer(*strings)["input_ids"]
-    if title + text <= room:
-        assert row.input_ids == whole
+    (cut,) = tokenizer(*strings, truncation=True, max_length=limit)["input_ids"]
+    if title + min(text, 1) <= room:
+        assert row.input_ids == cut
     else:
         assert len(row.input_ids) == limit
-    assert [number for number in row.input_ids[question + 2 :] if number != tokenizer.sep_token_id] == pair
+        assert [number for number in row.input_ids[question + 2 :] if number != tokenizer.sep_token_id] == pair
     assert row.truncated == (title + text > room)
     assert row.text_start == len(row.input_ids) - len(row.offsets)
     assert len(row.offsets) >= min(text, 1)
@@ -293,7 +293,7 @@ def test_a_question_that_leaves_no_room_is_refused(ours: Any) -> None:
 
 
 def test_a_stride_that_leaves_nothing_new_is_refused(ours: Any) -> None:
-    with pytest.raises(ValueError, match="stride is 3, but a row of passage 0 has room for 3 tokens"):
+    with pytest.raises(ValueError, match="stride is 3, but a row of passage 0 has room for 2 tokens"):
         ours["uncased"].encode_passages(*FOUR, max_length=11, stride=3)
     with pytest.raises(ValueError, match="stride is -1, but must be"):
         ours["uncased"].encode_passages(*FOUR, max_length=11, stride=-1)

@@ -19,8 +19,8 @@ def expected_vectors(folder: Path, *texts: list[str], zeros: bool = False) -> np
     tokenizer = getattr(transformers, f"DPR{kind}EncoderTokenizer").from_pretrained(folder)
     model = getattr(transformers, f"DPR{kind}Encoder").from_pretrained(folder, attn_implementation="eager")
     vectors = []
-    for row in zip(*texts, strict=True):
-        lists = [[text] for text in row if text]  # as facebookresearch/DPR: an empty title is none
+    for *title, text in zip(*texts, strict=True):
+        lists = [*([each] for each in title if each), [text]]  # an empty title is none
         encoded = tokenizer(*lists, return_tensors="pt", truncation=True, max_length=512)
         if zeros:
             encoded["token_type_ids"] = torch.zeros_like(encoded["token_type_ids"])
