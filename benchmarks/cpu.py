@@ -7,11 +7,11 @@ with random weights. The first run makes them, and the environment of sentence-t
 from dataclasses import replace
 
 from benchmarks import cpu_tables
-from benchmarks.cpu_parts import PARTS, QUICK, Amounts
+from benchmarks.cpu_parts import PARTS, QUICK, WITHIN_BUDGET, Amounts
 from benchmarks.harness.command import make_parser, start
 from dpr_export.models.kinds import KINDS
 
-BUDGET_MINUTES, BUDGET_PASSAGES = 12.0, 100
+BUDGET_MINUTES = 12.0
 
 
 def main() -> None:
@@ -25,7 +25,8 @@ def main() -> None:
         default=BUDGET_MINUTES,
         metavar="MINUTES",
         help=f"how long the run may take ({BUDGET_MINUTES:.0f}), without the models that the first run makes; less "
-        f"time means fewer rounds, lines left out at the end; 0: no limit, and 1,000 passages, not {BUDGET_PASSAGES}",
+        "time means fewer rounds, and parts left out at the end; 0: no limit, all shapes, and 1,000 passages, not "
+        f"{WITHIN_BUDGET.passages}",
     )
     given = parser.parse_args()
     if given.budget < 0:
@@ -33,7 +34,7 @@ def main() -> None:
     takes = f"about {given.budget:.0f} minutes at most" if given.budget else "30 to 60 minutes for each kind of model"
     takes += "; the first run takes some minutes more, to make models and download packages"
     run = start(parser, given, takes, cpu_tables.show, seconds=given.budget * 60 or None)
-    amounts = QUICK if run.quick else Amounts(passages=BUDGET_PASSAGES if given.budget else Amounts().passages)
+    amounts = QUICK if run.quick else WITHIN_BUDGET if given.budget else Amounts()
     if given.kind:
         amounts = replace(amounts, kinds=given.kind)
     for part, measure in PARTS.items():

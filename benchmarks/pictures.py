@@ -90,7 +90,7 @@ def draw_throughput(results: Results) -> Figure:
     passages, lines = results["strings"]["passages"], results["strings"]["lines"]
     mixed = "{count:,} passages of {least:.0f} to {most:.0f} tokens".format(**passages, **passages["tokens"])
     panels = [_make_panel(mixed, lines[MIXED], passages["count"])]
-    for shape in ("1x16", "8x128", "16x256"):
+    for shape in (shape for shape in ("1x16", "8x128", "16x256") if shape in lines):
         panels.append(_make_panel(_describe(shape), lines[shape], int(shape.partition("x")[0])))
     title = "Texts turned into vectors each second: longer is better"
     return _draw_bars(title, f"BERT-base context encoder on {_processor(results)}.", panels, THROUGHPUT)
