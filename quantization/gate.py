@@ -54,10 +54,13 @@ def tokenize_sample(kind: Kind, folder: Path, texts: Sequence[QuestionAndPassage
     Returns:
         Two calls: int64 (1, sequence) and (at most 8, at most 64).
     """
-    pad_token_id = DPRConfig.read(folder).pad_token_id or 0
+    config = DPRConfig.read(folder)
     rows = tokenize_each(kind, folder, texts[:: max(1, len(texts) // SAMPLE_ROWS)][:SAMPLE_ROWS], SAMPLE_TOKENS)
     length = max(row["input_ids"].shape[1] for row in rows)
-    padding = {"input_ids": pad_token_id}
+    padding = {"input_ids": config.pad_token_id or 0}
+    for row in rows:
+        if "token_type_ids" in row:  # a model may have one type alone
+            row["token_type_ids"] = np.minimum(row["token_type_ids"], config.type_vocab_size - 1)
     batch = {
         name: np.concatenate([_pad(row[name], length, padding.get(name, 0)) for row in rows]) for name in kind.inputs
     }
