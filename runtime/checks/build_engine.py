@@ -37,6 +37,7 @@ from dpr_export.runtime.engines.nvidia.shape_buckets import LENGTHS, buckets_for
 from dpr_export.runtime.engines.nvidia.tensorrt import Built, TensorRt
 from dpr_export.runtime.engines.nvidia.tensorrt_callbacks import Watch
 from dpr_export.runtime.engines.nvidia.tensorrt_session import TensorRtSession
+from dpr_export.runtime.inference.verdicts import judge
 
 BACKEND = "tensorrt"
 
@@ -184,6 +185,6 @@ def _compare(
     """Compare the engine with the reference outputs on this GPU, and return the result in words."""
     try:
         with closing(TensorRtSession.of(trt, gpu, record, engine)) as session:
-            return compare_outputs(session, folder, variant)
+            return compare_outputs(session, folder, variant, judge(session, folder, variant, variant.precision))
     except ParityError as error:
         raise ParityError(f"the engine of {variant.file} is not kept: {error}") from None

@@ -9,19 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dpr_export.models.artifact.folder import ExportedFolder
-from dpr_export.models.artifact.manifest import REFERENCE_OUTPUTS_FILE, SAMPLE_FILE, Variant
+from dpr_export.models.artifact.manifest import REFERENCE_OUTPUTS_FILE, Variant
 from dpr_export.models.artifact.reference_outputs import read_reference_outputs, select_examples
 from dpr_export.models.artifact.variants import VARIANTS
 from dpr_export.models.config import DPRConfig
-from dpr_export.models.kinds import EMBEDS, IDS, KINDS
+from dpr_export.models.kinds import EMBEDS, IDS
 from dpr_export.runtime.checks.parity import ParityError, check_finite, check_parity
 from dpr_export.runtime.engines.devices import parse_device
 from dpr_export.runtime.engines.nvidia.driver import gpu_problem
 from dpr_export.runtime.engines.processors import usable_processors
 from dpr_export.runtime.engines.session import SESSION_CLASSES, Session, open_session
-from dpr_export.runtime.inference.sample import measure_least_cosine
 from dpr_export.runtime.inference.selection import is_installed
-from dpr_export.runtime.inference.verdicts import check_here
+from dpr_export.runtime.inference.verdicts import Verdict, judge, remember
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +73,10 @@ def _check_variant(folder: ExportedFolder, variant: Variant, device: str, kind: 
             longest=DPRConfig.read(folder.path).max_position_embeddings,
         )
         with closing(session):
-            tokens = EMBEDS if EMBEDS in session.input_names else IDS
-            found = compare_outputs(session, folder, variant, tokens)
-            if variant.backend != "tensorrt" and tokens == IDS:
-                check_here(session, folder, variant, variant.precision, device)  # the next load need not
+            verdict = judge(session, folder, variant, variant.precision) if IDS in session.input_names else None
+            found = compare_outputs(session, folder, variant, verdict)
+            if verdict and variant.backend != "tensorrt":
+                remember(verdict, folder, variant, variant.precision, device)  # the next load need not check again
     except Exception as error:  # any failure fails this check, and the others go on
         return Check(what, False, " ".join(str(error).split()))
     return Check(what, True, f"{found}; {session.engine}")
@@ -92,20 +91,21 @@ def _can_run_on(variant: Variant, kind: str) -> bool:
     )
 
 
-def compare_outputs(session: Session, folder: ExportedFolder, variant: Variant, tokens: str = IDS) -> str:
+def compare_outputs(session: Session, folder: ExportedFolder, variant: Variant, verdict: Verdict | None) -> str:
     """Compare outputs with the folder's reference outputs, and return the result in words.
 
     Args:
         session: runs the variant.
         folder: the exported folder.
         variant: the variant.
-        tokens: the first input of the graph, "input_ids" or "inputs_embeds".
+        verdict: what `judge` says of it; None for a graph that takes embeddings.
 
     Raises:
         ParityError: the outputs of an exact variant are outside the tolerance; or those of a lossy one are not finite,
-            or too far from the PyTorch model's on the sample of real texts.
+            or the verdict is that it fails.
         ValueError: the reference outputs are damaged, or there are none.
     """
+    tokens = IDS if IDS in session.input_names else EMBEDS
     calls = select_examples(read_reference_outputs(folder.path / REFERENCE_OUTPUTS_FILE), tokens)
     if not calls:
         raise ValueError(f"{REFERENCE_OUTPUTS_FILE} has none for {tokens}")
@@ -113,11 +113,10 @@ def compare_outputs(session: Session, folder: ExportedFolder, variant: Variant, 
         result = check_parity(session, calls, variant.parity.atol)
         return f"largest difference {result.largest_error:.1e}, {result.share_of_tolerance:.1%} of the tolerance"
     assert variant.accuracy_drop is not None  # a manifest with neither is refused
+    assert verdict is not None  # lossy graphs take ids
     check_finite(session, calls)
-    sample = read_reference_outputs(folder.path / SAMPLE_FILE)
-    cosine = measure_least_cosine(session, KINDS[folder.manifest.kind], sample)
-    drop = variant.accuracy_drop
-    found = f"least cosine with the PyTorch model {cosine:.4f}, at export {drop.sample_cosine:.4f}"
-    if not cosine >= drop.sample_bound:
-        raise ParityError(f"{found}; it must be at least {drop.sample_bound:.4f}")
+    at_export = variant.accuracy_drop.sample_cosine
+    found = f"least cosine with the PyTorch model {verdict.cosine:.4f}, at export {at_export:.4f}"
+    if not verdict.passed:
+        raise ParityError(f"{found}; it must be at least {verdict.bound:.4f}")
     return found

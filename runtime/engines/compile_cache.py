@@ -29,6 +29,11 @@ def kept_folder(engine: str, key: str) -> Path | None:
     return folder if os.access(folder, os.W_OK) else None
 
 
+def forget_kept(engine: str, key: str) -> None:
+    """Remove what an engine compiled of a graph, which was damaged: it would outlive the repair of the file."""
+    shutil.rmtree(cache_home() / engine / key[:32], ignore_errors=True)
+
+
 def forget_old(folder: Path, kept: int) -> None:
     """Remove all but the `kept` newest entries of a folder of the cache."""
     with suppress(OSError):  # another process may tidy up at the same time

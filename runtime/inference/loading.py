@@ -8,7 +8,7 @@ from dpr_export.models.artifact.manifest import SAMPLE_FILE
 from dpr_export.models.artifact.variants import AccuracyWarning
 from dpr_export.runtime.engines.session import LONGEST, Session, open_session
 from dpr_export.runtime.inference.selection import Choice
-from dpr_export.runtime.inference.verdicts import Verdict, check_here, find_verdict
+from dpr_export.runtime.inference.verdicts import Verdict, find_verdict, judge, remember
 
 
 def open_checked(
@@ -65,5 +65,6 @@ def _check(session: Session, folder: ExportedFolder, choice: Choice) -> Verdict 
         return None
     found = find_verdict(folder, choice.variant, choice.precision, choice.device)
     if found is None:
-        found = check_here(session, folder, choice.variant, choice.precision, choice.device)
+        found = judge(session, folder, choice.variant, choice.precision)
+        remember(found, folder, choice.variant, choice.precision, choice.device)
     return found

@@ -114,7 +114,7 @@ class DPRReader(DPRModel):
         Args:
             question: a question; or a list of them, and then `titles` and `texts` hold one list a question.
             titles: the passages' titles; None or "" for a passage without one, and None in place of the list if none
-                has one. A title that would leave less than half of a row for the text is cut, as in `encode`.
+                has one. A title that leaves no room for the text is cut.
             texts: the passages' texts.
             top_k: how many answers to return at most.
             max_answer_length: the longest answer, in tokens.

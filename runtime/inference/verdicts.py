@@ -17,7 +17,7 @@ from dpr_export.models.artifact.manifest import SAMPLE_FILE, Variant
 from dpr_export.models.artifact.records import record_from_json, record_to_json
 from dpr_export.models.artifact.reference_outputs import read_reference_outputs
 from dpr_export.models.kinds import KINDS
-from dpr_export.runtime.engines.compile_cache import cache_home, forget_old
+from dpr_export.runtime.engines.compile_cache import cache_home, forget_kept, forget_old
 from dpr_export.runtime.engines.devices import parse_device
 from dpr_export.runtime.engines.nvidia.driver import compute_capability
 from dpr_export.runtime.engines.processors import processor_features, processor_kind
@@ -61,8 +61,8 @@ def find_verdict(folder: ExportedFolder, variant: Variant, precision: str, devic
     return _remembered.get(key)
 
 
-def check_here(session: Session, folder: ExportedFolder, variant: Variant, precision: str, device: str) -> Verdict:
-    """Run the folder's sample, and remember the verdict.
+def judge(session: Session, folder: ExportedFolder, variant: Variant, precision: str) -> Verdict:
+    """Run the folder's sample on a session of a variant, and compare the outputs with the PyTorch model's.
 
     Raises:
         RuntimeError: the engine failed.
@@ -72,7 +72,16 @@ def check_here(session: Session, folder: ExportedFolder, variant: Variant, preci
     cosine = measure_least_cosine(session, KINDS[folder.manifest.kind], calls)
     verdict = Verdict(round(cosine, 6), find_bound(variant, precision))
     if not verdict.passed:
-        folder.check_graph(variant.file)
+        try:
+            folder.check_graph(variant.file)
+        except ValueError:
+            forget_kept(variant.backend, folder.manifest.files[variant.file].sha256)
+            raise
+    return verdict
+
+
+def remember(verdict: Verdict, folder: ExportedFolder, variant: Variant, precision: str, device: str) -> None:
+    """Keep a verdict in the cache folder, and in this process."""
     key = _key(folder, variant, precision, device)
     _remembered[key] = verdict
     with suppress(OSError):
@@ -80,7 +89,6 @@ def check_here(session: Session, folder: ExportedFolder, variant: Variant, preci
         forget_old(_folder(), _KEPT)
         with atomic_file(_folder() / f"{key}.json") as file:
             file.write(record_to_json(verdict).encode())
-    return verdict
 
 
 def _folder() -> Path:

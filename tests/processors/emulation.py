@@ -88,7 +88,6 @@ def make_arm_root(folder: Path) -> Path:
     options = {
         "APT::Architecture": "arm64",
         "APT::Architectures": "arm64",
-        "APT::Sandbox::User": "root",
         "Dir::State": apt,
         "Dir::State::status": apt / "status",
         "Dir::State::lists": apt / "lists",

@@ -22,6 +22,7 @@ from dpr_export.runtime.checks import verify as verifying
 from dpr_export.runtime.checks.parity import ParityError, check_finite
 from dpr_export.runtime.checks.verify import Check, verify
 from dpr_export.runtime.cli import app as cli
+from tests.doubles.changed_graphs import copy_changed, reverse_matrices
 from tests.doubles.fake_session import FakeSession
 
 LOSSY = {
@@ -44,14 +45,6 @@ def scale_the_weights(model: onnx.ModelProto) -> None:
             tensor.CopyFrom(numpy_helper.from_array((values * 0.5).astype(values.dtype), tensor.name))
 
 
-def turn_the_matrices_round(model: onnx.ModelProto) -> None:
-    """Reverse rows and columns of every matrix, quantized or not; all of its numbers stay."""
-    for tensor in model.graph.initializer:
-        if len(tensor.dims) == 2 and min(tensor.dims) > 1:
-            values = numpy_helper.to_array(tensor)
-            tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(values[::-1, ::-1]), tensor.name))
-
-
 def answer_nothing(model: onnx.ModelProto) -> None:
     """Multiply every output by zero."""
     model.graph.initializer.append(numpy_helper.from_array(np.zeros(1, np.float32), "nothing"))
@@ -62,18 +55,6 @@ def answer_nothing(model: onnx.ModelProto) -> None:
         model.graph.node.append(
             onnx.helper.make_node("Mul", [f"{output.name}_was", "nothing"], [output.name], name=f"no_{output.name}")
         )
-
-
-def changed(source: Path, output: Path, file: str, damage: Callable[[onnx.ModelProto], None]) -> Path:
-    """Copy a folder with one graph damaged, and its manifest made to say so: only what it computes can tell."""
-    shutil.copytree(source, output)
-    model = onnx.load(output / file)
-    damage(model)
-    onnx.save(model, output / file)
-    manifest = ExportedFolder(output, ExportedFolder.open(source).manifest).manifest
-    manifest = replace(manifest, files={**manifest.files, file: hash_file(output / file)})
-    (output / MANIFEST_FILE).write_text(manifest.to_json())
-    return output
 
 
 def failed(folder: Path) -> list[str]:
@@ -91,7 +72,7 @@ def test_a_folder_with_every_variant_is_as_it_was_exported(tiny_variants: dict[s
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("damage", [scale_the_weights, turn_the_matrices_round, answer_nothing])
+@pytest.mark.parametrize("damage", [scale_the_weights, reverse_matrices, answer_nothing])
 @pytest.mark.parametrize("file", LOSSY)
 def test_a_lossy_variant_that_was_changed_fails_alone(
     tiny_variants: dict[str, Path],
@@ -100,14 +81,14 @@ def test_a_lossy_variant_that_was_changed_fails_alone(
     file: str,
     damage: Callable[[onnx.ModelProto], None],
 ) -> None:
-    folder = changed(tiny_variants[kind], tmp_path / "changed", file, damage)
+    folder = copy_changed(tiny_variants[kind], tmp_path / "changed", damage, file)
     assert failed(folder) == [f"{file} on {LOSSY[file]}"]
 
 
 @pytest.mark.ci
 @pytest.mark.parametrize("file", LOSSY)
 def test_a_trained_encoder_that_answers_nothing_fails(demo_variants: Path, tmp_path: Path, file: str) -> None:
-    folder = changed(demo_variants, tmp_path / "changed", file, answer_nothing)
+    folder = copy_changed(demo_variants, tmp_path / "changed", answer_nothing, file)
     assert failed(folder) == [f"{file} on {LOSSY[file]}"]
 
 
@@ -129,7 +110,7 @@ def test_a_graph_that_was_changed_after_it_was_run_fails(tiny_variants: dict[str
 
 def test_the_message_says_how_far_it_is_and_how_far_it_was(tiny_variants: dict[str, Path], tmp_path: Path) -> None:
     file = "onnx/model_ort_int8.onnx"
-    folder = changed(tiny_variants["question"], tmp_path / "changed", file, answer_nothing)
+    folder = copy_changed(tiny_variants["question"], tmp_path / "changed", answer_nothing, file)
     (check,) = (check for check in verify(folder) if check.passed is False)
     loss = next(v.accuracy_drop for v in ExportedFolder.open(folder).manifest.variants if v.file == file)
     assert check.found.startswith(
@@ -156,7 +137,7 @@ def test_a_lossy_variant_that_gives_no_numbers_where_all_is_masked_fails(
     tiny_variants: dict[str, Path], tmp_path: Path
 ) -> None:
     file = "onnx/model_ort_int8.onnx"
-    folder = changed(tiny_variants["question"], tmp_path / "changed", file, mask_with_infinity)
+    folder = copy_changed(tiny_variants["question"], tmp_path / "changed", mask_with_infinity, file)
     assert failed(folder) == [f"{file} on onnxruntime"]
 
 
@@ -166,7 +147,7 @@ def test_a_lossy_variant_that_gives_no_numbers_fails(tiny_variants: dict[str, Pa
         model.graph.initializer[-1].CopyFrom(numpy_helper.from_array(np.full(1, np.nan, np.float32), "nothing"))
 
     file = "onnx/model_ort_int8.onnx"
-    folder = changed(tiny_variants["question"], tmp_path / "changed", file, make_nan)
+    folder = copy_changed(tiny_variants["question"], tmp_path / "changed", make_nan, file)
     assert failed(folder) == [f"{file} on onnxruntime"]
 
 
@@ -214,7 +195,9 @@ def test_what_fails_is_still_found_where_an_engine_is_missing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(verifying, "is_installed", lambda name: name != "openvino")
-    folder = changed(tiny_variants["question"], tmp_path / "changed", "onnx/model_ort_int8.onnx", scale_the_weights)
+    folder = copy_changed(
+        tiny_variants["question"], tmp_path / "changed", scale_the_weights, "onnx/model_ort_int8.onnx"
+    )
     code, lines = command(folder, monkeypatch, capsys)
     assert code == 1
     assert lines[-1] == "FAILED: 1 checks"

@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
 
-from dpr_export.models.artifact.folder import ExportedFolder, hash_file
+from dpr_export.models.artifact.folder import ExportedFolder
 from dpr_export.models.artifact.manifest import MANIFEST_FILE, SAMPLE_FILE, Variant
 from dpr_export.models.artifact.reference_outputs import Example, read_reference_outputs
 from dpr_export.models.artifact.variants import AccuracyWarning
@@ -22,6 +21,7 @@ from dpr_export.runtime.checks.verify import verify
 from dpr_export.runtime.cli import app as cli
 from dpr_export.runtime.inference import loading, verdicts
 from dpr_export.runtime.inference.sample import find_bound, measure_least_cosine
+from tests.doubles.changed_graphs import copy_changed, reverse_matrices
 from tests.doubles.fake_session import FakeSession
 
 OPENVINO, ONNXRUNTIME = "onnx/model_int8.onnx", "onnx/model_ort_int8.onnx"
@@ -46,29 +46,6 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def forget(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """A function that makes this process as new as one that starts; the cache folder stays."""
     return lambda: monkeypatch.setattr(verdicts, "_remembered", {})
-
-
-def reverse_matrices(model: onnx.ModelProto) -> None:
-    """Reverse the rows and columns of every matrix: what the graph computes is wrong, and nothing else tells."""
-    for tensor in model.graph.initializer:
-        if len(tensor.dims) == 2 and min(tensor.dims) > 1:
-            values = numpy_helper.to_array(tensor)
-            tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(values[::-1, ::-1]), tensor.name))
-
-
-def wrong_here(source: Path, output: Path, *files: str) -> Path:
-    """Copy a folder, with graphs that compute wrong numbers, as on a processor whose kernels are wrong."""
-    if not output.exists():
-        shutil.copytree(source, output)
-    records = dict(ExportedFolder.read(output).manifest.files)
-    for file in files:
-        model = onnx.load(output / file)
-        reverse_matrices(model)
-        onnx.save(model, output / file)
-        records[file] = hash_file(output / file)
-    manifest = replace(ExportedFolder.read(output).manifest, files=records)
-    (output / MANIFEST_FILE).write_text(manifest.to_json())
-    return output
 
 
 def every_bound_holds(folder: Path) -> Path:
@@ -206,7 +183,7 @@ def test_a_damaged_verdict_is_measured_again(
 def test_what_fails_here_is_passed_over_and_that_is_said(
     tiny_variants: dict[str, Path], tmp_path: Path, forget: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = every_bound_holds(wrong_here(tiny_variants["question"], tmp_path / "wrong", OPENVINO))
+    folder = every_bound_holds(copy_changed(tiny_variants["question"], tmp_path / "wrong", reverse_matrices, OPENVINO))
     with load(folder) as model:
         assert model.choice is not None
         assert (model.choice.variant.backend, model.choice.variant.precision) == ("onnxruntime", "int8")
@@ -226,12 +203,12 @@ def test_what_fails_here_is_passed_over_and_that_is_said(
 
 
 def test_pack_checks_before_it_chooses(tiny_variants: dict[str, Path], tmp_path: Path) -> None:
-    folder = every_bound_holds(wrong_here(tiny_variants["question"], tmp_path / "wrong", OPENVINO))
+    folder = every_bound_holds(copy_changed(tiny_variants["question"], tmp_path / "wrong", reverse_matrices, OPENVINO))
     assert pack(folder, tmp_path / "packed").variants[0].file == ONNXRUNTIME
 
 
 def test_what_is_named_and_fails_runs_with_a_warning(tiny_variants: dict[str, Path], tmp_path: Path) -> None:
-    folder = wrong_here(tiny_variants["question"], tmp_path / "wrong", OPENVINO, ONNXRUNTIME)
+    folder = copy_changed(tiny_variants["question"], tmp_path / "wrong", reverse_matrices, OPENVINO, ONNXRUNTIME)
     for backend, file in (("openvino", OPENVINO), ("onnxruntime", ONNXRUNTIME), ("auto", OPENVINO)):
         for _ in range(2):
             match = rf"{file} on \w+ [\d.]+ .*: least cosine .* must be at least 0\."
@@ -251,7 +228,7 @@ def test_a_command_prints_the_warning_as_one_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    folder = wrong_here(tiny_variants["question"], tmp_path / "wrong", ONNXRUNTIME)
+    folder = copy_changed(tiny_variants["question"], tmp_path / "wrong", reverse_matrices, ONNXRUNTIME)
     Path("q.txt").write_text("who wrote hamlet ?\n")
     options = ["--backend", "onnxruntime", "--precision", "int8"]
     monkeypatch.setattr(sys, "argv", ["dpr-runtime", "encode", str(folder), "q.txt", "q.npy", *options])
@@ -265,7 +242,7 @@ def test_a_command_prints_the_warning_as_one_line(
 
 def test_where_every_variant_fails_nothing_is_chosen(tiny: dict[str, Path], tmp_path: Path) -> None:
     files = [v.file for v in ExportedFolder.read(tiny["question"]).manifest.variants]
-    folder = wrong_here(tiny["question"], tmp_path / "wrong", *dict.fromkeys(files))
+    folder = copy_changed(tiny["question"], tmp_path / "wrong", reverse_matrices, *dict.fromkeys(files))
     with pytest.raises(ValueError, match="holds no variant that can run as requested: openvino fp32 on cpu: least cos"):
         load(folder)
     with pytest.warns(AccuracyWarning):
