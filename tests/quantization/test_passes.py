@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from onnx import numpy_helper
 
 from dpr_export.models.artifact.variants import MODEL_FILE
 from dpr_export.models.kinds import KINDS
@@ -20,7 +21,6 @@ from dpr_export.quantization import (
 )
 from dpr_export.quantization.passes.int8_static import check_symmetric
 from dpr_export.quantization.texts import CALIBRATION_SET_FILE, EVALUATION_SET_FILE
-from dpr_export.runtime.engines.processors import int8_products
 from dpr_export.runtime.engines.session import Feeds, open_session
 
 
@@ -82,16 +82,18 @@ def test_a_dynamic_int8_graph_multiplies_integers_and_stays_near(
 ) -> None:
     fuse(tiny[kind] / MODEL_FILE, tmp_path / "fused.onnx")
     quantize_dynamic_int8(tmp_path / "fused.onnx", tmp_path / "int8.onnx")
+    weights = [numpy_helper.to_array(tensor) for tensor in onnx.load(tmp_path / "int8.onnx").graph.initializer]
+    quantized = [array.astype(int) for array in weights if array.dtype == np.int8 and array.ndim == 2]
+    assert quantized
+    assert max(np.abs(array).max() for array in quantized) == 64  # 7 bits: two products of 8 bits saturate in 16
     nodes = [node.op_type for node in onnx.load(tmp_path / "int8.onnx").graph.node]
     assert nodes.count("MatMulInteger") >= 2 * 6
     assert nodes.count("MultiHeadAttention") == 2
     assert "QAttention" not in nodes
     found, expected = outputs(tmp_path / "int8.onnx", feeds(kind)), outputs(tiny[kind] / MODEL_FILE, feeds(kind))
-    # Without instructions for INT8 products, ONNX Runtime adds pairs of them in 16 bits, which saturate.
-    bound = 0.25 if int8_products() else 0.6
     for name in KINDS[kind].outputs:
         error = np.abs(found[name] - expected[name]).max()
-        assert 0 < error < bound * np.abs(expected[name]).max()
+        assert 0 < error < 0.25 * np.abs(expected[name]).max()
 
 
 @pytest.mark.ci
