@@ -9,7 +9,7 @@ import pytest
 
 from dpr_export.runtime.corpus import Models, build_index, encode_corpus, read_corpus
 from dpr_export.runtime.corpus.evaluation.evaluate import evaluate
-from dpr_export.runtime.corpus.retrieval.questions import Question, read_questions, write_retrieved
+from dpr_export.runtime.corpus.retrieval.questions import read_questions
 
 LIBRARIES = ("faiss", "matplotlib", "pyarrow", "ray", "regex", "torch", "transformers")
 
@@ -28,7 +28,7 @@ def test_a_missing_library_is_named_with_what_to_install(
     (tmp_path / "a.parquet").write_bytes(b"")
     if name == "faiss":
         encode_corpus(model, str(corpus), out, backend="onnxruntime")
-    write_retrieved(tmp_path / "found.json", [Question("who ?", ("x",), ())])
+    (tmp_path / "found.json").write_text('[{"question": "who ?", "answers": ["x"], "ctxs": []}]')
     reader = Models(reader=str(tiny["reader"]))
     calls: dict[str, Any] = {
         "faiss": lambda: build_index(out),
