@@ -276,6 +276,7 @@ def test_questions_that_have_no_answer_count_for_the_reader_alone(tiny: dict[str
     assert score.f1 == np.mean([f1 for _, f1 in metrics])
 
 
+@pytest.mark.ci
 def test_a_context_encoder_of_another_width_is_refused(
     tiny: dict[str, Path], squad: Path, checkpoint: Any, tmp_path: Path
 ) -> None:

@@ -63,7 +63,9 @@ def test_only_what_is_asked_for_is_given(checkpoint, tmp_path: Path) -> None:
     assert not (tmp_path / "out" / EMBEDS_FILE).exists()
 
 
-@pytest.mark.parametrize(("asked", "given"), [(None, HIDDEN), (True, HIDDEN), (False, [])])
+@pytest.mark.parametrize(
+    ("asked", "given"), [pytest.param(None, HIDDEN, marks=pytest.mark.ci), (True, HIDDEN), (False, [])]
+)
 def test_the_configurations_default_is_followed_unless_the_export_says_otherwise(
     checkpoint, tmp_path: Path, asked: bool | None, given: list[str]
 ) -> None:
@@ -137,6 +139,7 @@ def test_lossy_variants_of_such_a_graph_are_refused(checkpoint, tmp_path: Path, 
 
 
 @pytest.mark.usefixtures("quick")
+@pytest.mark.ci
 def test_a_folder_with_embeddings_alone_takes_variants(checkpoint, tmp_path: Path, few: dict[str, Path]) -> None:
     export(str(checkpoint("question")), tmp_path / "out", ExportOptions(inputs_embeds=True))
     add_variants(

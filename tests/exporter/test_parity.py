@@ -28,11 +28,11 @@ CONFIGURATIONS = [
     ("context", {}),
     ("reader", {}),
     ("question", {"projection_dim": 24}),
-    ("context", {"projection_dim": 8}),
+    pytest.param("context", {"projection_dim": 8}, marks=pytest.mark.ci),
     ("question", {"hidden_act": "relu"}),
-    ("context", {"hidden_act": "silu"}),
+    pytest.param("context", {"hidden_act": "silu"}, marks=pytest.mark.ci),
     ("reader", {"hidden_act": "gelu_new"}),
-    ("question", {"num_hidden_layers": 1, "num_attention_heads": 1}),
+    pytest.param("question", {"num_hidden_layers": 1, "num_attention_heads": 1}, marks=pytest.mark.ci),
     ("reader", {"max_position_embeddings": 6, "type_vocab_size": 1, "pad_token_id": 3}),
 ]
 
@@ -210,6 +210,7 @@ def test_outputs_that_are_not_finite_in_pytorch_are_refused(checkpoint, tmp_path
         export(str(folder), tmp_path / "out")
 
 
+@pytest.mark.ci
 def test_a_configuration_that_returns_tuples_is_exported(checkpoint, tmp_path: Path) -> None:
     assert export(str(checkpoint("reader", return_dict=False)), tmp_path / "out").kind == "reader"
 
@@ -228,7 +229,7 @@ def test_every_row_of_the_grid_has_its_own_padding(checkpoint) -> None:
     assert len({tuple(row) for row in mask.tolist()}) == 8
 
 
-@pytest.mark.parametrize("opset", [18, 20, 23])
+@pytest.mark.parametrize("opset", [18, pytest.param(20, marks=pytest.mark.ci), 23])
 def test_each_operator_set_that_is_offered_is_verified(checkpoint, tmp_path: Path, opset: int) -> None:
     manifest = export(str(checkpoint("reader")), tmp_path / "out", ExportOptions(opset=opset))
     assert manifest.opset == opset

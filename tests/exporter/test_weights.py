@@ -220,6 +220,7 @@ def test_a_bias_of_zeros_of_either_sign_is_dropped_and_one_with_a_number_is_not(
     assert traced.refuses(traced.model)
 
 
+@pytest.mark.ci
 def test_two_weights_of_one_module_that_are_equal_are_looked_for_twice(tmp_path: Path) -> None:
     """LayerNorm with weights of zeros, whose bias has the same bytes: one of them changed is found."""
     loaded = load(Checkpoint(fresh("question", tmp_path, **SMALL), "fresh"))
