@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness.command import Run
-from benchmarks.harness.contenders import BASELINE, CPU_CONTENDERS, OURS, STRONGEST, Contender
+from benchmarks.harness.contenders import BASELINE, CPU_CONTENDERS, OURS, OURS_ORT, STRONGEST
 from benchmarks.harness.processes import run_measured
 from benchmarks.harness.tables import SHAPES, format_ms, shape_name
 from benchmarks.harness.texts import QUESTION, make_texts, random_feeds, read_passages
@@ -98,14 +98,15 @@ def compare_rows(answers: Mapping[str, Request], baseline: str) -> dict[str, flo
 
 def measure_strings(run: Run, amounts: Amounts) -> None:
     """From strings to vectors with the context encoder: exact lengths, and passages of mixed lengths."""
-    rows = {BASELINE.name: BASELINE, STRONGEST.name: STRONGEST, TUNED: STRONGEST, OURS.name: OURS}
+    ours = {each.name: each for each in (OURS_ORT, OURS)}
+    rows = {BASELINE.name: BASELINE, STRONGEST.name: STRONGEST, TUNED: STRONGEST, **ours}
     with load_group(run, CONTEXT.name, rows) as group:
         tokenizer = DPRContextEncoderTokenizer.from_pretrained(run.work.model(CONTEXT.name, "checkpoint"))
         source, passages = read_passages(amounts.passages)
         texts = [passage.text for passage in passages]
         run.say("strings: find the best batch size of sentence-transformers")
         batch = _best_batch(group, texts[:: max(1, len(texts) // 64)][:64])
-        sizes = {BASELINE.name: 32, STRONGEST.name: 32, TUNED: batch, OURS.name: 0}  # 32: common, and its default
+        sizes = {BASELINE.name: 32, STRONGEST.name: 32, TUNED: batch, **dict.fromkeys(ours, 0)}  # 32: its default
         run.keep(batch, "strings", "tuned_batch_size")
         run.keep(group.engines, "strings", "engines")
 
@@ -144,15 +145,15 @@ def _best_batch(group: WorkerGroup, sample: Sequence[str]) -> int:
 
 def measure_answers(run: Run, amounts: Amounts) -> None:
     """One question over many passages, with tokenizing and decoding."""
-    rows: dict[str, Contender] = {ALL_AT_ONCE: BASELINE, IN_BATCHES: BASELINE, OURS.name: OURS}
     count = amounts.answer_passages
+    sizes = {ALL_AT_ONCE: count, IN_BATCHES: 8, OURS_ORT.name: 0, OURS.name: 0}
+    rows = dict(zip(sizes, (BASELINE, BASELINE, OURS_ORT, OURS), strict=True))
     with load_group(run, READER.name, rows) as group:
         source, passages = read_passages(count)
 
         def prepare(used: Sequence[Passage], **options: Any) -> None:
             job = {"question": QUESTION, "titles": [row.title for row in used], "texts": [row.text for row in used]}
-            sizes = zip(rows, (count, 8, 0), strict=True)
-            group.prepare({name: {**job, "batch_size": size, **options} for name, size in sizes})
+            group.prepare({name: {**job, "batch_size": size, **options} for name, size in sizes.items()})
 
         run.say(f"answer: {count} passages")
         prepare(passages[:8])

@@ -13,13 +13,19 @@ from benchmarks.harness.tables import SHAPES, Results, format_ms, shape_name, sh
 from dpr_export.models.kinds import CONTEXT, READER
 
 SHAPE_NAMES = tuple(shape_name(shape) for shape in SHAPES)
-COMPARISONS = {  # a part, ours, and the contenders of which the fastest counts
-    "openvino int8 / transformers fp32": ("model-calls", OURS.name, [BASELINE.name]),
-    "openvino int8 / transformers' fastest": ("model-calls", OURS.name, [contender.name for contender in TORCH]),
-    "onnxruntime int8 / its documented INT8": ("model-calls", OURS_ORT.name, [DOCUMENTED.name]),
-    "strings / sentence-transformers": ("strings", OURS.name, [STRONGEST.name, TUNED]),
-    "strings / transformers": ("strings", OURS.name, [BASELINE.name]),
-    "answer / transformers": ("answer", OURS.name, [ALL_AT_ONCE, IN_BATCHES]),
+_ENGINES = {"openvino": OURS.name, "onnxruntime": OURS_ORT.name}
+_OTHERS = {  # what ours is compared with, in which part: the contenders of which the fastest counts
+    "{} int8 / transformers fp32": ("model-calls", [BASELINE.name]),
+    "{} int8 / transformers' fastest": ("model-calls", [contender.name for contender in TORCH]),
+    "{} int8 / documented INT8": ("model-calls", [DOCUMENTED.name]),
+    "strings, {} / sentence-transformers": ("strings", [STRONGEST.name, TUNED]),
+    "strings, {} / transformers": ("strings", [BASELINE.name]),
+    "answer, {} / transformers": ("answer", [ALL_AT_ONCE, IN_BATCHES]),
+}
+COMPARISONS = {
+    what.format(engine): (part, ours, others)
+    for what, (part, others) in _OTHERS.items()
+    for engine, ours in _ENGINES.items()
 }
 
 
@@ -116,7 +122,7 @@ def compare(results: Results) -> dict[tuple[str, str], dict[str, float | None]]:
         for kind, lines in parts[part].items():
             ratios = {line: ratio(records, ours, others) for line, records in lines.items()}
             shapes = [found for line, found in ratios.items() if line in SHAPE_NAMES and found]
-            if ratios:
+            if any(ratios.values()):
                 compared[what, kind] = {**ratios, "mean": geometric_mean(shapes) if shapes else None}
     return compared
 

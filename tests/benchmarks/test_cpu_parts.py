@@ -10,7 +10,7 @@ import pytest
 from benchmarks import cpu_parts
 from benchmarks.cpu_parts import PARTS, QUICK, TUNED
 from benchmarks.harness.command import Run, make_parser, start
-from benchmarks.harness.contenders import BASELINE, OURS, STRONGEST, Contender
+from benchmarks.harness.contenders import BASELINE, OURS, OURS_ORT, STRONGEST, Contender
 from benchmarks.harness.tables import SHAPES, shape_name
 from benchmarks.harness.worker_group import WorkerGroup
 from benchmarks.harness.workers import Request, WorkerError
@@ -74,7 +74,7 @@ def test_strings_have_every_shape_and_the_passages(tmp_path: Path, workers: dict
     PARTS["strings"](run, QUICK)
     found = run.results["strings"]
     assert list(found["lines"]) == [*LINES, "mixed"]
-    assert list(found["lines"]["mixed"]) == [BASELINE.name, STRONGEST.name, TUNED, OURS.name]
+    assert list(found["lines"]["mixed"]) == [BASELINE.name, STRONGEST.name, TUNED, OURS_ORT.name, OURS.name]
     assert found["passages"]["count"] == QUICK.passages
     texts = [job["texts"] for job in workers[OURS.name].jobs]
     assert [len(each) for each in texts] == [1, 1, 8, 16, 32, QUICK.passages]
