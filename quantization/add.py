@@ -72,9 +72,11 @@ def add_variants(folder: str | Path, options: VariantOptions, step: Step = silen
 
 def _without_damaged(folder: ExportedFolder, files: Collection[str]) -> ExportedFolder:
     """Leave out of the folder the lost and damaged ones of `files`, which can be made again; check the rest."""
-    damaged = {name for name in folder.manifest.files if name in files and folder.find_problem(name)}
+    held = {file: folder.manifest.files_of(file) for file in files if file in folder.manifest.files}
+    damaged = {file: names for file, names in held.items() if any(map(folder.find_problem, names))}
+    left_out = {name for names in damaged.values() for name in names}
     variants = tuple(variant for variant in folder.manifest.variants if variant.file not in damaged)
-    records = {name: record for name, record in folder.manifest.files.items() if name not in damaged}
+    records = {name: record for name, record in folder.manifest.files.items() if name not in left_out}
     rest = replace(folder, manifest=replace(folder.manifest, variants=variants, files=records))
     rest.check(verify=True)
     return rest

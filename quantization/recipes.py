@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from shutil import copyfile
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx
 
+from dpr_export.models.artifact.graph_files import copy_graph
 from dpr_export.models.artifact.reference_outputs import Arrays
 from dpr_export.quantization.passes.fp16 import to_fp16
 from dpr_export.quantization.passes.fusion import fuse
@@ -78,13 +78,13 @@ def make_static_int8(source: Path, output: Path, calls: Sequence[Feeds], for_ten
     heads = by_part.pop(HEADS, [])
     rest = "fp16" if for_tensorrt else "float32"
     with TemporaryDirectory() as folder:
-        quantized, without = Path(folder, "quantized.onnx"), Path(folder, "without.onnx")
+        quantized, without = Path(folder, output.name), Path(folder, "without.onnx")
 
         def quantize(parts: Sequence[str]) -> None:
             in_float = [*heads, *(name for part in parts for name in by_part[part])]
             quantize_static_int8(source, quantized, calls, in_float=in_float, linear_only=for_tensorrt)
             if not for_tensorrt:
-                copyfile(quantized, output)
+                copy_graph(quantized, output.parent)
                 return
             raise_small_scales(quantized)
             to_fp16(quantized, output, calls[:RANGE_CALLS])
@@ -108,7 +108,7 @@ def make_dynamic_int8(source: Path, output: Path, _: Sequence[Feeds]) -> Attempt
     with TemporaryDirectory() as folder:
         graph = Path(folder, "fused.onnx")
         counts = fuse(source, graph)
-        heads = find_parts(onnx.load(graph)).get(HEADS, [])
+        heads = find_parts(onnx.load(graph, load_external_data=False)).get(HEADS, [])
         quantize_dynamic_int8(graph, output, in_float=heads)
         yield Attempt("a scale for each activation; heads in float32", counts, has_more=True)
         quantize_blockwise_int8(graph, output, in_float=heads)

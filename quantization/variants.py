@@ -4,13 +4,13 @@ A float32 variant must pass the parity check over the grid of `runtime/checks/pa
 finite numbers there, and reach its bounds on the evaluation set; a recipe may try several settings until one does.
 """
 
-import shutil
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+from dpr_export.models.artifact.graph_files import move_graph, remove_graph
 from dpr_export.models.artifact.manifest import AccuracyDrop, Variant
 from dpr_export.models.artifact.reference_outputs import Example
 from dpr_export.models.artifact.variants import BOUNDS, MODEL_FILE, VariantSpec, metrics_below_bound
@@ -71,13 +71,14 @@ class VariantMaker:
             with open_variant(spec, graph) as session:
                 times = self._measure_speedup(spec, session)
         if times is not None and times < WORTH_KEEPING:
-            graph.unlink()
+            remove_graph(graph)
             return None
         return replace(variant, fused_operators=attempt.fused_operators, speedup=times)
 
     def _make_lossy(self, spec: VariantSpec, graph: Path) -> Variant:
         """Try the recipe's settings until one reaches every bound; if none does, take the one nearest to its bounds."""
         kept, best = graph.with_suffix(".best"), (float("inf"), Metrics(), Attempt())
+        kept.mkdir()
         step_name, has_more = f"make {spec.file}", True
         with closing(self._run_recipe(spec, graph)) as recipe:
             while has_more and best[0] > 0:
@@ -88,9 +89,10 @@ class VariantMaker:
                 shortfall = sum(_shortfall(metrics[name], BOUNDS[name]) for name in metrics_below_bound(metrics))
                 if shortfall < best[0]:
                     best = (shortfall, metrics, attempt)
-                    shutil.copyfile(graph, kept)
+                    move_graph(graph, kept)
                 step_name, has_more = f"make {spec.file} again, since {_describe_misses(metrics)}", attempt.has_more
-        kept.replace(graph)
+        move_graph(kept / graph.name, graph.parent)
+        kept.rmdir()
         _, metrics, attempt = best
         below_bound = tuple(metrics_below_bound(metrics))
         if below_bound and not self.allow_loss:

@@ -19,7 +19,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "models.artifact": ("models",),
     "models.config": ("models.artifact",),
     "models.tokenization": ("models", "models.artifact"),
-    "runtime.engines": ("models",),
+    "runtime.engines": ("models", "models.artifact"),
     "runtime.engines.nvidia": ("models", "models.artifact", "runtime.engines"),
     "runtime.inference": (
         "models",
@@ -67,7 +67,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "runtime.corpus.evaluation",
     ),
     "quantization.errors": (),
-    "quantization.passes": ("models", "runtime.engines", "quantization.errors"),
+    "quantization.save_graph": ("models.artifact",),
+    "quantization.passes": ("models", "runtime.engines", "quantization.errors", "quantization.save_graph"),
     "quantization": (
         "models",
         "models.artifact",
@@ -80,6 +81,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "runtime.corpus.evaluation",
         "quantization.errors",
         "quantization.passes",
+        "quantization.save_graph",
     ),
     "exporter.errors": (),
     "exporter.options": ("models", "models.artifact"),
@@ -93,7 +95,14 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "exporter.options",
         "exporter.demo",
     ),
-    "exporter.tracing": ("models", "models.artifact", "runtime.checks", "exporter.errors", "exporter.checkpoint"),
+    "exporter.tracing": (
+        "models",
+        "models.artifact",
+        "runtime.checks",
+        "quantization.save_graph",
+        "exporter.errors",
+        "exporter.checkpoint",
+    ),
     "exporter.hub": ("models", "models.artifact", "runtime.inference", "runtime.cli", "exporter.errors"),
     "exporter": (
         "models",

@@ -14,6 +14,7 @@ from dpr_export.exporter.tracing.modules import graph_module
 from dpr_export.models.kinds import EMBEDS, IDS
 from dpr_export.models.optional_outputs import NO_OPTIONAL_OUTPUTS, OptionalOutputs
 from dpr_export.models.quiet import quiet_logger
+from dpr_export.quantization.save_graph import save_graph
 
 AXES = ("batch_size", "sequence_length")
 _SCOPES = "pkg.torch.onnx.name_scopes"
@@ -55,7 +56,7 @@ def trace(
             )
             assert program is not None  # only with dynamo=False
             _name_nodes(program.model)
-            program.save(str(path))
+            save_graph(program.model, path)
     except Exception as error:  # torch.export raises errors of many kinds
         raise ExportError(f"PyTorch cannot trace this model: {cause_of(error)}") from error
 

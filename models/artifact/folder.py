@@ -12,6 +12,7 @@ from pathlib import Path
 
 from dpr_export.models.artifact.atomic_writing import atomic_file
 from dpr_export.models.artifact.git_lfs import POINTER, check_no_pointer, is_pointer
+from dpr_export.models.artifact.graph_files import combine_hashes, graph_files, move_graph
 from dpr_export.models.artifact.hub import Repository, remove_from_cache
 from dpr_export.models.artifact.manifest import MANIFEST_FILE, SCHEMA, FileRecord, Manifest, Variant
 
@@ -84,9 +85,14 @@ class ExportedFolder:
                 raise self._damage_error(name, problem)
 
     def check_graph(self, file: str) -> None:
-        """Check the SHA-256 of a graph; a ValueError if it differs from the manifest."""
-        if problem := self.find_problem(file):
-            raise self._damage_error(file, problem)
+        """Check the SHA-256 of a graph's files.
+
+        Raises:
+            ValueError: a file differs from the manifest.
+        """
+        for name in self.manifest.files_of(file):
+            if problem := self.find_problem(name):
+                raise self._damage_error(name, problem)
 
     def _damage_error(self, name: str, problem: str) -> ValueError:
         """Return the error about a damaged file, and remove the file from the hub's cache, which would keep it."""
@@ -120,6 +126,11 @@ def hash_file(path: Path) -> FileRecord:
         return FileRecord(path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
 
 
+def hash_graph(graph: Path) -> str:
+    """Return the SHA-256 of a graph with its weights, as `Manifest.graph_sha256`."""
+    return combine_hashes([hash_file(path).sha256 for path in graph_files(graph)])
+
+
 def hash_folder(folder: Path) -> dict[str, FileRecord]:
     """Return the size and SHA-256 of every file in a folder except the manifest, by its path in the folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST_FILE)
@@ -145,14 +156,17 @@ def add_files(folder: ExportedFolder, variants: Sequence[Variant], making: Path)
     """
     new = {(variant.backend, variant.file) for variant in variants}
     old = folder.manifest.files
-    files = sorted({v.file for v in variants if v.file not in old or (making / v.file).exists()})
-    added = {file: hash_file(making / file) for file in files}  # fails before any change if one is missing
+    graphs = sorted({v.file for v in variants if v.file not in old or (making / v.file).exists()})
+    added = {  # fails before any change if a graph is missing
+        path.relative_to(making).as_posix(): hash_file(path) for graph in graphs for path in graph_files(making / graph)
+    }
     kept = tuple(v for v in folder.manifest.variants if (v.backend, v.file) not in new)
-    records = {name: record for name, record in old.items() if name not in files}
-    if len(records) < len(old):
+    replaced = {name for graph in graphs if graph in old for name in folder.manifest.files_of(graph)}
+    records = {name: record for name, record in old.items() if name not in replaced}
+    if replaced:
         _write_manifest(folder.path, replace(folder.manifest, variants=kept, files=records))
-    for file in files:
-        (making / file).replace(folder.path / file)
+    for graph in graphs:
+        move_graph(making / graph, (folder.path / graph).parent)
     records = dict(sorted({**records, **added}.items()))
     manifest = replace(folder.manifest, variants=(*kept, *variants), files=records, schema=SCHEMA)
     _write_manifest(folder.path, manifest)

@@ -7,6 +7,7 @@ and no file that it names may lie outside the folder.
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from dpr_export.models.artifact.graph_files import combine_hashes, data_file
 from dpr_export.models.artifact.records import read_json, record_from_json, record_to_json
 from dpr_export.models.kinds import KINDS
 
@@ -133,6 +134,14 @@ class Manifest:
     files: dict[str, FileRecord]
     absent_weights: dict[str, dict[str, str]] = field(default_factory=dict)
     schema: int = SCHEMA
+
+    def files_of(self, graph: str) -> tuple[str, ...]:
+        """Return the files of a graph: the .onnx file, and its data if that is a file of its own."""
+        return graph, *(name for name in (data_file(graph),) if name in self.files)
+
+    def graph_sha256(self, graph: str) -> str:
+        """Return the SHA-256 that tells a graph with its weights from every other."""
+        return combine_hashes([self.files[name].sha256 for name in self.files_of(graph)])
 
     def to_json(self) -> str:
         """Return the text of `manifest.json`."""

@@ -8,6 +8,7 @@ the rounding of weights, and hardly any overflow.
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx
@@ -16,6 +17,7 @@ from onnx import numpy_helper
 
 from dpr_export.models.telemetry import no_telemetry
 from dpr_export.quantization.errors import QuantizationError
+from dpr_export.quantization.save_graph import save_graph
 from dpr_export.runtime.engines.session import Feeds
 
 with no_telemetry():
@@ -58,16 +60,26 @@ def to_fp16(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # weights below fp16's least number become that number, each with a warning
         converted = convert_float_to_float16(
-            model,
+            _infer_shapes(model),
             min_positive_val=float(np.finfo(np.float16).smallest_subnormal),
             max_finite_val=LARGEST,
             keep_io_types=True,
+            disable_shape_infer=True,
             op_block_list=[*DEFAULT_OP_BLOCK_LIST, *(_LAYER_NORMS if layer_norm_in_float32 else ())],
             node_block_list=list(spoiled),
         )
     _remove_casts_between_float32(converted)
-    onnx.save(_sort_nodes(converted), output)
+    save_graph(_sort_nodes(converted), output)
     return spoiled
+
+
+def _infer_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Infer shapes by way of files, since in memory that ends at 2 GB."""
+    with TemporaryDirectory() as folder:
+        plain, inferred = Path(folder, "plain.onnx"), Path(folder, "inferred.onnx")
+        save_graph(model, plain)
+        onnx.shape_inference.infer_shapes_path(plain, inferred)
+        return onnx.load(inferred)
 
 
 def _drop_unread_sums(model: onnx.ModelProto) -> None:
@@ -145,7 +157,9 @@ def find_float32_nodes(model: onnx.ModelProto, calls: Sequence[Feeds]) -> tuple[
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3  # errors alone
-    session = ort.InferenceSession(watched.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    with TemporaryDirectory() as folder:  # by way of files, since in memory a graph ends at 2 GB
+        save_graph(watched, Path(folder, "watched.onnx"))
+        session = ort.InferenceSession(f"{folder}/watched.onnx", options, providers=["CPUExecutionProvider"])
     norms = [node for node in model.graph.node if node.op_type in _LAYER_NORMS]
     normalized = {node.output[3] if len(node.output) > 3 else node.input[0] for node in norms}
     spoiled = {

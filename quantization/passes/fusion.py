@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dpr_export.quantization.errors import QuantizationError
+from dpr_export.quantization.save_graph import save_graph
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -46,7 +47,7 @@ def fuse(source: Path, output: Path, *, device: str = "cpu") -> dict[str, int]:
     attentions = sum(counts[name] for name in _ATTENTION)
     if attentions != layers:
         raise QuantizationError(f"{source.name} has {layers} layers, but {attentions} attentions were fused")
-    onnx_ir.save(fused, output)
+    save_graph(fused, output)
     return dict(counts)
 
 

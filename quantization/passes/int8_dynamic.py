@@ -14,6 +14,7 @@ import onnx
 
 from dpr_export.models.quiet import quiet_logger
 from dpr_export.models.telemetry import no_telemetry
+from dpr_export.quantization.save_graph import save_graph
 
 with no_telemetry():
     from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -33,16 +34,18 @@ def quantize_dynamic_int8(source: Path, output: Path, *, in_float: Sequence[str]
     with TemporaryDirectory() as folder, quiet_logger():
         model = onnx.load(source)
         del model.graph.value_info[:]  # torch's own notes on shapes, some of which the quantizer finds wrong
-        onnx.save(model, Path(folder, "fused.onnx"))
+        save_graph(model, Path(folder, "fused.onnx"))
         quantize_dynamic(
             Path(folder, "fused.onnx"),
-            output,
+            Path(folder, "quantized.onnx"),
             per_channel=True,
             reduce_range=True,
             weight_type=QuantType.QInt8,
             nodes_to_exclude=[*in_float, *(f"{name}_MatMul" for name in in_float)],  # what a Gemm becomes on the way
             extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT, "MatMulConstBOnly": True},
+            use_external_data_format=True,
         )
+        save_graph(onnx.load(Path(folder, "quantized.onnx")), output)
 
 
 def quantize_blockwise_int8(source: Path, output: Path, *, in_float: Sequence[str] = ()) -> None:
@@ -66,4 +69,4 @@ def quantize_blockwise_int8(source: Path, output: Path, *, in_float: Sequence[st
             nodes_to_exclude=list(in_float),
         )
         quantizer.process()
-        quantizer.model.save_model_to_file(str(output))
+        save_graph(quantizer.model.model, output)

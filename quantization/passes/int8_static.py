@@ -19,6 +19,7 @@ import onnx
 from dpr_export.models.telemetry import no_telemetry
 from dpr_export.quantization.errors import QuantizationError
 from dpr_export.quantization.passes.parts import PRODUCTS
+from dpr_export.quantization.save_graph import save_graph
 from dpr_export.runtime.engines.session import Feeds
 
 
@@ -42,9 +43,10 @@ def quantize_static_int8(
     """
     with no_telemetry():
         import nncf
+        from nncf.onnx.quantization.backend_parameters import BackendParameters
 
     nncf.set_log_level(logging.ERROR)
-    original = onnx.load(source)
+    original = onnx.load(source, load_external_data=False)  # NNCF reads large weights itself
     ignored, types = list(in_float), []
     if linear_only:
         ignored, types = [*ignored, *find_products_of_activations(original)], ["Gather"]
@@ -56,9 +58,12 @@ def quantize_static_int8(
             preset=nncf.QuantizationPreset.PERFORMANCE,
             subset_size=len(calls),
             ignored_scope=nncf.IgnoredScope(names=ignored, types=types),
+            advanced_parameters=nncf.AdvancedQuantizationParameters(
+                backend_params={BackendParameters.EXTERNAL_DATA_DIR: str(source.parent.resolve())}
+            ),
         )
     check_symmetric(model)
-    onnx.save(model, output)
+    save_graph(model, output)
     dequantized = {node.output[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
     return sum(node.op_type == "MatMul" and set(node.input) <= dequantized for node in model.graph.node)
 
@@ -74,7 +79,7 @@ def remove_quantizers(source: Path, output: Path, names: Sequence[str]) -> None:
             dequantize = made_by.get(name)
             if dequantize is not None and dequantize.op_type == "DequantizeLinear" and dequantize.input[0] in made_by:
                 node.input[index] = made_by[dequantize.input[0]].input[0]
-    onnx.save(model, output)
+    save_graph(model, output)
 
 
 def find_products_of_activations(model: onnx.ModelProto) -> list[str]:

@@ -11,6 +11,7 @@ import onnx
 from onnx import numpy_helper, version_converter
 
 from dpr_export.quantization.errors import QuantizationError
+from dpr_export.quantization.save_graph import save_graph
 
 _OPSET = 19
 _LEAST_SCALE = float(np.finfo(np.float16).smallest_normal)
@@ -73,4 +74,4 @@ def raise_small_scales(graph: Path) -> None:
             ratio = (scale / least).reshape(shape) if scale.ndim else scale / least
             weights.CopyFrom(numpy_helper.from_array(np.round(values * ratio).astype(np.int8), weights.name))
         constants[node.input[1]].CopyFrom(numpy_helper.from_array(least, node.input[1]))
-    onnx.save(model, graph)
+    save_graph(model, graph)

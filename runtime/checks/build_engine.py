@@ -86,8 +86,9 @@ def build_engine(
     _, index = parse_device(device)
     opened = ExportedFolder.open(folder)
     variant = _variant(opened, precision)
-    if problem := opened.find_problem(variant.file):
-        raise ValueError(f"{folder} is damaged: {problem}; export it again")
+    for name in opened.manifest.files_of(variant.file):
+        if problem := opened.find_problem(name):
+            raise ValueError(f"{folder} is damaged: {problem}; export it again")
     trt = TensorRt()
     gpu = Gpu(index) if compute_capability is None else None
     key = _key(trt, gpu, compute_capability, opened, variant, lengths)
@@ -125,7 +126,7 @@ def _key(
     if tuple(lengths) != LENGTHS and max(lengths) > longest:
         raise ValueError(f"length is {max(lengths)}, and the longest that the model takes is {longest}")
     buckets = buckets_for(folder.manifest.kind, longest, lengths)
-    graph = folder.manifest.files[variant.file].sha256
+    graph = folder.manifest.graph_sha256(variant.file)
     if gpu is None:
         return EngineKey(graph, trt.library.name, trt.version, str(compute_capability), None, None, buckets)
     return key_for(trt, gpu, graph, buckets)

@@ -36,7 +36,7 @@ def pack(folder: str | Path, output: str | Path, variant: str = "auto", force: b
     """
     opened = open_exported_folder(folder)
     chosen = _choose_here(opened) if variant == "auto" else _find_variant(opened, variant)
-    names = (*REQUIRED_FILES, chosen.file)
+    names = (*REQUIRED_FILES, *opened.manifest.files_of(chosen.file))
     opened.ensure_files(*names)
     files = {name: record for name, record in opened.manifest.files.items() if name in names}
     manifest = replace(opened.manifest, variants=(chosen,), files=files)
@@ -53,7 +53,7 @@ def _choose_here(folder: ExportedFolder) -> Variant:
     """Choose the variant that `from_pretrained` does on this CPU, after the check of a first load."""
     select = partial(choose, folder, device="cpu")
     first = select()
-    folder.ensure_files(first.variant.file)
+    folder.ensure_files(*folder.manifest.files_of(first.variant.file))
     folder.check_graph(first.variant.file)
     session, choice = open_checked(folder, first, select, threads=usable_processors())
     session.close()

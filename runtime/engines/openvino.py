@@ -4,17 +4,22 @@ A small call runs on all threads, for the lowest latency. Many calls run at the 
 faster: threads that share a call wait for each other in every layer. A call with many rows is split for that.
 """
 
+import os
+import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from queue import Empty, LifoQueue
+from tempfile import mkdtemp
 from threading import Lock
 from typing import Any
+from weakref import finalize
 
 import numpy as np
 
+from dpr_export.models.artifact.graph_files import graph_files
 from dpr_export.models.telemetry import no_telemetry
 from dpr_export.runtime.engines.compile_cache import kept_folder
 from dpr_export.runtime.engines.concurrency import overlapped
@@ -71,7 +76,8 @@ class OpenVinoSession(Session):
         core = self._opened.get().core
         if precision == "bf16" and "BF16" not in core.get_property("CPU", properties.device.capabilities()):
             raise RuntimeError("precision is 'bf16', and this processor has no bfloat16")
-        self._graph = graph
+        folder = kept_folder("openvino", cache) if cache else None
+        self._graph = self._within_one_folder(graph, folder)
         self._options = {
             hint.inference_precision(): _TYPES[precision],
             properties.inference_num_threads(): threads,
@@ -79,7 +85,7 @@ class OpenVinoSession(Session):
             **_IN_FLOAT,
             hint.enable_cpu_pinning(): False,  # pinned, the threads of two processes share the first processors
         }
-        if folder := kept_folder("openvino", cache) if cache else None:
+        if folder:
             self._options[properties.cache_dir()] = str(folder)
         self._threads = threads
         self._min_batches = max(_MIN_BATCHES, threads)
@@ -87,6 +93,23 @@ class OpenVinoSession(Session):
         self.input_names = tuple(port.get_any_name() for port in model.inputs)
         self.output_names = tuple(port.get_any_name() for port in model.outputs)
         self.engine = f"openvino {ov.__version__.split('-')[0]} CPU {precision}"
+
+    def _within_one_folder(self, graph: Path, kept: Path | None) -> Path:
+        """Return a path of the graph that OpenVINO can read: it refuses data behind a link out of the graph's folder.
+
+        In the hub's cache the graph and its data are links into one folder, where they have other names. Both are
+        linked once more, or copied, into the cache folder; without one, into a folder that ends with the session.
+        """
+        real = [path.resolve() for path in graph_files(graph)]
+        if len(real) == 1 or real[1].parent == graph.parent.resolve() or real[0].parent != real[1].parent:
+            return graph
+        folder = kept / "graph" if kept else Path(mkdtemp(prefix="dpr-export-"))
+        if not kept:
+            finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        folder.mkdir(exist_ok=True)
+        for path, target in zip(real, graph_files(graph), strict=True):
+            _link_or_copy(path, folder / target.name)
+        return folder / graph.name
 
     def run(self, feeds: Feeds) -> Outputs:
         rows, length = feeds["attention_mask"].shape
@@ -142,6 +165,23 @@ class OpenVinoSession(Session):
 
     def close(self) -> None:
         self._opened.close()
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    """Give a file a second name, or copy it to another file system, unless that was done before."""
+    if target.exists() and _size_and_time(target) == _size_and_time(source):
+        return
+    making = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        os.link(source, making)
+    except OSError:
+        shutil.copy2(source, making)
+    making.replace(target)
+
+
+def _size_and_time(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
 
 
 def _last_line(error: RuntimeError) -> str:

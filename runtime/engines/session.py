@@ -104,8 +104,8 @@ def open_session(
         device: "cpu", or for onnxruntime and tensorrt "cuda", "cuda:1".
         threads: how many threads of the CPU to use.
         precision: "bf16" computes in bfloat16 what the graph has in float32; anything else as the graph says.
-        cache: the graph's SHA-256, under which what the engine compiles is kept in the user's cache folder; None keeps
-            nothing.
+        cache: the SHA-256 of the graph with its weights, under which what the engine compiles is kept in the user's
+            cache folder; None keeps nothing.
         longest: the longest sequence that the model takes.
 
     Raises:

@@ -32,6 +32,6 @@ def open_embeds_session(folder: ExportedFolder | None, ids_session: Session, thr
             "inputs_embeds are given, and this folder has no graph for them: export the checkpoint with --inputs-embeds"
         )
     variant = next((each for each in variants if ids_session.engine.startswith(each.backend)), variants[0])
-    folder.ensure_files(EMBEDS_FILE)
-    graph, record = folder.path / EMBEDS_FILE, folder.manifest.files[EMBEDS_FILE]
-    return open_session(variant.backend, graph, threads=threads, cache=record.sha256)
+    folder.ensure_files(*folder.manifest.files_of(EMBEDS_FILE))
+    cache = folder.manifest.graph_sha256(EMBEDS_FILE)
+    return open_session(variant.backend, folder.path / EMBEDS_FILE, threads=threads, cache=cache)

@@ -42,14 +42,14 @@ def open_checked(
 
 def _open(folder: ExportedFolder, choice: Choice, threads: int, longest: int) -> Session:
     file = choice.variant.file
-    folder.ensure_files(file, SAMPLE_FILE)
+    folder.ensure_files(*folder.manifest.files_of(file), SAMPLE_FILE)
     return open_session(
         choice.variant.backend,
         folder.path / file,
         device=choice.device,
         threads=threads,
         precision=choice.precision,
-        cache=folder.manifest.files[file].sha256,
+        cache=folder.manifest.graph_sha256(file),
         longest=longest,
     )
 

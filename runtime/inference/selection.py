@@ -184,7 +184,7 @@ def _find_problem(
         if not variant.verified and not (kind == "cuda" and (request.device != "auto" or "cpu" in spec.devices)):
             return "not verified on its engine: name its precision to run it"
     if kind == "cuda" and "auto" in (request.engine, request.stored):
-        return _find_gpu_problem(spec.backend, folder.manifest.files[variant.file].sha256, request)
+        return _find_gpu_problem(spec.backend, folder.manifest.graph_sha256(variant.file), request)
     return None
 
 

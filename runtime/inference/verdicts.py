@@ -75,7 +75,7 @@ def judge(session: Session, folder: ExportedFolder, variant: Variant, precision:
         try:
             folder.check_graph(variant.file)
         except ValueError:
-            forget_kept(variant.backend, folder.manifest.files[variant.file].sha256)
+            forget_kept(variant.backend, folder.manifest.graph_sha256(variant.file))
             raise
     return verdict
 
@@ -97,7 +97,7 @@ def _folder() -> Path:
 
 def _key(folder: ExportedFolder, variant: Variant, precision: str, device: str) -> str:
     parts = [
-        folder.manifest.files[variant.file].sha256,
+        folder.manifest.graph_sha256(variant.file),
         folder.manifest.files[SAMPLE_FILE].sha256,
         variant.backend,
         _engine_version(variant.backend),

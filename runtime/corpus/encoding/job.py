@@ -78,13 +78,12 @@ def describe_encoder(model: DPRContextEncoder) -> Encoder:
     folder, choice = model.folder, model.choice
     assert folder is not None
     assert choice is not None
-    records = folder.manifest.files
     return Encoder(
         folder.name,
         choice.variant.backend,
         choice.precision,
-        records[choice.variant.file].sha256,
-        records["tokenizer.json"].sha256,
+        folder.manifest.graph_sha256(choice.variant.file),
+        folder.manifest.files["tokenizer.json"].sha256,
         model.engine,
         model.config.dim,
     )

@@ -22,7 +22,7 @@ _FORMAT = 1
 class EngineKey:
     """What an engine was built from and for. It is used only if all of this matches."""
 
-    graph: str  # the SHA-256 of the .onnx file
+    graph: str  # the SHA-256 of the graph with its weights
     library: str  # "tensorrt" or "tensorrt_rtx"
     version: str  # the library's
     compute_capability: str  # the GPU's: "8.9"

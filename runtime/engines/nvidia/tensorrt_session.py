@@ -17,7 +17,7 @@ from weakref import finalize
 import numpy as np
 from numpy.typing import NDArray
 
-from dpr_export.models.artifact.folder import hash_file
+from dpr_export.models.artifact.folder import hash_graph
 from dpr_export.runtime.engines.devices import parse_device
 from dpr_export.runtime.engines.forking import never_free, watch_forks
 from dpr_export.runtime.engines.nvidia.capture_lock import CAPTURE_LOCK
@@ -53,7 +53,7 @@ class TensorRtSession(DeviceSession):
 
     def __init__(self, graph: Path, *, device: str = "cuda", precision: str = "fp16", cache: str | None = None) -> None:
         try:
-            trt, gpu, path, record = engine_for(cache or hash_file(graph).sha256, parse_device(device)[1])
+            trt, gpu, path, record = engine_for(cache or hash_graph(graph), parse_device(device)[1])
             engine = read_engine(path, record)
         except (LookupError, OSError, ValueError) as error:
             command = f"dpr-runtime build {graph.parent.parent} --precision {precision}"
