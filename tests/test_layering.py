@@ -81,7 +81,6 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "runtime.corpus.evaluation",
         "quantization.errors",
         "quantization.passes",
-        "quantization.save_graph",
     ),
     "exporter.errors": (),
     "exporter.options": ("models", "models.artifact"),

@@ -34,9 +34,8 @@ def quantize_dynamic_int8(source: Path, output: Path, *, in_float: Sequence[str]
     with TemporaryDirectory() as folder, quiet_logger():
         model = onnx.load(source)
         del model.graph.value_info[:]  # torch's own notes on shapes, some of which the quantizer finds wrong
-        save_graph(model, Path(folder, "fused.onnx"))
         quantize_dynamic(
-            Path(folder, "fused.onnx"),
+            model,
             Path(folder, "quantized.onnx"),
             per_channel=True,
             reduce_range=True,
