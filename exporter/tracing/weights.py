@@ -100,5 +100,5 @@ def _find_reads(graph: Path) -> dict[str, _Reads]:
 
 def _hash(array: NDArray[np.float32]) -> str:
     digest = hashlib.sha256(repr(array.shape).encode())
-    digest.update(np.ascontiguousarray(array))
+    digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()

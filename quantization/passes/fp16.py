@@ -56,11 +56,12 @@ def to_fp16(
     _make_mask_finite(model)
     spoiled = find_float32_nodes(model, calls)
     _drop_unread_sums(model)
-    _drop_types_of_weights(model)
+    inferred = _infer_shapes(model)
+    _drop_types_of_weights(inferred)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # weights below fp16's least number become that number, each with a warning
         converted = convert_float_to_float16(
-            _infer_shapes(model),
+            inferred,
             min_positive_val=float(np.finfo(np.float16).smallest_subnormal),
             max_finite_val=LARGEST,
             keep_io_types=True,

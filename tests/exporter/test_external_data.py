@@ -42,7 +42,9 @@ ON_CPU = [
 
 
 @pytest.fixture(scope="module", autouse=True)
-def small_counts_as_large() -> Iterator[None]:
+def small_counts_as_large(tiny_variants: dict[str, Path]) -> Iterator[None]:
+    """Count all weights as large, once the folders that other tests share are made."""
+    assert tiny_variants
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("dpr_export.quantization.save_graph.LARGEST_INLINE", 0)
         yield
