@@ -10,6 +10,7 @@ from dpr_export.exporter import export, push
 from dpr_export.models.artifact.graph_files import data_file
 from dpr_export.runtime import DPRQuestionEncoder
 from dpr_export.runtime.engines import openvino
+from dpr_export.runtime.engines.compile_cache import cache_home
 from tests.conftest import write_checkpoint
 from tests.hub.server import TOKEN, Hub
 
@@ -73,6 +74,10 @@ def test_data_that_were_cut_off_are_downloaded_again(hub: Hub, pushed: Path, tmp
     (data,) = (tmp_path / "cache").rglob("model.onnx.data")
     with data.open("r+b") as file:
         file.truncate(100)
+    compiled = list(cache_home().rglob("*.blob"))
+    assert compiled
+    for path in compiled:  # or the weights would not be read again
+        path.unlink()
     hub.requests.clear()
     assert np.array_equal(vectors(NAME, "openvino"), expected)
     assert hub.downloads() == [DATA]
