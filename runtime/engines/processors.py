@@ -50,11 +50,6 @@ def processor_kind(root: Path = Path("/")) -> str:
     return "Arm" if architecture in ("aarch64", "arm64") else architecture
 
 
-def is_arm() -> bool:
-    """Whether the processor is an Arm processor of 64 bits."""
-    return processor_kind() == "Arm"
-
-
 def int8_products(root: Path = Path("/")) -> bool | None:
     """Whether the processor has instructions for INT8 products, without which INT8 may be slower than fp32.
 
