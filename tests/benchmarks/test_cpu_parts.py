@@ -77,7 +77,7 @@ def test_strings_have_every_shape_and_the_passages(tmp_path: Path, workers: dict
     assert list(found["lines"]["mixed"]) == [BASELINE.name, STRONGEST.name, TUNED, OURS_ORT.name, OURS.name]
     assert found["passages"]["count"] == QUICK.passages
     texts = [job["texts"] for job in workers[OURS.name].jobs]
-    assert [len(each) for each in texts] == [1, 1, 8, 16, 32, QUICK.passages]
+    assert [len(each) for each in texts] == [1, 1, 8, 16, 8, QUICK.passages]
     assert {len(text.split()) + 2 for text in texts[2]} == {128}
 
 
