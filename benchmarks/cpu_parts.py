@@ -152,7 +152,11 @@ def measure_answers(run: Run, amounts: Amounts) -> None:
         source, passages = read_passages(count)
 
         def prepare(used: Sequence[Passage], **options: Any) -> None:
-            job = {"question": QUESTION, "titles": [row.title or "" for row in used], "texts": [row.text for row in used]}
+            job = {
+                "question": QUESTION,
+                "titles": [row.title or "" for row in used],
+                "texts": [row.text for row in used],
+            }
             group.prepare({name: {**job, "batch_size": size, **options} for name, size in sizes.items()})
 
         run.say(f"answer: {count} passages")
