@@ -24,7 +24,7 @@ from dpr_export.models.telemetry import no_telemetry
 from dpr_export.runtime.engines.compile_cache import kept_folder
 from dpr_export.runtime.engines.concurrency import overlapped
 from dpr_export.runtime.engines.forking import PerProcess
-from dpr_export.runtime.engines.processors import processor_kind
+from dpr_export.runtime.engines.processors import openvino_multiplies_int8
 from dpr_export.runtime.engines.session import Feeds, Outputs, Session
 
 try:
@@ -45,10 +45,10 @@ _ONNX = b"\x08"  # the first byte of an ONNX file; for other files OpenVINO's ot
 # The type to compute in. It is always given: by default OpenVINO uses bfloat16 wherever the processor has it.
 _TYPES = {"fp32": ov.Type.f32, "int8": ov.Type.f32, "bf16": ov.Type.bf16}
 
-# OpenVINO 2026.4 multiplies integers well only where x86 has VNNI: its Arm kernels give wrong products where weights
+# OpenVINO 2026.4 multiplies integers well only with VNNI: its Arm kernels give wrong products where weights
 # have a scale for each column, and those for AVX2 round more and are no faster. Elsewhere the quantized graph is
 # computed in float32, with the numbers that VNNI gives.
-_IN_FLOAT = {} if processor_kind() == "x86 with VNNI" else {"LP_TRANSFORMS_MODE": "NO"}
+_IN_FLOAT = {} if openvino_multiplies_int8() else {"LP_TRANSFORMS_MODE": "NO"}
 
 _Compiled = tuple[ov.CompiledModel, LifoQueue[ov.InferRequest]]  # a model, and its requests that are not in use
 

@@ -50,6 +50,11 @@ def processor_kind(root: Path = Path("/")) -> str:
     return "Arm" if architecture in ("aarch64", "arm64") else architecture
 
 
+def openvino_multiplies_int8() -> bool:
+    """Whether the INT8 kernels that OpenVINO has for this processor are right and fast: on x86 with VNNI."""
+    return processor_kind() == "x86 with VNNI"
+
+
 def int8_products(root: Path = Path("/")) -> bool | None:
     """Whether the processor has instructions for INT8 products, without which INT8 may be slower than fp32.
 

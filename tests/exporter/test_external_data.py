@@ -86,6 +86,7 @@ def vectors(folder: str | Path, backend: str = "openvino", precision: str = "fp3
         return model.encode(TEXTS)
 
 
+@pytest.mark.ci
 def test_every_graph_refers_to_its_own_data_and_the_manifest_lists_both_files(large: Path) -> None:
     manifest = ExportedFolder.open(large, verify=True).manifest
     graphs = {variant.file for variant in manifest.variants}
@@ -100,6 +101,7 @@ def test_every_graph_refers_to_its_own_data_and_the_manifest_lists_both_files(la
     assert {f"onnx/{path.name}" for path in (large / "onnx").iterdir()} == {*graphs, *map(data_file, graphs)}
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(("backend", "precision"), ON_CPU)
 def test_each_variant_gives_what_it_gives_in_one_file_also_packed(
     large: Path, tiny_variants: dict[str, Path], tmp_path: Path, backend: str, precision: str
@@ -115,6 +117,7 @@ def test_each_variant_gives_what_it_gives_in_one_file_also_packed(
     assert np.array_equal(vectors(tmp_path / "packed", backend, precision), found)
 
 
+@pytest.mark.ci
 def test_verify_runs_every_variant_and_finds_damaged_data(large: Path, tmp_path: Path) -> None:
     assert all(check.passed in (True, None) for check in verify(large)), list(verify(large))
     shutil.copytree(large, tmp_path / "copy")
@@ -179,6 +182,7 @@ def test_data_that_were_damaged_and_put_right_are_not_compiled_from_the_cache(
     assert np.array_equal(vectors(tmp_path / "model"), vectors(pair[0]))
 
 
+@pytest.mark.ci
 @pytest.mark.usefixtures("quick")
 def test_a_variant_that_is_made_again_replaces_both_files_whatever_it_had(
     pair: tuple[Path, Path], tmp_path: Path, few: dict[str, Path], monkeypatch: pytest.MonkeyPatch
@@ -216,6 +220,7 @@ def test_a_variant_that_is_made_again_replaces_both_files_whatever_it_had(
     assert np.array_equal(vectors(folder, "onnxruntime", "int8"), expected)
 
 
+@pytest.mark.ci
 def test_optional_outputs_and_embeddings_have_data_too(tmp_path: Path, checkpoint: Callable[..., Path]) -> None:
     options = ExportOptions(output_hidden_states=True, output_attentions=True, inputs_embeds=True)
     manifest = export(str(checkpoint("question")), tmp_path / "out", options)
@@ -231,6 +236,7 @@ def test_optional_outputs_and_embeddings_have_data_too(tmp_path: Path, checkpoin
         model(inputs_embeds=np.ones((1, 4, 32), np.float32))
 
 
+@pytest.mark.ci
 def test_a_corpus_is_not_continued_with_other_weights(tmp_path: Path) -> None:
     encoders = []
     for folder in export_pair(tmp_path, "context"):
