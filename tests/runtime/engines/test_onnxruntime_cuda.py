@@ -358,7 +358,7 @@ def test_a_model_on_a_gpu_runs_the_fused_fp16_variant_and_keeps_torch_on_the_cpu
         found = model(ids).pooler_output
         vectors = model.encode(["who wrote hamlet ?", "where"])
     assert found.device == torch.device("cpu")
-    assert onnxruntime_double.runs[0][1][0] == (4, 32)
+    assert any(run[1][0] == (4, 32) for run in onnxruntime_double.runs)  # after those of the first load's check
     with DPRQuestionEncoder.from_pretrained(tiny_variants["question"], precision="fp32", device="cpu") as model:
         assert np.abs(model(ids).pooler_output.numpy() - found.numpy()).max() < 5e-3
         assert np.abs(model.encode(["who wrote hamlet ?", "where"]) - vectors).max() < 5e-3
