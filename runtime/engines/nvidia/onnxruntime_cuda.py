@@ -7,7 +7,6 @@ a fully masked row, which padding would change.
 
 import ctypes
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
@@ -42,7 +41,9 @@ _GRAPH_ID = "gpu_graph_id"
 _UNRECORDED = "-1"
 _LENGTH_MULTIPLE = 8  # the block size of tensor cores
 _OUT_OF_MEMORY = ("out of memory", "Failed to allocate memory", "ALLOC_FAILED")
-_MOST_CAPTURES = 3  # failed captures of a size, after which it is not captured again
+# Captures that fail in a row, after which a session tries no more. Each fails because another library uses the GPU,
+# whose call fails too, or even crashes in the driver.
+_MOST_FAILURES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ class OnnxRuntimeCudaSession(DeviceSession):
         watch_forks(self)
         self._buckets = buckets_for("question", longest) if recording else ()
         self._recorded: dict[tuple[int, int], _Recorded] = {}
-        self._broken_captures: Counter[tuple[int, int]] = Counter()
+        self._failed_captures = 0  # since the last that was recorded
         self._graph_ids = count(1)
         self.input_names = tuple(value.name for value in self._session.get_inputs())
         self._shapes = {
@@ -117,7 +118,7 @@ class OnnxRuntimeCudaSession(DeviceSession):
             The outputs on the device, and whether they are in the buffers of a recorded size.
         """
         size = self._size(feeds)
-        is_new = size is not None and size not in self._recorded and self._broken_captures[size] < _MOST_CAPTURES
+        is_new = size is not None and size not in self._recorded and self._failed_captures < _MOST_FAILURES
         with (
             _in_one_line(self.device, feeds["attention_mask"].shape),
             CAPTURE_LOCK.capture() if is_new else CAPTURE_LOCK.call(),
@@ -136,8 +137,9 @@ class OnnxRuntimeCudaSession(DeviceSession):
         try:
             outputs = self._replay(new, feeds, size)
         except Exception:  # ONNX Runtime's exceptions share no base class of their own
-            self._broken_captures[size] += 1
+            self._failed_captures += 1
             return None
+        self._failed_captures = 0
         self._recorded[size] = new
         return outputs
 
