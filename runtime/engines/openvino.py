@@ -45,9 +45,9 @@ _ONNX = b"\x08"  # the first byte of an ONNX file; for other files OpenVINO's ot
 # The type to compute in. It is always given: by default OpenVINO uses bfloat16 wherever the processor has it.
 _TYPES = {"fp32": ov.Type.f32, "int8": ov.Type.f32, "bf16": ov.Type.bf16}
 
-# OpenVINO 2026.4 multiplies integers well only with VNNI: its Arm kernels give wrong products where weights
-# have a scale for each column, and those for AVX2 round more and are no faster. Elsewhere the quantized graph is
-# computed in float32, with the numbers that VNNI gives.
+# OpenVINO 2026.4 multiplies integers well only with VNNI: its Arm kernels give wrong products where weights have a
+# scale for each column, and those for AVX2 lose accuracy and are no faster. Elsewhere activations stay in float32,
+# which gives the numbers that the graph means.
 _IN_FLOAT = {} if openvino_multiplies_int8() else {"LP_TRANSFORMS_MODE": "NO"}
 
 _Compiled = tuple[ov.CompiledModel, LifoQueue[ov.InferRequest]]  # a model, and its requests that are not in use

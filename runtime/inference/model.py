@@ -140,7 +140,6 @@ class DPRModel(LikeModule):
         select = partial(choose, opened, backend=backend, precision=precision, device=device)
         choice = select()
         opened.ensure_files(*(file for file in TOKENIZER_FILES if file in opened.manifest.files))
-        opened.ensure_files(*opened.manifest.files_of(choice.variant.file))
         tokenizer = TOKENIZER_CLASSES[cls.kind.name].read(opened.path)
         if len(tokenizer) > config.vocab_size:
             raise ValueError(

@@ -27,9 +27,10 @@ def vectors(name: str | Path, backend: str, **how: object) -> np.ndarray:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("large")
+    checkpoint = write_checkpoint(root / "checkpoint", "question")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("dpr_export.quantization.save_graph.LARGEST_INLINE", 0)
-        export(str(write_checkpoint(root / "checkpoint", "question")), root / "question-onnx")
+        export(str(checkpoint), root / "question-onnx")
     return root / "question-onnx"
 
 
