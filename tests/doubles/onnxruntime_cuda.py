@@ -78,6 +78,8 @@ class SessionDouble:
     def __init__(self, library: "OnnxRuntimeDouble", graph: str, options: Any, providers: Any) -> None:
         ((name, values),) = providers
         Capture.use_cuda()
+        if library.severity <= 2:
+            print("[W:onnxruntime:Default] No registered plugin EP device found for 'CUDAExecutionProvider'")
         library.sessions.append((name, values))
         library.options.append(options)
         library.threads.append(threading.get_ident())
@@ -125,6 +127,7 @@ class OnnxRuntimeDouble:
         failing: messages; each makes one run fail.
         refusing: sessions that should record are refused.
         providers: what a session says it has.
+        severity: what the library's own log prints: warnings and worse, by default.
     """
 
     GraphOptimizationLevel, SessionOptions, RunOptions = ort.GraphOptimizationLevel, ort.SessionOptions, ort.RunOptions
@@ -140,7 +143,11 @@ class OnnxRuntimeDouble:
         self.failing: list[str] = []
         self.refusing = False
         self.providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+        self.severity = 2
         OrtValueDouble.devices.clear()
+
+    def set_default_logger_severity(self, severity: int) -> None:
+        self.severity = severity
 
     def get_available_providers(self) -> list[str]:
         return self.providers

@@ -54,6 +54,16 @@ def test_every_size_gives_what_it_must(
             assert all(np.allclose(again[name], first[name], atol=1e-3) for name in first)
 
 
+def test_opening_a_session_prints_nothing(
+    tiny_variants: dict[str, Path], engine: Callable[[str], None], capfd: pytest.CaptureFixture[str]
+) -> None:
+    engine("onnxruntime")
+    graph = tiny_variants["question"] / "onnx/model_ort_fp16.onnx"
+    capfd.readouterr()
+    open_session("onnxruntime", graph, device="cuda", threads=1, precision="fp16").close()
+    assert capfd.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize(("kind", "spec"), CASES)
 def test_a_row_that_is_masked_altogether_is_finite_and_spoils_no_other(
     session: DeviceSession, expected: Callable[[Feeds], Arrays], kind: str, spec: VariantSpec

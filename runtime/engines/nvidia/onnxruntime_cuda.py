@@ -36,7 +36,7 @@ _PROVIDER = "CUDAExecutionProvider"
 _LIBRARIES = ("onnxruntime_providers_shared", "onnxruntime_providers_cuda")
 _CUDNN = "cudnn64_9.dll" if sys.platform == "win32" else "libcudnn.so.9"  # which ONNX Runtime loads in the first call
 _MACHINE_CODE = {"1.31.1": ("7.5", "8.0", "8.6", "8.9", "9.0", "12.0")}  # of the releases that lack other GPUs'
-_ERRORS_ONLY = 3
+_WARNINGS, _ERRORS_ONLY = 2, 3  # severities of ONNX Runtime's log
 _GRAPH_ID = "gpu_graph_id"
 _UNRECORDED = "-1"
 _LENGTH_MULTIPLE = 8  # the block size of tensor cores
@@ -270,10 +270,13 @@ def _load(graph: Path, index: int, recording: bool) -> Any:
         "use_tf32": "0",  # compute float32 in float32
         "arena_extend_strategy": "kSameAsRequested",
     }
+    ort.set_default_logger_severity(_ERRORS_ONLY)  # it warns that it found no plugin for CUDA, where it needs none
     try:
         session = ort.InferenceSession(str(graph), options, providers=[(_PROVIDER, provider)], enable_fallback=0)
     except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
         raise RuntimeError(f"ONNX Runtime cannot load {graph} on cuda:{index}: {error}") from None
+    finally:
+        ort.set_default_logger_severity(_WARNINGS)  # the library's default: what was set before cannot be read
     if _PROVIDER not in session.get_providers():
         raise RuntimeError(f"ONNX Runtime did not get {_PROVIDER}, only {', '.join(session.get_providers())}")
     return session

@@ -216,6 +216,16 @@ def test_three_recordings_of_any_size_that_break_off_in_a_row_are_the_last(
     assert numbers == ["1", "-1", "2", "-1", "3", "4", "-1", "5", "-1", "6", "-1", "-1", "-1"]
 
 
+@pytest.mark.parametrize("refusing", [False, True])
+def test_opening_prints_nothing_and_leaves_the_librarys_log_as_it_is_by_default(
+    opened: Opened, onnxruntime_double: OnnxRuntimeDouble, capfd: pytest.CaptureFixture[str], refusing: bool
+) -> None:
+    onnxruntime_double.refusing = refusing
+    opened()
+    assert capfd.readouterr() == ("", "")
+    assert onnxruntime_double.severity == 2
+
+
 @pytest.mark.parametrize("meanwhile", ["open", "run", "capture"])
 def test_a_recording_is_not_broken_off_by_another_session(
     tiny_variants: dict[str, Path], opened: Opened, meanwhile: str
