@@ -93,11 +93,23 @@ def export(
     ] = None,
     kind: Annotated[
         str | None,
-        _CheckpointOption(help="For a .cp file: the model to read, question, context or reader.", show_default=False),
+        _CheckpointOption(
+            help="The kind of the model: question, context or reader.", show_default="as the checkpoint says"
+        ),
+    ] = None,
+    pooling: Annotated[
+        str | None,
+        _CheckpointOption(
+            help="The vector of an encoder that is no DPR class: cls (the first token), pooler (BERT's, with tanh) or "
+            "mean (all tokens).",
+            show_default="as the checkpoint says, or cls",
+        ),
     ] = None,
     tokenizer: Annotated[
-        Path | None,
-        _CheckpointOption(help="For a .cp file: a folder with tokenizer.json or vocab.txt.", show_default=False),
+        str | None,
+        _CheckpointOption(
+            help="The tokenizer: a folder, or a name on the hub.", show_default="the checkpoint's; a .cp file has none"
+        ),
     ] = None,
     heads: Annotated[
         int | None,
@@ -162,6 +174,7 @@ def export(
             revision=revision,
             token=token,
             kind=kind,
+            pooling=pooling,
             tokenizer=tokenizer,
             heads=heads,
             opset=opset,

@@ -8,11 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dpr_export.exporter.checkpoint.source import Checkpoint, resolve_checkpoint
+from dpr_export.exporter.checkpoint.layouts import Checkpoint
+from dpr_export.exporter.checkpoint.source import resolve_checkpoint
 from dpr_export.exporter.errors import ExportError
 from dpr_export.exporter.options import DEFAULT_OPSET, DEFAULT_OPTIONS, ExportOptions
 from dpr_export.models.artifact.atomic_writing import atomic_folder
 from dpr_export.models.artifact.folder import hash_file, hash_folder
+from dpr_export.models.artifact.graph_files import combine_hashes
 from dpr_export.models.artifact.manifest import (
     MANIFEST_FILE,
     REFERENCE_OUTPUTS_FILE,
@@ -113,6 +115,7 @@ def _export_checkpoint(source: str, output: str | Path | None, options: ExportOp
             from dpr_export.exporter.checkpoint.load import load
 
             loaded = load(checkpoint)
+        with step(f"{loaded.layout}: {loaded.kind.title}"):
             _write_tokenizer(loaded, checkpoint, unfinished)
             disabled = [
                 name for name in ("output_hidden_states", "output_attentions") if getattr(options, name) is False
@@ -123,7 +126,7 @@ def _export_checkpoint(source: str, output: str | Path | None, options: ExportOp
         with step(f"write {folder}"):
             manifest = Manifest(
                 kind=loaded.kind.name,
-                source=Source(checkpoint.name, checkpoint.revision, hash_file(checkpoint.weights).sha256),
+                source=Source(checkpoint.name, checkpoint.revision, _hash_weights(checkpoint)),
                 versions={"python": platform.python_version(), **installed_versions((*MAKERS, *_TRACERS))},
                 opset=options.opset or DEFAULT_OPSET,
                 variants=variants,
@@ -134,9 +137,16 @@ def _export_checkpoint(source: str, output: str | Path | None, options: ExportOp
     return manifest
 
 
+def _hash_weights(checkpoint: Checkpoint) -> str:
+    """Return the SHA-256 of the file of weights, or one of those of several."""
+    return combine_hashes([hash_file(path).sha256 for path in checkpoint.files])
+
+
 def _write_tokenizer(loaded: "LoadedCheckpoint", checkpoint: Checkpoint, folder: Path) -> None:
+    if checkpoint.tokenizer is None:
+        raise ExportError(f"{checkpoint.name} has no tokenizer: give the folder of one (--tokenizer DIR)")
     try:
-        tokenizer = TOKENIZER_CLASSES[loaded.kind.name].from_pretrained(checkpoint.folder)
+        tokenizer = TOKENIZER_CLASSES[loaded.kind.name].from_pretrained(checkpoint.tokenizer)
     except (OSError, ValueError) as error:
         raise ExportError(f"the tokenizer of {checkpoint.name} cannot be read: {error}") from None
     if len(tokenizer) > loaded.config.vocab_size:
@@ -144,6 +154,8 @@ def _write_tokenizer(loaded: "LoadedCheckpoint", checkpoint: Checkpoint, folder:
             f"the tokenizer of {checkpoint.name} has {len(tokenizer)} entries, but the model has embeddings for only "
             f"{loaded.config.vocab_size} (vocab_size)"
         )
+    if checkpoint.longest is not None:
+        tokenizer.model_max_length = min(checkpoint.longest, tokenizer.model_max_length)
     positions = loaded.config.max_position_embeddings
     if (longest := min(positions, tokenizer.model_max_length)) < SHORTEST_ROW:
         raise ExportError(

@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from dpr_export.models.artifact.variant_options import VariantOptions
+from dpr_export.models.config import POOLINGS
 from dpr_export.models.kinds import KINDS
 
 OPSETS = range(18, 24)
@@ -17,8 +18,9 @@ class ExportOptions(VariantOptions):
     Attributes:
         revision: the branch, tag or commit to read from the hub; None: its default branch.
         token: the access token for the hub; None: the one that is logged in with.
-        kind: the model to read from a facebookresearch/DPR file: "question", "context" or "reader".
-        tokenizer: a folder with tokenizer.json or vocab.txt, for a facebookresearch/DPR file.
+        kind: "question", "context" or "reader", for a checkpoint that does not say it.
+        pooling: "cls", "pooler" or "mean", for an encoder that is no DPR class; None: as its files say, or "cls".
+        tokenizer: a folder, or a name on the hub, with another tokenizer than the checkpoint's.
         heads: the number of attention heads, for a facebookresearch/DPR file; None: the hidden size / 64.
         opset: the ONNX operator set of the graphs, 18 to 23; None: 18.
         output_hidden_states, output_attentions: whether the graphs return those of every layer; None: as in the
@@ -26,7 +28,7 @@ class ExportOptions(VariantOptions):
         inputs_embeds: also write `onnx/model_embeds.onnx`, whose first input is inputs_embeds in place of input_ids.
 
     Raises:
-        ValueError: as `VariantOptions`, or `kind`, `heads` or `opset` is out of bounds.
+        ValueError: as `VariantOptions`, or `kind`, `pooling`, `heads` or `opset` is out of bounds.
 
     Example:
         >>> ExportOptions(precisions=["fp32", "int8"], opset=17)
@@ -37,6 +39,7 @@ class ExportOptions(VariantOptions):
     revision: str | None = None
     token: str | None = None
     kind: str | None = None
+    pooling: str | None = None
     tokenizer: str | Path | None = None
     heads: int | None = None
     opset: int | None = None
@@ -50,6 +53,8 @@ class ExportOptions(VariantOptions):
             raise ValueError(f"opset is {self.opset}, and must be within {OPSETS.start}..{OPSETS.stop - 1}")
         if self.kind is not None and self.kind not in KINDS:
             raise ValueError(f"kind is {self.kind!r}, and must be one of {', '.join(KINDS)}")
+        if self.pooling is not None and self.pooling not in POOLINGS:
+            raise ValueError(f"pooling is {self.pooling!r}, and must be one of {', '.join(POOLINGS)}")
         if self.heads is not None and self.heads < 1:
             raise ValueError(f"heads is {self.heads}, and must be 1 or more")
 

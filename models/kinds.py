@@ -16,6 +16,7 @@ class Kind:
     """One kind of DPR model."""
 
     name: str  # "question", "context" or "reader"
+    title: str  # the name for people
     architecture: str  # the class in `architectures` of `config.json`
     encoder: str  # the attribute of that class in transformers that holds BERT (`bert_model`) and its projection
     inputs: tuple[str, ...]  # the inputs of the graph, int64 (batch, sequence)
@@ -34,6 +35,7 @@ IDS, EMBEDS = "input_ids", "inputs_embeds"  # the first input of a graph: token 
 
 QUESTION = Kind(
     name="question",
+    title="question encoder",
     architecture="DPRQuestionEncoder",
     encoder="question_encoder",
     inputs=(IDS, "attention_mask", "token_type_ids"),
@@ -46,6 +48,7 @@ QUESTION = Kind(
 CONTEXT = replace(
     QUESTION,
     name="context",
+    title="context encoder",
     architecture="DPRContextEncoder",
     encoder="ctx_encoder",
     output_class=DPRContextEncoderOutput,
@@ -53,6 +56,7 @@ CONTEXT = replace(
 )
 READER = Kind(
     name="reader",
+    title="reader",
     architecture="DPRReader",
     encoder="span_predictor.encoder",
     inputs=(IDS, "attention_mask"),

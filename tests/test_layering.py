@@ -83,7 +83,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "quantization.passes",
     ),
     "exporter.errors": (),
-    "exporter.options": ("models", "models.artifact"),
+    "exporter.options": ("models", "models.artifact", "models.config"),
     "exporter.demo": ("models",),
     "exporter.checkpoint": (
         "models",
@@ -149,6 +149,7 @@ MORE_PACKAGES = {
     "exporter/hub/push.py": {"huggingface_hub"},
     "exporter/checkpoint/pytorch.py": {"safetensors"},
     "exporter/checkpoint/tensorflow.py": {"h5py", "safetensors"},
+    "exporter/checkpoint/facebookresearch.py": {"tokenizers"},
     "exporter/checkpoint/source.py": {"huggingface_hub"},
     "exporter/tracing/trace.py": {"onnx_ir"},
     "exporter/tracing/weights.py": {"onnx_ir"},

@@ -13,8 +13,10 @@ from typing import Any
 from warnings import catch_warnings, simplefilter
 
 import torch
+from tokenizers.models import WordPiece
 
-from dpr_export.exporter.checkpoint.source import Checkpoint
+from dpr_export.exporter.checkpoint.families import BERT, ROBERTA, Family, as_bert_config, as_bert_weights
+from dpr_export.exporter.checkpoint.layouts import Checkpoint
 from dpr_export.exporter.errors import ExportError, cause_of
 from dpr_export.models.config import DPRConfig
 from dpr_export.models.kinds import KINDS, Kind
@@ -27,6 +29,10 @@ Weights = dict[str, torch.Tensor]
 
 # How the names of each kind's BERT begin in the file. A reader's other weights have no prefix there.
 _PREFIXES = {"question": "question_model.", "context": "ctx_model.", "reader": "encoder."}
+# The types of encoders, as encoder_params name them; old files name none.
+_ENCODERS = {None: BERT, "hf_bert": BERT, "hf_roberta": ROBERTA}
+_DEFAULTS: dict[str, dict[str, Any]] = {BERT.title: {}, ROBERTA.title: {"layer_norm_eps": 1e-5}}
+_UNREAD = re.compile(r"pooler\.|embeddings\.position_ids$")  # weights of BERT that no DPR model reads
 # Each size in the configuration: the weight and the dimension that it is read from.
 _SIZES = {
     "vocab_size": ("embeddings.word_embeddings.weight", 0),
@@ -38,13 +44,13 @@ _SIZES = {
 
 
 class _Ignored:
-    """Replaces an object that is not a weight, whatever its arguments."""
+    """Replaces an object that is not a weight, whatever its arguments, and keeps its attributes."""
 
     def __new__(cls, *_: object) -> "_Ignored":
         return super().__new__(cls)
 
-    def __setstate__(self, _: object) -> None:
-        pass
+    def __setstate__(self, state: object) -> None:
+        self.attributes = state if isinstance(state, dict) else {}
 
 
 def _empty_dict(*_: object) -> dict[object, object]:
@@ -67,22 +73,26 @@ _REPLACED: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
 
 
 def read_facebook_file(checkpoint: Checkpoint) -> tuple[Kind, DPRConfig, Weights]:
-    """Read the kind, the configuration, and the weights by their names in the transformers class.
+    """Read the kind, the configuration, and the weights by BERT's names.
 
     Raises:
         ExportError: the file cannot be read, would run code, has no such model, or needs another tokenizer.
     """
+    assert checkpoint.kind is not None  # both were asked for
+    assert checkpoint.tokenizer is not None
     kind = KINDS[checkpoint.kind]
     try:
-        tokenizer = TOKENIZER_CLASSES[kind.name].from_pretrained(checkpoint.folder)
+        tokenizer = TOKENIZER_CLASSES[kind.name].from_pretrained(checkpoint.tokenizer)
     except (OSError, ValueError) as error:
-        raise ExportError(f"tokenizer {checkpoint.folder} cannot be read: {error}") from None
-    state = _unpickle(checkpoint.name, checkpoint.weights)
+        raise ExportError(f"tokenizer {checkpoint.tokenizer} cannot be read: {error}") from None
+    state = _unpickle(checkpoint.name, checkpoint.weights[0])
     _check_case(checkpoint, state, tokenizer)
+    family = _find_family(checkpoint, state, tokenizer)
     weights = _rename(checkpoint.name, kind, state["model_dict"])
-    config = _infer_config(checkpoint.name, kind, weights, checkpoint.heads)
-    config.pad_token_id = tokenizer.pad_token_id
-    return kind, config, weights
+    values = _infer_config(checkpoint.name, kind, weights, checkpoint.heads)
+    values |= {"pad_token_id": tokenizer.pad_token_id, "architectures": [kind.architecture], **_DEFAULTS[family.title]}
+    values = as_bert_config(family, values)
+    return kind, DPRConfig.from_dict(values), as_bert_weights(family, values, weights)
 
 
 def _unpickle(name: str, path: Path) -> dict[str, Any]:
@@ -122,9 +132,29 @@ def _check_case(checkpoint: Checkpoint, state: Mapping[str, Any], tokenizer: Ber
     trained = params.get("do_lower_case") if isinstance(params, dict) else None
     if isinstance(trained, bool) and trained is not tokenizer.do_lower_case:
         raise ExportError(
-            f"{checkpoint.name} was trained with do_lower_case {trained}, but tokenizer {checkpoint.folder} has "
+            f"{checkpoint.name} was trained with do_lower_case {trained}, but tokenizer {checkpoint.tokenizer} has "
             f"{tokenizer.do_lower_case}: correct its tokenizer_config.json"
         )
+
+
+def _find_family(checkpoint: Checkpoint, state: Mapping[str, Any], tokenizer: BertTokenizer) -> Family:
+    """Return the family of the model, as the file says it; the tokenizer must be of the same."""
+    params = state.get("encoder_params")
+    params = params if isinstance(params, dict) else {}
+    encoder = params.get("encoder")  # an omegaconf object: {"_content": {name: {"_val": value}}}
+    content = encoder.attributes.get("_content", {}) if isinstance(encoder, _Ignored) else {}
+    node = content.get("encoder_model_type") if isinstance(content, dict) else None
+    found = node.attributes.get("_val") if isinstance(node, _Ignored) else params.get("encoder_model_type")
+    if not isinstance(found, str | None) or found not in _ENCODERS:
+        known = " and ".join(filter(None, _ENCODERS))
+        raise ExportError(f"{checkpoint.name} holds an encoder of the type {found}, and only {known} can be exported")
+    family, is_berts = _ENCODERS[found], isinstance(tokenizer.backend_tokenizer.model, WordPiece)
+    if is_berts is not (family is BERT):
+        raise ExportError(
+            f"{checkpoint.name} holds an encoder of the type {found or 'hf_bert'}, but tokenizer "
+            f"{checkpoint.tokenizer} is {'' if is_berts else 'not '}BERT's"
+        )
+    return family
 
 
 def _rename(name: str, kind: Kind, model: Mapping[str, torch.Tensor]) -> Weights:
@@ -133,25 +163,21 @@ def _rename(name: str, kind: Kind, model: Mapping[str, torch.Tensor]) -> Weights
     if kind.name not in held:
         content = ", ".join(held) or f"no DPR model: its weights are {', '.join(list(model)[:3]) or 'none'}"
         raise ExportError(f"kind is {kind.name!r}, but {name} holds {content}")
-    heads = kind.encoder.rpartition(".")[0]  # a reader's, which do not use the encoder's projection
     weights = {}
     for key, weight in model.items():
         bare = key.removeprefix(_PREFIXES[kind.name])
-        if bare == key:
-            if heads:
-                weights[f"{heads}.{key}"] = weight
-        elif not bare.startswith("encode_proj."):
-            weights[f"{kind.encoder}.bert_model.{bare}"] = weight
-        elif not heads:
-            weights[f"{kind.encoder}.{bare}"] = weight
+        is_others = bare == key and not (kind.name == "reader" and key.startswith("qa_"))
+        is_projection = kind.name == "reader" and bare.startswith("encode_proj.")  # which readers do not use
+        if not (is_others or is_projection or _UNREAD.match(bare)):
+            weights[bare] = weight
     return weights
 
 
-def _infer_config(name: str, kind: Kind, weights: Weights, heads: int | None) -> DPRConfig:
-    """The configuration that the weights' shapes imply; the rest are BERT's defaults."""
+def _infer_config(name: str, kind: Kind, weights: Weights, heads: int | None) -> dict[str, Any]:
+    """The configuration that the weights' shapes imply."""
     sizes = {}
     for size, (key, dimension) in _SIZES.items():
-        weight = weights.get(f"{kind.encoder}.bert_model.{key}")
+        weight = weights.get(key)
         if weight is None or weight.ndim != 2:
             raise ExportError(f"{name} lacks a weight of a {kind.architecture}, or has it in another shape: {key}")
         sizes[size] = weight.shape[dimension]
@@ -160,10 +186,10 @@ def _infer_config(name: str, kind: Kind, weights: Weights, heads: int | None) ->
         raise ExportError(f"heads must be given (--heads): {HEAD_SIZE} does not divide the hidden size {hidden_size}")
     if heads is not None and hidden_size % heads:
         raise ExportError(f"heads is {heads}, and must divide the hidden size {hidden_size}")
-    layers = {match.group(1) for key in weights if (match := re.search(r"\.encoder\.layer\.(\d+)\.", key))}
-    projection = weights.get(f"{kind.encoder}.encode_proj.weight")
+    layers = {match.group(1) for key in weights if (match := re.match(r"encoder\.layer\.(\d+)\.", key))}
+    projection = weights.get("encode_proj.weight")
     if projection is not None and projection.ndim != 2:
         raise ExportError(f"encode_proj.weight in {name} has shape {list(projection.shape)}, and must be a matrix")
     sizes |= {"num_hidden_layers": len(layers), "num_attention_heads": heads or hidden_size // HEAD_SIZE}
     sizes["projection_dim"] = 0 if projection is None else projection.shape[0]
-    return DPRConfig.from_dict({**sizes, "architectures": [kind.architecture]})
+    return sizes

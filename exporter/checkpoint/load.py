@@ -1,29 +1,33 @@
 """Load a checkpoint into the transformers class of its kind, and refuse one that would load wrongly.
 
-Readers for each layout of files name the weights as that class does. `AutoModel` is never used: from a context
-encoder's checkpoint it builds a question encoder with random weights.
+Whatever wrote it, its weights get the names of that class, and its configuration BERT's fields. `AutoModel` is never
+used: from a context encoder's checkpoint it builds a question encoder with random weights.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from dpr_export.exporter.checkpoint.adapter import merge_adapter
 from dpr_export.exporter.checkpoint.facebookresearch import read_facebook_file
+from dpr_export.exporter.checkpoint.families import Family, as_bert_config, as_bert_weights, find_family
+from dpr_export.exporter.checkpoint.layouts import FACEBOOK, Checkpoint
+from dpr_export.exporter.checkpoint.model import build_model
 from dpr_export.exporter.checkpoint.pytorch import read_pytorch_weights
-from dpr_export.exporter.checkpoint.source import Checkpoint
 from dpr_export.exporter.checkpoint.tensorflow import is_tensorflow, read_tensorflow_weights
+from dpr_export.exporter.checkpoint.weight_names import as_dpr_name, first_names, name_weights
 from dpr_export.exporter.errors import ExportError, cause_of
 from dpr_export.models.artifact.git_lfs import POINTER, is_pointer
 from dpr_export.models.config import DPRConfig
-from dpr_export.models.kinds import Kind, find_kind
-from dpr_export.models.telemetry import no_telemetry
+from dpr_export.models.kinds import KINDS, Kind
 
-with no_telemetry():
-    import transformers
+_PROJECTION = "encode_proj.weight"
+_POOLINGS = {"cls": "[CLS] pooling", "pooler": "BERT's pooler", "mean": "mean pooling"}
 
-_UNUSED = (".pooler.", "embeddings.position_ids")  # weights of BERT that no DPR model reads
+Weights = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,8 @@ class LoadedCheckpoint:
     kind: Kind
     config: DPRConfig
     model: torch.nn.Module
+    layout: str = ""  # what the checkpoint was recognized as, for people
+    similarity: str = "inner_product"  # how its vectors are compared, as in the manifest
 
 
 def load(checkpoint: Checkpoint) -> LoadedCheckpoint:
@@ -41,39 +47,135 @@ def load(checkpoint: Checkpoint) -> LoadedCheckpoint:
     Raises:
         ExportError: it is not a DPR model, or would not load completely and correctly. The message says why.
     """
-    if checkpoint.file:
-        _refuse_pointer(checkpoint.file)
+    _refuse_pointers(checkpoint.files)
+    if checkpoint.layout == FACEBOOK:
         kind, config, weights = read_facebook_file(checkpoint)
-        return _fill(kind, config, weights, checkpoint.name)
+        return LoadedCheckpoint(kind, config, _fill(kind, config, weights, checkpoint.name), checkpoint.layout)
+    name = f"{checkpoint.weights[0].name} of {checkpoint.name}"
+    family = find_family(checkpoint.config, checkpoint.name)
+    named = name_weights(_read(checkpoint.weights, checkpoint.name))
+    if named.foreign:
+        raise ExportError(
+            f"{name} has {len(named.foreign)} weights that no DPR model has: {first_names(named.foreign)}"
+        )
+    kind, weights = _choose_kind(checkpoint, named.by_kind)
+    is_dpr = any(named.by_kind) or _names_class(checkpoint.config)
+    weights = _merge(checkpoint, weights)
+    values = as_bert_config(family, checkpoint.config) | {"architectures": [kind.architecture]}
+    values |= _pooling(checkpoint, weights, is_dpr, family)
     try:
-        config = DPRConfig.from_pretrained(checkpoint.folder)
-        kind = find_kind(config.architectures)
-    except (OSError, ValueError) as error:
+        config = DPRConfig.from_dict(values)
+    except ValueError as error:
         raise ExportError(str(error)) from None
     _refuse_unsupported(config)
-    path, name = checkpoint.weights, f"{checkpoint.weights.name} of {checkpoint.name}"
-    _refuse_pointer(path)
-    if is_tensorflow(path):
-        return _fill(kind, config, read_tensorflow_weights(path, name), name)
-    # transformers ignores weights that its class does not have, so a PyTorch file may hold more.
-    return _fill(kind, config, read_pytorch_weights(path, name, kind), name, ignore_foreign=True)
+    weights = _select(as_bert_weights(family, values, weights), kind, config, name)
+    what = "DPR class" if is_dpr else f"{family.title}, {_POOLINGS[config.pooling]}"
+    return LoadedCheckpoint(
+        kind,
+        config,
+        _fill(kind, config, weights, name),
+        f"{checkpoint.layout}, {what}",
+        checkpoint.similarity,
+    )
 
 
-def _fill(
-    kind: Kind, config: DPRConfig, weights: Mapping[str, torch.Tensor], name: str, ignore_foreign: bool = False
-) -> LoadedCheckpoint:
-    """Build the model with these weights; refuse missing, misshapen and, unless ignored, foreign ones."""
-    values = transformers.DPRConfig.from_dict(config.to_dict(), attn_implementation="eager")
+def _read(paths: Iterable[Path], name: str) -> Weights:
+    """Read the weights of every part of a file."""
+    weights: Weights = {}
+    for path in paths:
+        read = read_tensorflow_weights if is_tensorflow(path) else read_pytorch_weights
+        weights |= read(path, f"{path.name} of {name}")
+    return weights
+
+
+def _choose_kind(checkpoint: Checkpoint, by_kind: Mapping[str, Weights]) -> tuple[Kind, Weights]:
+    """Return the kind of the model, and its weights.
+
+    The user's word comes first, then the names of the weights, then the layout and the class that the configuration
+    names. A question encoder can be exported as a context encoder, and the other way round.
+    """
+    held = [kind for kind in by_kind if kind]
+    named = [kind for kind in KINDS.values() if kind.architecture in _architectures(checkpoint.config)]
+    asked = checkpoint.kind
+    if asked is None and len(held) > 1:
+        raise ExportError(f"{checkpoint.name} holds models of the kinds {', '.join(held)}: say which with --kind")
+    if asked is None and not held and len(named) != 1:
+        raise ExportError(
+            f"{checkpoint.name} does not say which kind of model it is (architectures is "
+            f"{checkpoint.config.get('architectures')}): give --kind question or --kind context"
+        )
+    kind = KINDS[asked or next(iter(held), "") or named[0].name]
+    return kind, by_kind.get(kind.name) or next(iter(by_kind.values()), {})
+
+
+def _architectures(config: Mapping[str, Any]) -> list[Any]:
+    architectures = config.get("architectures")
+    return architectures if isinstance(architectures, list) else []
+
+
+def _names_class(config: Mapping[str, Any]) -> bool:
+    """Whether a configuration names a DPR class."""
+    return any(kind.architecture in _architectures(config) for kind in KINDS.values())
+
+
+def _merge(checkpoint: Checkpoint, weights: Weights) -> Weights:
+    """Return the weights of the model with those of an adapter and of a projection that stands apart."""
+    if checkpoint.adapter:
+        config, path = checkpoint.adapter
+        adapter = read_pytorch_weights(path, f"{path.name} of {checkpoint.name}")
+        weights = merge_adapter(weights, adapter, config, checkpoint.name)
+    if checkpoint.projection:
+        path = checkpoint.projection
+        linear = read_pytorch_weights(path, f"{path.name} of {checkpoint.name}")
+        if _PROJECTION in weights or linear.keys() - {"linear.weight", "linear.bias"} or "linear.weight" not in linear:
+            raise ExportError(f"{path} holds {first_names(linear)}, and must hold the one projection of the model")
+        weight = linear["linear.weight"]
+        bias = linear.get("linear.bias", weight.new_zeros(len(weight)))
+        weights = {**weights, _PROJECTION: weight, "encode_proj.bias": bias}
+    return weights
+
+
+def _pooling(checkpoint: Checkpoint, weights: Weights, is_dpr: bool, family: Family) -> dict[str, Any]:
+    """Return the fields of the configuration that say what a vector is made of."""
+    asked = checkpoint.pooling
+    if is_dpr and asked not in (None, "cls"):
+        raise ExportError(f"pooling is {asked!r}, but {checkpoint.name} is a DPR model, which reads [CLS]")
+    if asked is None and not is_dpr and family.positions_after_padding and "pooler.dense.weight" in weights:
+        raise ExportError(
+            f"{checkpoint.name} is a {family.title} model with a pooler: give --pooling cls, or --pooling pooler if it "
+            "was trained with pooler_output"
+        )
+    return {"pooling": asked or "cls", "normalize": checkpoint.normalize}
+
+
+def _select(weights: Weights, kind: Kind, config: DPRConfig, name: str) -> Weights:
+    """Leave out what the model does not read: BERT's pooler, and a reader's projection."""
+    if config.pooling != "pooler":
+        weights = {key: weight for key, weight in weights.items() if not key.startswith("pooler.")}
+    if _PROJECTION in weights and not config.projection_dim:
+        if kind.name != "reader":
+            width = weights[_PROJECTION].shape[0]
+            raise ExportError(
+                f"{name} has {_PROJECTION}, which config.json does not mention: set projection_dim to {width} in it"
+            )
+        weights = {key: weight for key, weight in weights.items() if not key.startswith("encode_proj.")}
+    return weights
+
+
+def _fill(kind: Kind, config: DPRConfig, weights: Weights, name: str) -> torch.nn.Module:
+    """Build the model with weights by BERT's names; refuse missing, misshapen and foreign ones."""
+    weights = {as_dpr_name(kind, key): weight for key, weight in weights.items()}
     try:
-        model: torch.nn.Module = getattr(transformers, kind.architecture)(values).float().eval()
+        model = build_model(kind, config)
     except (KeyError, ValueError) as error:  # an unknown activation, or heads that do not divide the hidden size
         raise ExportError(f"{name} cannot be loaded: {cause_of(error)}") from None
     expected = model.state_dict()
     if missing := sorted(expected.keys() - weights.keys()):
-        raise ExportError(f"{name} lacks {len(missing)} weights of a {kind.architecture}: {_first(missing)}")
-    foreign = sorted(key for key in weights.keys() - expected.keys() if not any(part in key for part in _UNUSED))
-    if foreign and not ignore_foreign:
-        raise ExportError(f"{name} has {len(foreign)} weights that a {kind.architecture} has not: {_first(foreign)}")
+        raise ExportError(f"{name} lacks {len(missing)} weights of a {kind.architecture}: {first_names(missing)}")
+    if foreign := sorted(weights.keys() - expected.keys()):
+        raise ExportError(
+            f"{name} has {len(foreign)} weights that a {kind.architecture} has not: {first_names(foreign)}"
+        )
     for key, weight in expected.items():
         if weights[key].shape != weight.shape:
             there, here = list(weights[key].shape), list(weight.shape)
@@ -81,16 +183,13 @@ def _fill(
         if not weights[key].is_floating_point():
             raise ExportError(f"{key} in {name} is of type {weights[key].dtype}, and must be floating point")
     model.load_state_dict({key: weights[key] for key in expected})
-    return LoadedCheckpoint(kind, config, model)
+    return model
 
 
-def _refuse_pointer(path: Path) -> None:
-    if is_pointer(path):
-        raise ExportError(f"{path} {POINTER}")
-
-
-def _first(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+def _refuse_pointers(paths: Iterable[Path]) -> None:
+    for path in paths:
+        if is_pointer(path):
+            raise ExportError(f"{path} {POINTER}")
 
 
 def _refuse_unsupported(config: DPRConfig) -> None:

@@ -1,7 +1,4 @@
-"""Read the weights that transformers wrote for PyTorch: `model.safetensors` or `pytorch_model.bin`.
-
-Two old forms are renamed as transformers does it: LayerNorm's gamma and beta, and names without the model's prefix.
-"""
+"""Read the weights that PyTorch's programs write: safetensors, or a pickle of tensors (`.bin`). No code of it runs."""
 
 import zipfile
 from pathlib import Path
@@ -9,13 +6,10 @@ from pathlib import Path
 import torch
 
 from dpr_export.exporter.errors import ExportError, cause_of
-from dpr_export.models.kinds import Kind
-
-_RENAMED = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
 
 
-def read_pytorch_weights(path: Path, name: str, kind: Kind) -> dict[str, torch.Tensor]:
-    """Read every weight, by its name in the transformers class; `name` stands in errors. No code of a pickle runs.
+def read_pytorch_weights(path: Path, name: str) -> dict[str, torch.Tensor]:
+    """Read every weight of a file; `name` stands in errors.
 
     Raises:
         ExportError: the file cannot be read, or holds something other than weights.
@@ -29,11 +23,6 @@ def read_pytorch_weights(path: Path, name: str, kind: Kind) -> dict[str, torch.T
             weights = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
         if not all(isinstance(weight, torch.Tensor) for weight in weights.values()):
             raise ValueError("it holds something other than weights")
+        return dict(weights)
     except Exception as error:  # the readers raise whatever a damaged file leads them to
         raise ExportError(f"{name} cannot be loaded: {cause_of(error)}") from None
-    prefix = f"{kind.encoder.split('.')[0]}."
-    if not any(key.startswith(prefix) for key in weights):
-        weights = {prefix + key: weight for key, weight in weights.items()}
-    for old, new in _RENAMED.items():
-        weights = {key.replace(old, new): weight for key, weight in weights.items()}
-    return weights

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from dpr_export.exporter.checkpoint.load import load
-from dpr_export.exporter.checkpoint.source import Checkpoint
 from dpr_export.exporter.cli import main
 from dpr_export.exporter.tracing import trace as tracing
+from tests.checkpoints import checkpoint_in
 from tests.commands import run_command
 
 COMMAND = Path(sys.executable).with_name("dpr-export")
@@ -73,7 +73,7 @@ def test_a_graph_that_is_not_verified_ends_in_one_line_and_leaves_nothing(
     checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trace = tracing.trace
-    other = load(Checkpoint(checkpoint("question", "other"), "other"))
+    other = load(checkpoint_in(checkpoint("question", "other"), "other"))
     monkeypatch.setattr("dpr_export.exporter.tracing.trace.trace", lambda _, *how: trace(other, *how))
     monkeypatch.setattr(sys, "argv", ["dpr-export", str(checkpoint("question", seed=1)), "-o", str(tmp_path / "out")])
     monkeypatch.setattr(signal, "signal", lambda *_: None)

@@ -10,7 +10,6 @@ import torch
 
 from dpr_export.exporter import ExportError, ExportOptions, export
 from dpr_export.exporter.checkpoint.load import load
-from dpr_export.exporter.checkpoint.source import Checkpoint
 from dpr_export.exporter.tracing import trace as tracing
 from dpr_export.models.artifact.folder import ExportedFolder
 from dpr_export.models.artifact.reference_outputs import read_reference_outputs, select_examples
@@ -18,6 +17,7 @@ from dpr_export.models.artifact.variants import EMBEDS_FILE, MODEL_FILE
 from dpr_export.models.kinds import EMBEDS, IDS, KINDS
 from dpr_export.quantization import VariantOptions, add_variants
 from dpr_export.runtime.checks.verify import verify
+from tests.checkpoints import checkpoint_in
 
 HIDDEN = ["hidden_states.0", "hidden_states.1", "hidden_states.2"]
 ATTENTIONS = ["attentions.0", "attentions.1"]
@@ -110,7 +110,7 @@ def test_a_wrong_graph_of_embeddings_is_not_verified(
     checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trace = tracing.trace
-    other = load(Checkpoint(checkpoint("reader", "other", seed=5), "other"))
+    other = load(checkpoint_in(checkpoint("reader", "other", seed=5), "other"))
 
     def swapped(loaded: object, path: Path, opset: int, optional_outputs: object, tokens: str) -> None:
         trace(other if tokens == EMBEDS else loaded, path, opset, optional_outputs, tokens)
@@ -161,7 +161,7 @@ def test_the_ordinary_graph_is_not_changed_by_what_others_may_give(tiny: dict[st
 def test_embeddings_of_the_grid_are_no_words(checkpoint) -> None:
     from dpr_export.exporter.tracing.reference_outputs import run_pytorch
 
-    loaded = load(Checkpoint(checkpoint("context"), "it"))
+    loaded = load(checkpoint_in(checkpoint("context"), "it"))
     (call,) = run_pytorch(loaded, [(2, 5)], tokens=EMBEDS)
     (table,) = (w.detach().numpy() for n, w in loaded.model.named_parameters() if "word_embeddings" in n)
     nearest = np.abs(call.feeds[EMBEDS][:, :, None] - table).max(axis=-1).min(axis=-1)

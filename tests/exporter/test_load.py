@@ -8,9 +8,9 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from dpr_export.exporter import ExportError, export
+from dpr_export.exporter import ExportError, ExportOptions, export
 from dpr_export.exporter.checkpoint.load import load
-from dpr_export.exporter.checkpoint.source import Checkpoint
+from tests.checkpoints import checkpoint_in
 
 
 def weights_of(folder: Path) -> dict[str, torch.Tensor]:
@@ -41,7 +41,7 @@ def same(found: torch.nn.Module, expected: dict[str, torch.Tensor]) -> bool:
 def test_a_checkpoint_with_pytorch_model_bin_alone_loads(checkpoint) -> None:
     folder = checkpoint("reader")
     weights = weights_of(folder)
-    assert same(load(Checkpoint(rewrite(folder, weights), "x")).model, weights)
+    assert same(load(checkpoint_in(rewrite(folder, weights), "x")).model, weights)
 
 
 def test_the_old_names_of_layernorm_and_position_ids_load(checkpoint) -> None:
@@ -53,14 +53,14 @@ def test_the_old_names_of_layernorm_and_position_ids_load(checkpoint) -> None:
     }
     old["question_encoder.bert_model.embeddings.position_ids"] = torch.arange(512)[None]
     old["question_encoder.bert_model.pooler.dense.weight"] = torch.zeros(32, 32)
-    assert same(load(Checkpoint(rewrite(folder, old), "x")).model, weights)
+    assert same(load(checkpoint_in(rewrite(folder, old), "x")).model, weights)
 
 
 def test_weights_without_their_prefix_load(checkpoint) -> None:
     folder = checkpoint("context")
     weights = weights_of(folder)
     bare = {name.removeprefix("ctx_encoder."): tensor for name, tensor in weights.items()}
-    assert same(load(Checkpoint(rewrite(folder, bare), "x")).model, weights)
+    assert same(load(checkpoint_in(rewrite(folder, bare), "x")).model, weights)
 
 
 def test_weights_in_half_precision_are_exported_in_float32(checkpoint, tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_weights_in_half_precision_are_exported_in_float32(checkpoint, tmp_path:
     half = {name: tensor.half() for name, tensor in weights_of(folder).items()}
     rewrite(folder, half, "model.safetensors")
     edit_config(folder, dtype="float16")
-    assert load(Checkpoint(folder, "x")).model.dtype == torch.float32
+    assert load(checkpoint_in(folder, "x")).model.dtype == torch.float32
     assert export(str(folder), tmp_path / "out").variants[0].parity.largest_error < 1e-4
 
 
@@ -77,14 +77,33 @@ def test_a_missing_weight_is_an_error_that_names_it(checkpoint) -> None:
     weights = weights_of(folder)
     del weights["span_predictor.qa_classifier.weight"]
     with pytest.raises(ExportError, match=r"lacks 1 weights of a DPRReader: span_predictor\.qa_classifier\.weight"):
-        load(Checkpoint(rewrite(folder, weights), "x"))
+        load(checkpoint_in(rewrite(folder, weights), "x"))
 
 
-def test_weights_that_the_model_has_not_are_ignored_as_transformers_ignores_them(checkpoint) -> None:
+@pytest.mark.parametrize(
+    ("key", "named"),
+    [
+        ("question_encoder.bert_model.extra.weight", r"1 weights that no DPR model has: .*bert_model\.extra\.weight"),
+        (
+            "question_encoder.bert_model.encoder.layer.2.x",
+            r"1 weights that a DPRQuestionEncoder has not: .*layer\.2\.x",
+        ),
+        ("question_encoder.encode_proj.weight", r"encode_proj\.weight, .* set projection_dim to 3 in it"),
+        ("question_encoder.bert_model.module.embeddings.LayerNorm.bias", r"1 weights that no DPR model has: .*module"),
+    ],
+)
+def test_a_weight_that_nobody_reads_is_named(checkpoint, key: str, named: str) -> None:
     folder = checkpoint("question")
+    more = {**weights_of(folder), key: torch.zeros(3, 32)}
+    with pytest.raises(ExportError, match=named):
+        load(checkpoint_in(rewrite(folder, more), "x"))
+
+
+def test_a_readers_projection_is_read_by_nobody(checkpoint) -> None:
+    folder = checkpoint("reader")
     weights = weights_of(folder)
-    more = {**weights, "question_encoder.bert_model.extra.weight": torch.zeros(3)}
-    assert same(load(Checkpoint(rewrite(folder, more), "x")).model, weights)
+    more = {**weights, "span_predictor.encoder.encode_proj.weight": torch.zeros(3, 32)}
+    assert same(load(checkpoint_in(rewrite(folder, more), "x")).model, weights)
 
 
 def test_a_weight_of_whole_numbers_is_refused(checkpoint) -> None:
@@ -92,13 +111,35 @@ def test_a_weight_of_whole_numbers_is_refused(checkpoint) -> None:
     weights = weights_of(folder)
     weights["span_predictor.qa_classifier.weight"] = torch.zeros(1, 32, dtype=torch.int8)
     with pytest.raises(ExportError, match=r"qa_classifier\.weight in .* is of type torch\.int8, and must be floating"):
-        load(Checkpoint(rewrite(folder, weights), "x"))
+        load(checkpoint_in(rewrite(folder, weights), "x"))
 
 
-def test_a_context_checkpoint_that_says_it_is_a_question_encoder_is_refused(checkpoint) -> None:
-    folder = edit_config(checkpoint("context"), architectures=["DPRQuestionEncoder"])
-    with pytest.raises(ExportError, match=r"lacks \d+ weights of a DPRQuestionEncoder"):
-        load(Checkpoint(folder, "x"))
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"architectures": ["DPRQuestionEncoder"]},
+        {"architectures": None},
+        {"architectures": ["BertModel"]},
+        {"model_type": "bert"},
+        {"architectures": ["BertModel"], "model_type": "bert"},
+    ],
+)
+def test_the_names_of_the_weights_say_the_kind(checkpoint, fields: dict) -> None:
+    folder = checkpoint("context")
+    found = load(checkpoint_in(edit_config(folder, **fields), "x"))
+    assert found.kind.name == "context"
+    assert same(found.model, weights_of(folder))
+
+
+def test_the_user_may_say_another_kind_of_encoder(checkpoint) -> None:
+    folder = checkpoint("question")
+    found = load(checkpoint_in(folder, "x", ExportOptions(kind="context")))
+    assert found.kind.name == "context"
+    assert sorted(found.model.state_dict()) == sorted(
+        name.replace("question_encoder.", "ctx_encoder.") for name in weights_of(folder)
+    )
+    with pytest.raises(ExportError, match=r"lacks \d+ weights of a DPRReader"):
+        load(checkpoint_in(folder, "x", ExportOptions(kind="reader")))
 
 
 def test_a_weight_of_another_shape_is_refused(checkpoint) -> None:
@@ -106,7 +147,7 @@ def test_a_weight_of_another_shape_is_refused(checkpoint) -> None:
     with pytest.raises(
         ExportError, match=r"word_embeddings.weight in .* has shape \[120, 32\], but .* requires \[121, 32\]"
     ):
-        load(Checkpoint(folder, "x"))
+        load(checkpoint_in(folder, "x"))
 
 
 @pytest.mark.parametrize(
@@ -114,9 +155,9 @@ def test_a_weight_of_another_shape_is_refused(checkpoint) -> None:
     [
         ({"position_embedding_type": "relative_key"}, "position_embedding_type is 'relative_key'"),
         ({"is_decoder": True}, "is_decoder"),
-        ({"architectures": ["BertModel"]}, "must name exactly one of"),
-        ({"architectures": None}, "architectures in config.json is None"),
-        ({"model_type": "bert"}, "model_type is 'bert'"),
+        ({"model_type": "gpt2"}, "model_type of x is 'gpt2', and must be one of dpr, bert, distilbert"),
+        ({"model_type": ["bert"]}, r"model_type of x is \['bert'\]"),
+        ({"auto_map": {"AutoModel": "mine.Model"}}, "x has code of its own"),
         ({"hidden_act": "no_such"}, "cannot be loaded"),
         ({"num_hidden_layers": 0}, "num_hidden_layers in config.json is 0, and must be a whole number from 1"),
         ({"max_position_embeddings": 1}, "max_position_embeddings in config.json is 1"),
@@ -124,13 +165,12 @@ def test_a_weight_of_another_shape_is_refused(checkpoint) -> None:
         ({"hidden_size": "q"}, "hidden_size in config.json is 'q'"),
         ({"type_vocab_size": 0}, "type_vocab_size in config.json is 0"),
         ({"pad_token_id": -1}, r"pad_token_id is -1, and must be within 0\.\.119"),
-        ({"architectures": 5}, "architectures in config.json is 5, and must be a list"),
         ({"num_attention_heads": 5}, "cannot be loaded"),
     ],
 )
 def test_a_configuration_that_cannot_be_exported_is_refused(checkpoint, fields: dict, message: str) -> None:
     with pytest.raises(ExportError, match=message):
-        load(Checkpoint(edit_config(checkpoint("question"), **fields), "x"))
+        load(checkpoint_in(edit_config(checkpoint("question"), **fields), "x"))
 
 
 @pytest.mark.parametrize("content", [b"", b"not weights", b"\x80\x04\x95"])
@@ -139,7 +179,7 @@ def test_damaged_weights_are_refused(checkpoint, content: bytes) -> None:
     (folder / "model.safetensors").unlink()
     (folder / "pytorch_model.bin").write_bytes(content)
     with pytest.raises(ExportError, match=r"pytorch_model\.bin of x cannot be loaded"):
-        load(Checkpoint(folder, "x"))
+        load(checkpoint_in(folder, "x"))
 
 
 class Payload:
@@ -155,7 +195,7 @@ def test_a_pickle_that_would_run_code_does_not_run_it(checkpoint, tmp_path: Path
     (folder / "model.safetensors").unlink()
     torch.save({"x": Payload(tmp_path / "ran")}, folder / "pytorch_model.bin")
     with pytest.raises(ExportError, match="cannot be loaded"):
-        load(Checkpoint(folder, "x"))
+        load(checkpoint_in(folder, "x"))
     assert not (tmp_path / "ran").exists()
 
 
@@ -164,4 +204,4 @@ def test_automodel_would_have_loaded_random_weights(checkpoint) -> None:
     folder = checkpoint("context")
     auto = transformers.AutoModel.from_pretrained(folder)
     assert type(auto).__name__ == "DPRQuestionEncoder"
-    assert load(Checkpoint(folder, "x")).kind.name == "context"
+    assert load(checkpoint_in(folder, "x")).kind.name == "context"

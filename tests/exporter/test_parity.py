@@ -14,13 +14,13 @@ from safetensors.torch import load_file, save_file
 
 from dpr_export.exporter import ExportError, ExportOptions, export
 from dpr_export.exporter.checkpoint.load import load
-from dpr_export.exporter.checkpoint.source import Checkpoint
 from dpr_export.exporter.tracing import trace as tracing
 from dpr_export.exporter.tracing.reference_outputs import run_pytorch
 from dpr_export.exporter.tracing.weights import check_weights
 from dpr_export.models.artifact.variants import MODEL_FILE
 from dpr_export.models.kinds import KINDS
 from dpr_export.runtime.engines.session import open_session
+from tests.checkpoints import checkpoint_in
 
 BOUND = 1e-4
 CONFIGURATIONS = [
@@ -177,7 +177,7 @@ def test_the_grid_finds_a_broken_graph_without_the_check_of_weights(
     """The two checks are independent: outputs are compared also where weights are not."""
     trace = tracing.trace
     monkeypatch.setattr("dpr_export.exporter.tracing.weights.check_weights", lambda *_: {})
-    other = load(Checkpoint(checkpoint("question", "other"), "other"))
+    other = load(checkpoint_in(checkpoint("question", "other"), "other"))
     monkeypatch.setattr("dpr_export.exporter.tracing.trace.trace", lambda _, *how: trace(other, *how))
     with pytest.raises(ExportError, match="parity check failed: pooler_output at 1 x 1 differs from the reference by"):
         export(str(checkpoint("question", seed=1)), tmp_path / "out")
@@ -186,7 +186,7 @@ def test_the_grid_finds_a_broken_graph_without_the_check_of_weights(
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_word_that_no_example_reads_is_missed_by_name(checkpoint, tmp_path: Path, kind: str) -> None:
     """The check of weights alone: a real vocabulary has far more words than the grid has places."""
-    loaded = load(Checkpoint(checkpoint(kind), "tiny"))
+    loaded = load(checkpoint_in(checkpoint(kind), "tiny"))
     tracing.trace(loaded, tmp_path / "sound.onnx", 18)
     check_weights(loaded.model, tmp_path / "sound.onnx")
     model = onnx.load(tmp_path / "sound.onnx")
@@ -216,7 +216,7 @@ def test_a_configuration_that_returns_tuples_is_exported(checkpoint, tmp_path: P
 
 
 def test_every_row_of_the_grid_has_its_own_padding(checkpoint) -> None:
-    loaded = load(Checkpoint(checkpoint("question"), "tiny"))
+    loaded = load(checkpoint_in(checkpoint("question"), "tiny"))
     mask = next(call.feeds["attention_mask"] for call in run_pytorch(loaded) if call.shape == (8, 128))
     assert mask[0].all()
     assert not mask[1].any()

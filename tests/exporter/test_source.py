@@ -31,12 +31,15 @@ def test_a_model_in_the_hubs_cache_is_exported_offline_with_its_commit(checkpoin
     assert (tmp_path / "reader-tiny-onnx" / "manifest.json").is_file()
 
 
-def test_an_existing_folder_wins_over_the_demo_and_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_existing_folder_wins_over_the_demo_and_the_hub(
+    checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
+    made = checkpoint("reader")
     for name in ("demo/reader", "facebook/dpr-reader-single-nq-base"):
-        Path(name).mkdir(parents=True)
-        with resolve_checkpoint(name) as checkpoint:
-            assert (checkpoint.folder, checkpoint.revision) == (Path(name), None)
+        shutil.copytree(made, name)
+        with resolve_checkpoint(name) as found:
+            assert (found.weights, found.revision) == ((Path(name) / "model.safetensors",), None)
 
 
 def test_without_the_demo_extra_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

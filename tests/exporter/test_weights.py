@@ -13,13 +13,13 @@ from onnx import numpy_helper
 
 from dpr_export.exporter import ExportError, ExportOptions, export
 from dpr_export.exporter.checkpoint.load import LoadedCheckpoint, load
-from dpr_export.exporter.checkpoint.source import Checkpoint
 from dpr_export.exporter.hub.card import model_card
 from dpr_export.exporter.tracing import trace as tracing
 from dpr_export.exporter.tracing.weights import REPLACED, UNREAD, ZEROS, check_weights
 from dpr_export.models.artifact.folder import ExportedFolder
 from dpr_export.models.artifact.variants import EMBEDS_FILE, MODEL_FILE
 from dpr_export.models.kinds import EMBEDS, KINDS
+from tests.checkpoints import checkpoint_in
 from tests.commands import run_command
 from tests.exported import TINY, VOCABULARY
 
@@ -72,7 +72,7 @@ def fresh(kind: str, folder: Path, **config: Any) -> Path:
 def test_a_fresh_model_passes_and_what_its_graph_lacks_is_reported(
     tmp_path: Path, kind: str, config: dict[str, Any], lacking: dict[str, str]
 ) -> None:
-    loaded = load(Checkpoint(fresh(kind, tmp_path, **{**SMALL, **config}), "fresh"))
+    loaded = load(checkpoint_in(fresh(kind, tmp_path, **{**SMALL, **config}), "fresh"))
     tracing.trace(loaded, tmp_path / "model.onnx", 18)
     assert check_weights(loaded.model, tmp_path / "model.onnx") == lacking
 
@@ -122,7 +122,7 @@ def traced(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     """A fresh model of each kind, with a projection; all its biases are zeros, and share constants in the graph."""
     folder = tmp_path_factory.mktemp(request.param)
     source = fresh(request.param, folder, **SMALL, projection_dim=8)
-    return Traced(load(Checkpoint(source, "fresh")), folder)
+    return Traced(load(checkpoint_in(source, "fresh")), folder)
 
 
 def reads(model: onnx.ModelProto) -> Iterator[tuple[onnx.NodeProto, int, onnx.TensorProto]]:
@@ -186,7 +186,7 @@ def test_a_bias_in_place_of_one_that_was_dropped_is_found_though_it_is_zero_else
 
 def test_a_bias_whose_addition_is_left_out_is_found_unless_it_is_zero(checkpoint, tmp_path: Path) -> None:
     """The graph of a trained model, without each of its biases in turn."""
-    found = Traced(load(Checkpoint(checkpoint("reader", **SMALL), "trained")), tmp_path)
+    found = Traced(load(checkpoint_in(checkpoint("reader", **SMALL), "trained")), tmp_path)
     assert found.absent == {}
     tried = 0
     for number, node in enumerate(found.model.graph.node):
@@ -209,7 +209,7 @@ def test_a_bias_whose_addition_is_left_out_is_found_unless_it_is_zero(checkpoint
 def test_a_bias_of_zeros_of_either_sign_is_dropped_and_one_with_a_number_is_not(
     tmp_path: Path, sign: float, width: int
 ) -> None:
-    loaded = load(Checkpoint(fresh("question", tmp_path, **SMALL, projection_dim=width), "fresh"))
+    loaded = load(checkpoint_in(fresh("question", tmp_path, **SMALL, projection_dim=width), "fresh"))
     bias = loaded.model.question_encoder.encode_proj.bias
     with torch.no_grad():
         bias.fill_(sign * 0.0)
@@ -223,7 +223,7 @@ def test_a_bias_of_zeros_of_either_sign_is_dropped_and_one_with_a_number_is_not(
 @pytest.mark.ci
 def test_two_weights_of_one_module_that_are_equal_are_looked_for_twice(tmp_path: Path) -> None:
     """LayerNorm with weights of zeros, whose bias has the same bytes: one of them changed is found."""
-    loaded = load(Checkpoint(fresh("question", tmp_path, **SMALL), "fresh"))
+    loaded = load(checkpoint_in(fresh("question", tmp_path, **SMALL), "fresh"))
     with torch.no_grad():
         loaded.model.question_encoder.bert_model.embeddings.LayerNorm.weight.zero_()
     traced = Traced(loaded, tmp_path)
@@ -236,7 +236,7 @@ def test_two_weights_of_one_module_that_are_equal_are_looked_for_twice(tmp_path:
 
 
 def test_a_graph_for_embeddings_lacks_those_of_words_alone(tmp_path: Path) -> None:
-    loaded = load(Checkpoint(fresh("question", tmp_path, **SMALL), "fresh"))
+    loaded = load(checkpoint_in(fresh("question", tmp_path, **SMALL), "fresh"))
     assert set(Traced(loaded, tmp_path, EMBEDS).absent.values()) == {REPLACED}
     tracing.trace(loaded, tmp_path / "embeds.onnx", 18, tokens=EMBEDS)
     with pytest.raises(ExportError, match=r"the weight .*word_embeddings\.weight is missing from the graph"):

@@ -377,7 +377,7 @@ def test_a_checkpoint_is_downloaded_for_export_with_its_commit(hub: Hub, tiny: d
     (commit,) = hub.repos["somebody/reader"].commits
     with resolve_checkpoint("somebody/reader") as checkpoint:
         assert checkpoint.revision == commit
-        assert checkpoint.weights.read_bytes() == hub.repos["somebody/reader"].commits[commit]["model.safetensors"]
+        assert checkpoint.weights[0].read_bytes() == hub.repos["somebody/reader"].commits[commit]["model.safetensors"]
 
 
 def test_a_checkpoint_that_is_not_on_the_hub_is_one_line(hub: Hub) -> None:

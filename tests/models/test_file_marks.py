@@ -8,14 +8,16 @@ import pytest
 
 from dpr_export.exporter import export
 from dpr_export.exporter.checkpoint.load import load
-from dpr_export.exporter.checkpoint.source import Checkpoint
+from dpr_export.exporter.checkpoint.source import resolve_checkpoint
 from dpr_export.exporter.errors import ExportError
+from dpr_export.exporter.options import ExportOptions
 from dpr_export.models.artifact.folder import ExportedFolder, hash_file
 from dpr_export.models.artifact.git_lfs import is_pointer
 from dpr_export.models.config import DPRConfig
 from dpr_export.quantization.texts import read_texts
 from dpr_export.runtime import DPRQuestionEncoder, DPRQuestionEncoderTokenizer
 from dpr_export.runtime.corpus import read_corpus, read_questions
+from tests.checkpoints import checkpoint_in
 from tests.conftest import MakeCheckpoint
 
 MARK = b"\xef\xbb\xbf"
@@ -99,14 +101,18 @@ def test_a_pointer_in_a_checkpoint_is_named(tiny: dict[str, Path], tmp_path: Pat
         (tmp_path / "model.safetensors").unlink()
     (tmp_path / name).write_bytes(POINTER)
     with pytest.raises(ExportError, match=SAID):
-        load(Checkpoint(tmp_path, "x"))
+        load(checkpoint_in(tmp_path, "x"))
 
 
 def test_a_pointer_in_place_of_facebookresearchs_file_or_a_vocabulary_is_named(tmp_path: Path) -> None:
     for name in ("biencoder.cp", "vocab.txt"):
         (tmp_path / name).write_bytes(POINTER)
-    with pytest.raises(ExportError, match=f"biencoder.cp {SAID}"):
-        load(Checkpoint(tmp_path, "x", file=tmp_path / "biencoder.cp", kind="question"))
+    options = ExportOptions(kind="question", tokenizer=tmp_path)
+    with (
+        resolve_checkpoint(str(tmp_path / "biencoder.cp"), options) as checkpoint,
+        pytest.raises(ExportError, match=f"biencoder.cp {SAID}"),
+    ):
+        load(checkpoint)
     with pytest.raises(ValueError, match=f"vocab.txt {SAID}"):
         DPRQuestionEncoderTokenizer.from_pretrained(tmp_path)
 

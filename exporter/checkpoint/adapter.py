@@ -1,0 +1,123 @@
+"""Merge a LoRA adapter of PEFT into the weights of its base: W + alpha / r x B A, for each linear layer that has one.
+
+Source: Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021. Other kinds of adapters are refused.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from dpr_export.exporter.checkpoint.weight_names import first_names, name_weights
+from dpr_export.exporter.errors import ExportError
+
+if TYPE_CHECKING:
+    import torch
+
+ADAPTER_CONFIG = "adapter_config.json"
+_PREFIX = "base_model.model."
+_PART = re.compile(r"(.+)\.lora_([AB])\.weight")
+# The fields of adapter_config.json that are read here, or change nothing once an adapter is trained. Each further one
+# that is set may change what the adapter computes.
+_KNOWN = {
+    *(
+        "peft_type",
+        "peft_version",
+        "task_type",
+        "auto_mapping",
+        "base_model_name_or_path",
+        "revision",
+        "inference_mode",
+    ),
+    *("r", "lora_alpha", "rank_pattern", "alpha_pattern", "lora_dropout", "bias", "init_lora_weights"),
+    *("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "modules_to_save"),
+    *("megatron_core", "qalora_group_size"),  # set to a default that is not read without other fields
+}
+_UNCHANGED_BASE = (True, False, None, "gaussian", "eva", "orthogonal")  # values of init_lora_weights
+
+
+def find_base(config: Mapping[str, Any], name: str) -> str:
+    """Return the base model that an adapter_config.json names; `name` is the adapter's.
+
+    Raises:
+        ExportError: it is not plain LoRA, or names no base model.
+    """
+    if config.get("peft_type") != "LORA":
+        raise ExportError(f"{name} is an adapter of type {config.get('peft_type')!r}, and only LORA can be merged")
+    more = sorted(field for field, value in config.items() if value and field not in _KNOWN)
+    if config.get("init_lora_weights") not in _UNCHANGED_BASE:
+        more.append(f"init_lora_weights {config['init_lora_weights']!r}")
+    if more:
+        raise ExportError(f"{name} is an adapter with {', '.join(more)}, and only plain LoRA can be merged")
+    base = config.get("base_model_name_or_path")
+    if not isinstance(base, str) or not base:
+        raise ExportError(f"{ADAPTER_CONFIG} of {name} names no base_model_name_or_path")
+    return base
+
+
+def merge_adapter(
+    base: Mapping[str, "torch.Tensor"], adapter: Mapping[str, "torch.Tensor"], config: Mapping[str, Any], name: str
+) -> dict[str, "torch.Tensor"]:
+    """Return the weights of a base with an adapter merged into them, which is done in float32.
+
+    Args:
+        base: weights by the names that `name_weights` gives.
+        adapter: the content of the adapter's file.
+        config: the content of adapter_config.json.
+        name: the adapter's, for errors.
+
+    Raises:
+        ExportError: a weight of the adapter fits none of the base.
+    """
+    factors: dict[str, dict[str, torch.Tensor]] = {}
+    whole: dict[str, torch.Tensor] = {}  # biases and layers that were trained as they are
+    for key, weight in adapter.items():
+        if found := _PART.fullmatch(key.removeprefix(_PREFIX)):
+            factors.setdefault(found[1], {})[found[2]] = weight.float()
+        else:
+            whole[key.removeprefix(_PREFIX).replace(".base_layer.", ".")] = weight
+    if alone := [module for module, both in factors.items() if both.keys() != {"A", "B"}]:
+        raise ExportError(f"{name} lacks lora_A or lora_B of {first_names(alone)}")
+    changes = {
+        f"{module}.weight": _scale(config, module, both["A"], name) * (both["B"] @ both["A"])
+        for module, both in factors.items()
+    }
+    merged = dict(base)
+    for key, weight in _fitting(whole, base, name).items():
+        merged[key] = weight
+    for key, change in _fitting(changes, base, name).items():
+        merged[key] = merged[key].float() + change
+    return merged
+
+
+def _fitting(
+    weights: Mapping[str, "torch.Tensor"], base: Mapping[str, "torch.Tensor"], name: str
+) -> dict[str, "torch.Tensor"]:
+    """Return an adapter's weights by their names in the base; an ExportError names those that fit none there."""
+    named = name_weights(weights)
+    found = {key: weight for group in named.by_kind.values() for key, weight in group.items()}
+    foreign = [*named.foreign, *(key for key in found if key not in base or base[key].shape != found[key].shape)]
+    if foreign:
+        raise ExportError(f"{name} has {len(foreign)} weights that fit none of its base: {first_names(foreign)}")
+    return found
+
+
+def _scale(config: Mapping[str, Any], module: str, a: "torch.Tensor", name: str) -> float:
+    """Return alpha / r of a module; A has r rows."""
+    alpha, patterns = config.get("lora_alpha", 8), config.get("alpha_pattern") or {}
+    if isinstance(patterns, Mapping):
+        alpha = next((value for key, value in patterns.items() if _ends_with(module, key)), alpha)
+    if type(alpha) not in (int, float) or a.ndim != 2:
+        raise ExportError(f"{name} has lora_alpha {alpha!r} and lora_A of shape {list(a.shape)} for {module}")
+    return float(alpha) / a.shape[0]
+
+
+def _ends_with(module: str, pattern: str) -> bool:
+    """Whether a module's name, or its end after a dot, matches a regular expression, as in PEFT.
+
+    >>> _ends_with("encoder.layer.1.attention.self.query", "query"), _ends_with("a.subquery", "query")
+    (True, False)
+    """
+    try:
+        return re.fullmatch(rf"(.*\.)?({pattern})", module) is not None
+    except re.error:
+        return False

@@ -1,0 +1,287 @@
+"""The table of layouts: the file that shows which library wrote a checkpoint, and where that library puts the others.
+
+The first row whose mark is there holds. A layout may lie within another: a transformer in sentence-transformers'
+folder, the base of an adapter, one folder for each of two encoders. From a hub only files named here are asked for.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from dpr_export.exporter.checkpoint.adapter import ADAPTER_CONFIG, find_base
+from dpr_export.exporter.checkpoint.files import Find, files_below, read_object
+from dpr_export.exporter.checkpoint.sentence_transformers import MODULES_FILE, read_modules
+from dpr_export.exporter.errors import ExportError
+from dpr_export.exporter.options import ExportOptions
+from dpr_export.models.config import CONFIG_FILE
+from dpr_export.models.tokenization.tokenizer_files import TOKENIZER_FILES
+
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin", "tf_model.h5")  # the first that exists is read
+# The files of tokenizers that are converted at export, where there is neither tokenizer.json nor vocab.txt.
+CONVERTED = ("sentencepiece.bpe.model", "spiece.model", "vocab.json", "merges.txt")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A checkpoint on this machine: its files, and what they say of the model.
+
+    Attributes:
+        name: the SOURCE that was asked for.
+        layout: the title of its row in the table.
+        config: the configuration of the model, as the library wrote it.
+        weights: the file of weights, or the parts of one that was split.
+        tokenizer: the folder with the tokenizer's files; None if there are none.
+        revision: the hub's commit; None for other sources.
+        kind: the kind that the user or the layout names.
+        pooling: "cls", "pooler" or "mean"; None where neither the user nor the layout names it.
+        normalize: whether vectors are divided by their length.
+        similarity: how vectors are compared: "inner_product" or "cosine".
+        longest: the largest number of tokens of a row; None: as the tokenizer says.
+        projection: the file of weights of a projection that stands apart.
+        adapter: the adapter_config.json and the file of weights of an adapter to be merged.
+        heads: the number of attention heads, for a facebookresearch/DPR file; None: the hidden size / 64.
+    """
+
+    name: str
+    layout: str
+    config: dict[str, Any]
+    weights: tuple[Path, ...]
+    tokenizer: Path | None
+    revision: str | None = None
+    kind: str | None = None
+    pooling: str | None = None
+    normalize: bool = False
+    similarity: str = "inner_product"
+    longest: int | None = None
+    projection: Path | None = None
+    adapter: tuple[dict[str, Any], Path] | None = None
+    heads: int | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every file of weights."""
+        more = (self.projection, self.adapter[1] if self.adapter else None)
+        return (*self.weights, *(path for path in more if path is not None))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """A row of the table.
+
+    Attributes:
+        title: the name for people.
+        published_by: who publishes such checkpoints.
+        mark: the file that shows the layout.
+        model_type: what that file says as model_type; None: anything.
+        part: the key under which it holds the configuration of the encoder; None: it is that configuration.
+        class_field: the field of the configuration that names the class of the model.
+        weights: the names of the file of weights, in the order in which they are looked for.
+        tokenizer: the folder of the tokenizer, with a slash at its end.
+        kind: the kind of every such model; None: weights, configuration or user say it.
+        folders: for two encoders, the folder of each by its kind. Each has a layout of its own.
+    """
+
+    title: str
+    published_by: str
+    mark: str
+    model_type: str | None = None
+    part: str | None = None
+    class_field: str = "architectures"
+    weights: tuple[str, ...] = WEIGHT_FILES
+    tokenizer: str = ""
+    kind: str | None = None
+    folders: Mapping[str, str] | None = None
+
+
+ADAPTER = Layout(
+    title="LoRA adapter",
+    published_by="pairs of encoders that were fine-tuned with PEFT",
+    mark=ADAPTER_CONFIG,
+    weights=("adapter_model.safetensors", "adapter_model.bin"),
+)
+SENTENCE_TRANSFORMERS = Layout(
+    title="sentence-transformers", published_by="sentence-transformers/facebook-dpr-*", mark=MODULES_FILE
+)
+_HAYSTACK = "language_model_config.json"
+LAYOUTS = (
+    SENTENCE_TRANSFORMERS,
+    ADAPTER,
+    Layout(
+        title="haystack",
+        published_by="Intel, users of haystack 1",
+        mark=_HAYSTACK,
+        class_field="name",
+        weights=("language_model.bin",),
+    ),
+    Layout(
+        title="RAG",
+        published_by="facebook/rag-token-nq, rag-sequence-nq, rag-token-base",
+        mark=CONFIG_FILE,
+        model_type="rag",
+        part="question_encoder",
+        tokenizer="question_encoder_tokenizer/",
+        kind="question",
+    ),
+    Layout(title="transformers", published_by="facebook/dpr-*, castorini/mdpr-*, and most others", mark=CONFIG_FILE),
+    Layout(
+        title="haystack's two encoders",
+        published_by="users of haystack 1",
+        mark=f"query_encoder/{_HAYSTACK}",
+        folders={"question": "query_encoder/", "context": "passage_encoder/"},
+    ),
+    Layout(
+        title="Tevatron's two encoders",
+        published_by="users of Tevatron",
+        mark=f"query_model/{CONFIG_FILE}",
+        folders={"question": "query_model/", "context": "passage_model/"},
+    ),
+)
+
+FACEBOOK = "facebookresearch/DPR"  # the title of files, which have no configuration and no tokenizer
+
+OpenFiles = Callable[[str, str | None], Find]  # from a folder or a name on the hub, and a revision, to its files
+
+
+def find_checkpoint(
+    find: Find, name: str, options: ExportOptions, open_files: OpenFiles, rows: Sequence[Layout] = LAYOUTS
+) -> Checkpoint:
+    """Find the files of a checkpoint.
+
+    Args:
+        find: finds its files by name.
+        name: the SOURCE that was asked for.
+        options: `kind`, `pooling` and `tokenizer` of them.
+        open_files: opens another checkpoint: the base of an adapter, or that of `options.tokenizer`.
+        rows: the rows of the table that may hold.
+
+    Raises:
+        ExportError: no row of the table holds, or a file that it names is missing or damaged.
+    """
+    layout, content = _find_layout(find, name, rows)
+    if layout is SENTENCE_TRANSFORMERS:
+        return _around_transformer(find, name, options, open_files)
+    if layout is ADAPTER:
+        return _with_adapter(find, name, options, open_files, content)
+    if layout.folders:
+        folder = layout.folders.get(options.kind or "")
+        if folder is None:
+            raise ExportError(f"{name} holds {' and '.join(layout.folders)} encoders: say which with --kind")
+        found = find_checkpoint(files_below(find, folder), f"{folder}... of {name}", options, open_files, rows)
+        found = replace(found, name=name, layout=layout.title)
+        return replace(found, tokenizer=_find_tokenizer(find)) if found.tokenizer is None else found
+    config = content.get(layout.part, {}) if layout.part else content
+    if not isinstance(config, dict):
+        raise ExportError(f"{layout.part} in {layout.mark} of {name} is {config!r}, and must be an object")
+    if layout.class_field != "architectures":
+        config = config | {"architectures": [config.get(layout.class_field)]}
+    return Checkpoint(
+        name=name,
+        layout=layout.title,
+        config=config,
+        weights=_find_weights(find, layout.weights, name),
+        tokenizer=_tokenizer_of(find, layout.tokenizer, options, open_files),
+        kind=options.kind or layout.kind,
+        pooling=options.pooling,
+    )
+
+
+def _find_layout(find: Find, name: str, rows: Sequence[Layout]) -> tuple[Layout, dict[str, Any]]:
+    """Return the row that holds, and the content of its mark; nothing for modules.json, which is a list."""
+    for layout in rows:
+        if find(layout.mark) is None:
+            continue
+        content = {} if layout is SENTENCE_TRANSFORMERS else read_object(find, layout.mark, name)
+        if layout.model_type in (None, content.get("model_type")):
+            return layout, content
+    marks = ", ".join(dict.fromkeys(layout.mark for layout in rows))
+    raise ExportError(f"{name} is not a checkpoint: it has none of {marks}")
+
+
+def _around_transformer(find: Find, name: str, options: ExportOptions, open_files: OpenFiles) -> Checkpoint:
+    modules = read_modules(find, name)
+    if options.pooling not in (None, modules.pooling):
+        raise ExportError(f"pooling is {options.pooling!r}, but {MODULES_FILE} of {name} says {modules.pooling!r}")
+    rows = [row for row in LAYOUTS if row is not SENTENCE_TRANSFORMERS]
+    inner = find_checkpoint(files_below(find, modules.folder), name, options, open_files, rows)
+    config = inner.config | ({"projection_dim": modules.projection_dim} if modules.projection else {})
+    return replace(
+        inner,
+        layout=SENTENCE_TRANSFORMERS.title,
+        config=config,
+        pooling=modules.pooling,
+        normalize=modules.normalize,
+        similarity=modules.similarity,
+        longest=modules.longest,
+        projection=modules.projection,
+    )
+
+
+def _with_adapter(
+    find: Find, name: str, options: ExportOptions, open_files: OpenFiles, config: dict[str, Any]
+) -> Checkpoint:
+    base, revision = find_base(config, name), config.get("revision")
+    (weights,) = _find_weights(find, ADAPTER.weights, name)
+    try:
+        files = open_files(base, revision if isinstance(revision, str) else None)
+        found = find_checkpoint(files, base, options, open_files)
+    except ExportError as error:
+        raise ExportError(f"{name} is an adapter of {base}: {error}") from None
+    if found.adapter:
+        raise ExportError(f"{name} is an adapter of {base}, which is an adapter too")
+    own = _find_tokenizer(find) if options.tokenizer is None else None
+    return replace(
+        found,
+        name=name,
+        layout=f"{ADAPTER.title}, base: {found.layout}",
+        adapter=(config, weights),
+        tokenizer=own or found.tokenizer,
+    )
+
+
+def _find_weights(find: Find, names: Sequence[str], name: str) -> tuple[Path, ...]:
+    """Return the file of weights, or the parts that its index names."""
+    for file in names:
+        if path := find(file):
+            return (path,)
+        index = f"{file}.index.json"
+        if find(index) is None:
+            continue
+        parts = read_object(find, index, name).get("weight_map")
+        if not isinstance(parts, dict) or not all(_is_plain(part) for part in parts.values()):
+            raise ExportError(f"weight_map in {index} of {name} must name files beside it")
+        paths = {part: find(part) for part in sorted(set(parts.values()))}
+        if lost := [part for part, path in paths.items() if path is None]:
+            raise ExportError(f"{name} lacks {lost[0]}, a part of its weights")
+        return tuple(path for path in paths.values() if path is not None)
+    raise ExportError(f"{name} has no weights: none of {', '.join(names)} exists")
+
+
+def _is_plain(name: Any) -> bool:
+    """Whether a value is the name of a file, without a folder before it."""
+    return isinstance(name, str) and name not in ("", ".", "..") and not set(name) & set("/\\:\0")
+
+
+def _tokenizer_of(find: Find, folder: str, options: ExportOptions, open_files: OpenFiles) -> Path | None:
+    if options.tokenizer is None:
+        return _find_tokenizer(files_below(find, folder)) or _find_tokenizer(find)
+    return find_tokenizer(open_files(str(options.tokenizer), None), str(options.tokenizer))
+
+
+def find_tokenizer(find: Find, name: str) -> Path:
+    """Return the folder of a tokenizer; an ExportError if there is none."""
+    if found := _find_tokenizer(find):
+        return found
+    raise ExportError(
+        f"tokenizer {name} cannot be read: {name} holds no tokenizer: looked for tokenizer.json and vocab.txt"
+    )
+
+
+def _find_tokenizer(find: Find) -> Path | None:
+    """Return the folder with a tokenizer's files, all of which are on this machine then; None if there are none."""
+    found = {file: find(file) for file in TOKENIZER_FILES}
+    if not (found["tokenizer.json"] or found["vocab.txt"]):
+        found = {file: find(file) for file in CONVERTED}
+        if not any(found.values()):
+            return None
+    return next(path.parent for path in found.values() if path is not None)

@@ -1,0 +1,125 @@
+"""Read what sentence-transformers writes beside a transformer: pooling, a linear projection, normalization.
+
+`modules.json` lists the modules in their order. What a DPR encoder cannot compute is refused by name.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from dpr_export.exporter.checkpoint.files import Find, find_first, read_content, read_object
+from dpr_export.exporter.errors import ExportError
+
+MODULES_FILE = "modules.json"
+_SETTINGS_FILE = "config_sentence_transformers.json"
+# Files of the transformer's own settings, by the model type that they were once named after.
+_TRANSFORMER_FILES = tuple(
+    f"sentence_{name}_config.json" for name in ("bert", "roberta", "distilbert", "camembert", "xlm-roberta")
+)
+_WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+# The settings of Pooling that a graph computes, by their names since version 5.3 and before.
+_POOLINGS = {"cls": "cls", "mean": "mean", "pooling_mode_cls_token": "cls", "pooling_mode_mean_tokens": "mean"}
+_ORDER = ("Transformer", "Pooling", "Dense", "Normalize")
+_FOLDER = re.compile(r"\w[\w-]*")
+_IDENTITY = "torch.nn.modules.linear.Identity"
+_SIMILARITIES = {None: "inner_product", "dot": "inner_product", "cosine": "cosine"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Modules:
+    """What a model computes around its transformer."""
+
+    folder: str  # the transformer's, with a slash at its end, or empty
+    pooling: str
+    normalize: bool
+    similarity: str  # "inner_product" or "cosine"
+    longest: int | None  # the largest number of tokens of a row
+    projection: Path | None = None  # the file of weights of its Dense module
+    projection_dim: int = 0
+
+
+def read_modules(find: Find, name: str) -> Modules:
+    """Read modules.json, and the files of the modules that it names; `name` is the checkpoint's.
+
+    Raises:
+        ExportError: a module, or its setting, is none that a graph of dpr-export computes; or a file is missing.
+    """
+    folders = _module_folders(find, name)
+    settings = read_object(find, _SETTINGS_FILE, name) if find(_SETTINGS_FILE) else {}
+    if prompt := settings.get("default_prompt_name"):
+        raise ExportError(
+            f"{name} puts a prompt before each text (default_prompt_name is {prompt!r} in {_SETTINGS_FILE}), which an "
+            "exported model does not"
+        )
+    similarity = settings.get("similarity_fn_name")
+    if similarity not in _SIMILARITIES:
+        raise ExportError(f"similarity_fn_name of {name} is {similarity!r}, and must be cosine or dot")
+    normalize = "Normalize" in folders
+    modules = Modules(
+        folder=folders["Transformer"],
+        pooling=_pooling(read_object(find, f"{folders['Pooling']}config.json", name), name),
+        normalize=normalize,
+        similarity="inner_product" if normalize else _SIMILARITIES[similarity],
+        longest=_longest(find, folders["Transformer"], name),
+    )
+    return _with_projection(modules, find, folders["Dense"], name) if "Dense" in folders else modules
+
+
+def _module_folders(find: Find, name: str) -> dict[str, str]:
+    """Return the folder of each module by its type, with a slash at the end."""
+    path = find(MODULES_FILE)
+    modules = read_content(path) if path else None
+    if not isinstance(modules, list) or not all(isinstance(module, Mapping) for module in modules):
+        raise ExportError(f"{MODULES_FILE} of {name} is no list of modules")
+    folders = {}
+    for module in modules:
+        kind = str(module.get("type")).rpartition(".")[2]
+        if kind == "Dropout":  # which is for training
+            continue
+        if kind not in _ORDER or kind in folders:
+            raise ExportError(f"{name} has a module {module.get('type')}: only one each of {', '.join(_ORDER)} is read")
+        folder = str(module.get("path", ""))
+        if folder and not _FOLDER.fullmatch(folder):
+            raise ExportError(f"{MODULES_FILE} of {name} names the folder {folder!r}, which is none of its own")
+        folders[kind] = folder and f"{folder}/"
+    if list(folders) != [kind for kind in _ORDER if kind in folders] or not {"Transformer", "Pooling"} <= set(folders):
+        raise ExportError(f"{name} has the modules {', '.join(folders)}: their order must be {', '.join(_ORDER)}")
+    return folders
+
+
+def _pooling(settings: Mapping[str, Any], name: str) -> str:
+    found = settings.get("pooling_mode")
+    if found is None:
+        found = [key for key, value in settings.items() if key.startswith("pooling_mode_") and value] or "mean"
+    modes = [found] if isinstance(found, str) else list(found)
+    if len(modes) != 1 or modes[0] not in _POOLINGS:
+        raise ExportError(f"{name} has the pooling {', '.join(map(str, modes))}: only cls and mean can be exported")
+    return _POOLINGS[modes[0]]
+
+
+def _longest(find: Find, folder: str, name: str) -> int | None:
+    file = next((file for file in _TRANSFORMER_FILES if find(folder + file)), None)
+    settings = read_object(find, folder + file, name) if file else {}
+    if settings.get("do_lower_case"):
+        raise ExportError(f"{name} lower-cases each text before its tokenizer does (do_lower_case): clear that setting")
+    longest = settings.get("max_seq_length")
+    if longest is not None and (type(longest) is not int or longest < 1):
+        raise ExportError(f"max_seq_length of {name} is {longest!r}, and must be a whole number from 1")
+    return longest
+
+
+def _with_projection(modules: Modules, find: Find, folder: str, name: str) -> Modules:
+    settings = read_object(find, f"{folder}config.json", name)
+    activation, width = settings.get("activation_function"), settings.get("out_features")
+    if activation != _IDENTITY or settings.get("use_residual"):
+        raise ExportError(
+            f"{name} has a Dense module with the activation {activation}: only Identity, a linear projection, is read"
+        )
+    if type(width) is not int or width < 1:
+        raise ExportError(f"out_features of the Dense module of {name} is {width!r}, and must be a whole number from 1")
+    weights = find_first(find, (folder + file for file in _WEIGHT_FILES))
+    if weights is None:
+        raise ExportError(f"{name} has no weights of its Dense module: {folder}{_WEIGHT_FILES[0]}")
+    return replace(modules, projection=weights, projection_dim=width)
