@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from dpr_export.exporter.checkpoint.facebookresearch import read_facebook_file
+from dpr_export.exporter.checkpoint.model import build_model
 from dpr_export.exporter.checkpoint.pytorch import read_pytorch_weights
 from dpr_export.exporter.checkpoint.source import Checkpoint
 from dpr_export.exporter.checkpoint.tensorflow import is_tensorflow, read_tensorflow_weights
@@ -18,10 +19,6 @@ from dpr_export.exporter.errors import ExportError, cause_of
 from dpr_export.models.artifact.git_lfs import POINTER, is_pointer
 from dpr_export.models.config import DPRConfig
 from dpr_export.models.kinds import Kind, find_kind
-from dpr_export.models.telemetry import no_telemetry
-
-with no_telemetry():
-    import transformers
 
 _UNUSED = (".pooler.", "embeddings.position_ids")  # weights of BERT that no DPR model reads
 
@@ -33,6 +30,7 @@ class LoadedCheckpoint:
     kind: Kind
     config: DPRConfig
     model: torch.nn.Module
+    similarity: str = "inner_product"  # how its vectors are compared, as in the manifest
 
 
 def load(checkpoint: Checkpoint) -> LoadedCheckpoint:
@@ -63,9 +61,8 @@ def _fill(
     kind: Kind, config: DPRConfig, weights: Mapping[str, torch.Tensor], name: str, ignore_foreign: bool = False
 ) -> LoadedCheckpoint:
     """Build the model with these weights; refuse missing, misshapen and, unless ignored, foreign ones."""
-    values = transformers.DPRConfig.from_dict(config.to_dict(), attn_implementation="eager")
     try:
-        model: torch.nn.Module = getattr(transformers, kind.architecture)(values).float().eval()
+        model = build_model(kind, config)
     except (KeyError, ValueError) as error:  # an unknown activation, or heads that do not divide the hidden size
         raise ExportError(f"{name} cannot be loaded: {cause_of(error)}") from None
     expected = model.state_dict()
