@@ -132,6 +132,7 @@ def _export_checkpoint(source: str, output: str | Path | None, options: ExportOp
                 variants=variants,
                 files=hash_folder(unfinished),
                 absent_weights=absent,
+                similarity=loaded.similarity,
             )
             (unfinished / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
     return manifest

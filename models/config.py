@@ -24,6 +24,8 @@ _MINIMUM = {
     "type_vocab_size": 1,
     "projection_dim": 0,
 }
+POOLINGS = ("cls", "pooler", "mean")
+_OURS = {"pooling": "cls", "normalize": False}  # no fields of transformers, so these defaults are not written
 _MAX_LAYERS = 1000  # a model is built layer by layer, and seems to hang with a huge number of them
 
 
@@ -32,6 +34,10 @@ class DPRConfig:
     """The configuration of a question encoder, a context encoder or a reader.
 
     The defaults are those of transformers. `extra` holds the fields without a name here; they are attributes too.
+
+    Two fields are not transformers'. They say what an encoder makes of its last hidden states: `pooling` is "cls" (the
+    vector of [CLS], as in DPR), "pooler" (BERT's: a linear layer and tanh of that vector) or "mean" (of the tokens that
+    the attention mask has); and `normalize`, whether the vector is then divided by its length, after the projection.
 
     >>> config = DPRConfig(projection_dim=128)
     >>> config.hidden_size, config.dim
@@ -63,6 +69,8 @@ class DPRConfig:
     return_dict: bool = True
     output_hidden_states: bool = False
     output_attentions: bool = False
+    pooling: str = "cls"
+    normalize: bool = False
     extra: dict[str, Any] = field(default_factory=dict, repr=False)
 
     model_type = "dpr"
@@ -98,6 +106,10 @@ class DPRConfig:
         architectures = values.get("architectures")
         if architectures is not None and not isinstance(architectures, list):
             raise ValueError(f"architectures in {CONFIG_FILE} is {architectures!r}, and must be a list")
+        if (pooling := values.get("pooling", "cls")) not in POOLINGS:
+            raise ValueError(f"pooling in {CONFIG_FILE} is {pooling!r}, and must be one of: {', '.join(POOLINGS)}")
+        if type(normalize := values.get("normalize", False)) is not bool:
+            raise ValueError(f"normalize in {CONFIG_FILE} is {normalize!r}, and must be true or false")
         named = {f.name for f in fields(cls)} - {"extra"}
         extra = {key: value for key, value in values.items() if key not in named and key != "model_type"}
         return cls(**{key: value for key, value in values.items() if key in named}, extra=extra)
@@ -105,6 +117,9 @@ class DPRConfig:
     def to_dict(self) -> dict[str, Any]:
         """Return every field of `config.json`, including `extra`."""
         named = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "extra"}
+        for name, default in _OURS.items():
+            if named[name] == default:
+                del named[name]
         return {"model_type": self.model_type, **named, **self.extra}
 
     @classmethod

@@ -1,7 +1,8 @@
 """The modules that are traced: the weights of a transformers model, with a forward pass of our own.
 
 So every release of transformers gives the same graph, and an encoder's last layer is computed for the [CLS] row alone,
-the only one that `pooler_output` reads, unless the graph returns hidden states or attentions. Dropout is left out.
+the only one that `pooler_output` reads, unless the graph returns hidden states or attentions, or the vector is the mean
+of all rows. Dropout is left out.
 """
 
 from typing import Any
@@ -79,23 +80,53 @@ class _Layers(nn.Module):
         return tuple(tensor for field in self.optional_outputs.fields for tensor in every[field])
 
 
+class Mean(nn.Module):
+    """The mean of the rows whose mask is one; zeros where none is. fp16 variants compute it in float32."""
+
+    def forward(self, rows: Tensor, attention_mask: Tensor) -> Tensor:
+        mask = attention_mask[:, :, None].to(torch.float32)
+        return (rows * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1e-9)
+
+
+class Normalization(nn.Module):
+    """Divide each vector by its length. fp16 variants compute it in float32."""
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        return vectors / torch.linalg.vector_norm(vectors, dim=-1, keepdim=True).clamp(min=1e-12)
+
+
 class EncoderGraph(_Layers):
     """A question or context encoder: tokens, mask and token types to `pooler_output` (batch, dim)."""
 
     def __init__(self, encoder: Any, optional_outputs: OptionalOutputs) -> None:
         super().__init__(encoder.bert_model, optional_outputs)
         self.encoder: Any = encoder
+        # A configuration of transformers has these two only where they are not DPR's.
+        self.pooling = getattr(encoder.config, "pooling", "cls")
+        self.normalize = getattr(encoder.config, "normalize", False)
+        self.reads_all_rows = bool(optional_outputs) or self.pooling == "mean"
+        self.mean, self.normalization = Mean(), Normalization()
 
     def forward(self, tokens: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> tuple[Tensor, ...]:
         mask = additive_mask(attention_mask)
         layers = list(self.bert.encoder.layer)  # a slice of the ModuleList would rename its layers
-        whole = layers if self.optional_outputs else layers[:-1]
+        whole = layers if self.reads_all_rows else layers[:-1]
         states, attentions = self.run_layers(whole, self.embed(tokens, token_type_ids), mask)
-        rows = states[-1] if self.optional_outputs else attend(layers[-1], states[-1][:, :1], states[-1], mask)[0]
-        vector = rows[:, 0]
+        rows = states[-1] if self.reads_all_rows else attend(layers[-1], states[-1][:, :1], states[-1], mask)[0]
+        vector = self.pool(rows, attention_mask)
         if self.encoder.projection_dim > 0:
             vector = self.encoder.encode_proj(vector)
+        if self.normalize:
+            vector = self.normalization(vector)
         return vector, *self.select_optional(states, attentions)
+
+    def pool(self, rows: Tensor, attention_mask: Tensor) -> Tensor:
+        """Reduce the last hidden states, (batch, rows, hidden), to vectors (batch, hidden)."""
+        if self.pooling == "mean":
+            pooled: Tensor = self.mean(rows, attention_mask)
+            return pooled
+        first = rows[:, 0]
+        return torch.tanh(self.encoder.pooler.dense(first)) if self.pooling == "pooler" else first
 
 
 class ReaderGraph(_Layers):

@@ -13,6 +13,7 @@ from dpr_export.models.kinds import KINDS
 
 MANIFEST_FILE = "manifest.json"
 SCHEMA = 4
+SIMILARITIES = ("inner_product", "cosine")
 REFERENCE_OUTPUTS_FILE = "reference_outputs.npz"
 SAMPLE_FILE = "evaluation_sample.npz"
 REQUIRED_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", REFERENCE_OUTPUTS_FILE, SAMPLE_FILE)
@@ -123,6 +124,7 @@ class Manifest:
         files: every file of the folder except the manifest, by its path in the folder.
         absent_weights: for each graph that was traced, the checkpoint's weights that it lacks without effect, by name,
             each with the reason.
+        similarity: how vectors of this model are compared: "inner_product", as DPR's, or "cosine".
         schema: the version of this layout.
     """
 
@@ -133,6 +135,7 @@ class Manifest:
     variants: tuple[Variant, ...]
     files: dict[str, FileRecord]
     absent_weights: dict[str, dict[str, str]] = field(default_factory=dict)
+    similarity: str = "inner_product"
     schema: int = SCHEMA
 
     def files_of(self, graph: str) -> tuple[str, ...]:
@@ -157,6 +160,9 @@ class Manifest:
         manifest = record_from_json(cls, text, MANIFEST_FILE, SCHEMA, oldest=SCHEMA)
         if manifest.kind not in KINDS:
             raise ValueError(f"{MANIFEST_FILE}: kind is {manifest.kind!r}, and must be one of: {', '.join(KINDS)}")
+        if manifest.similarity not in SIMILARITIES:
+            known = ", ".join(SIMILARITIES)
+            raise ValueError(f"{MANIFEST_FILE}: similarity is {manifest.similarity!r}, and must be one of: {known}")
         if not manifest.variants:
             raise ValueError(f"{MANIFEST_FILE} names no variants")
         for path in (*manifest.files, *(variant.file for variant in manifest.variants)):

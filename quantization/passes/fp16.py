@@ -1,6 +1,7 @@
 """Convert a graph to fp16 for GPUs; its inputs and outputs keep their types.
 
-fp16 ends at 65,504, which some of BERT's activations pass: nodes with such values stay in float32. On CPUs ONNX Runtime
+fp16 ends at 65,504, which some of BERT's activations pass: nodes with such values stay in float32, as do the mean of
+the tokens and the normalization of vectors, where an encoder has them. On CPUs ONNX Runtime
 computes an fp16 graph in float32, and rounds only what enters and leaves LayerNorm. So the accuracy gate on a CPU sees
 the rounding of weights, and hardly any overflow.
 """
@@ -30,6 +31,7 @@ LARGEST = float(np.finfo(np.float16).max)
 MASK = -0.75 * LARGEST
 HEADROOM = 4.0
 MAX_OFFSET = 16.0
+_IN_FLOAT32 = ("mean/", "normalization/")  # sums of tokens and of squares, by how the exporter names their nodes
 _LAYER_NORMS = ("LayerNormalization", "SkipLayerNormalization")
 
 
@@ -67,7 +69,10 @@ def to_fp16(
             keep_io_types=True,
             disable_shape_infer=True,
             op_block_list=[*DEFAULT_OP_BLOCK_LIST, *(_LAYER_NORMS if layer_norm_in_float32 else ())],
-            node_block_list=list(spoiled),
+            node_block_list=[
+                *spoiled,
+                *(node.name for node in inferred.graph.node if node.name.startswith(_IN_FLOAT32)),
+            ],
         )
     _remove_casts_between_float32(converted)
     save_graph(_sort_nodes(converted), output)

@@ -84,6 +84,8 @@ def show_manifest(console: Console, manifest: Manifest) -> None:
         (f"opset {manifest.opset}; made by {versions}", "dim"),
     ):
         console.print(Text(printable(text), style=style))
+    if manifest.similarity != "inner_product":
+        console.print(f"vectors are compared by {manifest.similarity}")
     console.print()
     show_variants(console, manifest)
     files = [[name, f"{record.bytes:,}", record.sha256[:16]] for name, record in manifest.files.items()]

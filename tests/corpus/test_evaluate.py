@@ -282,7 +282,7 @@ def test_a_context_encoder_of_another_width_is_refused(
 ) -> None:
     export(str(checkpoint("context", projection_dim=24)), tmp_path / "other")
     models = Models(str(tiny["question"]), str(tmp_path / "other"))
-    with pytest.raises(ValueError, match="dimension 32, and the context encoder 24"):
+    with pytest.raises(ValueError, match="dimension 32, and the context encoder has 24"):
         list(evaluate(str(squad), models, variants=["onnxruntime-fp32"]))
 
 

@@ -1,7 +1,8 @@
 """Record the job of a folder of shards: the model, the input, and how the corpus is cut.
 
 A run that resumes a job, on this machine or another, must have the same graph, tokenizer and input, and cut it in the
-same way. Only the engine's version, names and paths, and how malformed rows are handled may differ.
+same way. Only the engine's version, names and paths, how malformed rows are handled, and how vectors are compared later
+may differ.
 """
 
 import json
@@ -18,12 +19,12 @@ from dpr_export.runtime.corpus.text_files import open_binary
 from dpr_export.runtime.inference.encoders import DPRContextEncoder
 
 CORPUS_FILE = "corpus.json"
-MAY_DIFFER = {"engine", "name", "on_error", "shards", "passages", "skipped", "schema"}
+MAY_DIFFER = {"engine", "name", "similarity", "on_error", "shards", "passages", "skipped", "schema"}
 
 
 @dataclass(frozen=True, slots=True)
 class Encoder:
-    """The context encoder: its name, the hashes of its graph and tokenizer, and how it was run."""
+    """The context encoder: its name, the hashes of its graph and tokenizer, how it ran, and how vectors are compared."""
 
     name: str
     backend: str
@@ -32,6 +33,7 @@ class Encoder:
     tokenizer_sha256: str
     engine: str
     dim: int
+    similarity: str = "inner_product"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,7 @@ def describe_encoder(model: DPRContextEncoder) -> Encoder:
         folder.manifest.files["tokenizer.json"].sha256,
         model.engine,
         model.config.dim,
+        folder.manifest.similarity,
     )
 
 

@@ -26,7 +26,8 @@ from dpr_export.runtime.corpus.retrieval.questions import (
     find_invalid_answers,
     read_questions,
 )
-from dpr_export.runtime.corpus.retrieval.search import READ, check_dimension, read_passages, retrieve
+from dpr_export.runtime.corpus.retrieval.search import READ, check_encoder, read_passages, retrieve
+from dpr_export.runtime.corpus.retrieval.similarity import check_pair, similarity_of, to_inner_product
 from dpr_export.runtime.corpus.timing import timed
 from dpr_export.runtime.inference.encoders import DPRContextEncoder, DPRQuestionEncoder, Vectors
 from dpr_export.runtime.inference.reader import DPRReader
@@ -150,7 +151,7 @@ class _Evaluation:
         texts = [question.text for question in questions]
         with DPRQuestionEncoder.from_pretrained(str(self.models.question_encoder), **how) as encoder:
             if self.index is not None:
-                check_dimension(encoder, self.index)
+                check_encoder(encoder, self.index)
             encoder.encode(texts[:1])  # engines compile at the first call
             with timed(seconds, "encode"):
                 vectors = encoder.encode(texts)
@@ -158,13 +159,12 @@ class _Evaluation:
             with timed(seconds, "search"):
                 return list(retrieve(questions, vectors, self.index, TOP_K[-1]))
         with DPRContextEncoder.from_pretrained(str(self.models.context_encoder), **how) as context:
-            if context.config.dim != vectors.shape[1]:
-                raise ValueError(
-                    f"the question encoder has dimension {vectors.shape[1]}, and the context encoder "
-                    f"{context.config.dim}: use two that were trained together"
-                )
+            similarity = similarity_of(context)
+            check_pair(encoder, context.config.dim, similarity, "the context encoder")
             passage_vectors = context.encode([each.text for each in self.corpus], [each.title for each in self.corpus])
+        passage_vectors = to_inner_product(passage_vectors, similarity)
         with timed(seconds, "search"):
+            vectors = to_inner_product(vectors, similarity)
             return [self._nearest(*each, passage_vectors) for each in zip(questions, vectors, strict=True)]
 
     def _nearest(self, question: Question, vector: Vectors, passage_vectors: Vectors) -> Question:

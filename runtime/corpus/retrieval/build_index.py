@@ -28,6 +28,7 @@ from dpr_export.runtime.corpus.retrieval.index import (
     IndexRecord,
     explain_faiss_errors,
 )
+from dpr_export.runtime.corpus.retrieval.similarity import to_inner_product
 
 _TRAINING = 1 << 18  # the most vectors that an index is trained on
 _NO_FACTORY = re.compile(r"(?<!\d)0+(?!\d)|HNSW1(?!\d)")  # numbers that make FAISS, and Python with it, crash
@@ -65,9 +66,9 @@ def build_index(corpus: str | Path, output: str | Path | None = None, *, factory
         with explain_faiss_errors(f"FAISS refused factory {factory!r} for {total:,} passages"):
             index = faiss.index_factory(job.encoder.dim, factory, faiss.METRIC_INNER_PRODUCT)
             if not index.is_trained:
-                index.train(_sample_vectors(corpus, job.stored, shards))
+                index.train(to_inner_product(_sample_vectors(corpus, job.stored, shards), job.encoder.similarity))
             for number in range(len(shards)):
-                index.add(np.ascontiguousarray(shard_vectors(corpus, number, job.stored), np.float32))
+                index.add(to_inner_product(shard_vectors(corpus, number, job.stored), job.encoder.similarity))
         passages = (each for n in range(len(shards)) for each in shard_passages(corpus, n, job.stored))
         _write_passages(making, passages, total)
         faiss.write_index(index, str(making / FAISS_FILE))

@@ -1,7 +1,7 @@
 """Search a FAISS index of an encoded corpus. It has the passages too, so that it works without the shards.
 
     index.json       the encoder that made the vectors, FAISS's factory string, the number of passages
-    vectors.faiss    FAISS's index, of inner products, mapped into memory when opened
+    vectors.faiss    FAISS's index, of inner products (for cosines, of unit vectors), mapped into memory when opened
     passages.jsonl   the passages, in the order of the vectors
     offsets.npy      where each passage's line begins: int64 (n + 1,)
 
@@ -24,6 +24,7 @@ from dpr_export.models.artifact.records import record_from_json
 from dpr_export.runtime.corpus.encoding.job import Encoder
 from dpr_export.runtime.corpus.optional_libraries import import_library
 from dpr_export.runtime.corpus.passages import Passage
+from dpr_export.runtime.corpus.retrieval.similarity import to_inner_product
 
 INDEX_FILE, FAISS_FILE, PASSAGES_FILE, OFFSETS_FILE = "index.json", "vectors.faiss", "passages.jsonl", "offsets.npy"
 SCHEMA = 1
@@ -105,6 +106,8 @@ class PassageIndex:
     def search(self, vectors: NDArray[np.float32], top_k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Find the passages whose vectors have the largest inner products with each of the given vectors.
 
+        They have the largest cosines where `record.encoder.similarity` is "cosine".
+
         Args:
             vectors: float32 (n, dim).
             top_k: how many to find for each.
@@ -123,7 +126,7 @@ class PassageIndex:
         if top_k < 1:
             raise ValueError(f"top_k is {top_k}, and must be at least 1")
         found: tuple[NDArray[np.float32], NDArray[np.int64]] = self._index.search(
-            np.ascontiguousarray(vectors, np.float32), min(top_k, self.record.passages)
+            to_inner_product(vectors, self.record.encoder.similarity), min(top_k, self.record.passages)
         )
         return found
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from dpr_export.runtime.corpus.passages import Passage
 from dpr_export.runtime.corpus.retrieval.index import PassageIndex
 from dpr_export.runtime.corpus.retrieval.questions import Question, RetrievedPassage
+from dpr_export.runtime.corpus.retrieval.similarity import check_pair
 from dpr_export.runtime.corpus.timing import timed
 from dpr_export.runtime.inference.answers import Answer
 from dpr_export.runtime.inference.encoders import DPRQuestionEncoder, Vectors
@@ -31,10 +32,10 @@ def search(
 
     Raises:
         TypeError: `questions` is one string, or no list.
-        ValueError: the encoder's dimension is not the index's, or `top_k` is below 1.
+        ValueError: the encoder's dimension or similarity is not the index's, or `top_k` is below 1.
     """
     asked = [Question(each) if isinstance(each, str) else each for each in check_list("questions", questions)]
-    check_dimension(encoder, index)
+    check_encoder(encoder, index)
     return list(retrieve(asked, encoder.encode([question.text for question in asked]), index, top_k))
 
 
@@ -46,14 +47,10 @@ def retrieve(questions: Sequence[Question], vectors: Vectors, index: PassageInde
         yield replace(question, retrieved=retrieved)
 
 
-def check_dimension(encoder: DPRQuestionEncoder, index: PassageIndex) -> None:
-    """Check that a question encoder's dimension is the index's."""
-    ours, theirs = encoder.config.dim, index.record.encoder.dim
-    if ours != theirs:
-        raise ValueError(
-            f"the question encoder has dimension {ours}, and the index of {index.record.encoder.name} has {theirs}: "
-            "use the question encoder that was trained with that context encoder"
-        )
+def check_encoder(encoder: DPRQuestionEncoder, index: PassageIndex) -> None:
+    """Check that a question encoder's dimension and similarity are the index's."""
+    made_by = index.record.encoder
+    check_pair(encoder, made_by.dim, made_by.similarity, f"the index of {made_by.name}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +90,10 @@ def ask(
         max_answer_length: the longest answer, in tokens.
 
     Raises:
-        ValueError: the encoder's dimension is not the index's, a number is below 1, or the question is empty.
+        ValueError: the encoder's dimension or similarity is not the index's, a number is below 1, or the question is
+            empty.
     """
-    check_dimension(encoder, index)
+    check_encoder(encoder, index)
     if not question.strip():
         raise ValueError("question is empty")
     if passages < 1:
