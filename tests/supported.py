@@ -1,15 +1,16 @@
-"""Make the two tables of docs/compatibility.md: what is supported, and what differs from transformers.
+"""Make the tables of docs/compatibility.md and docs/checkpoints.md from the tables of the code.
 
-    python -m tests.supported       # writes them into the page
+    python -m tests.supported       # writes them into the pages
 
-`test_supported.py` fails if the page says anything else, or if a difference has no test.
+`test_supported.py` fails if a page says anything else, or if a difference from transformers has no test.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from dpr_export import runtime
-from dpr_export.exporter.checkpoint.source import WEIGHT_FILES
+from dpr_export.exporter.checkpoint.families import FAMILIES
+from dpr_export.exporter.checkpoint.layouts import LAYOUTS, WEIGHT_FILES, Layout
 from dpr_export.exporter.options import DEFAULT_OPSET, OPSETS
 from dpr_export.models.artifact.variants import EMBEDS_FILE, MODEL_FILE, RUNTIME_PRECISIONS, VARIANTS
 from dpr_export.models.kinds import KINDS
@@ -17,7 +18,7 @@ from dpr_export.models.optional_outputs import LENGTH_AXES
 from dpr_export.models.tokenization.tokenizer_files import TOKENIZER_FILES
 from dpr_export.runtime.engines.session import SESSION_CLASSES
 
-PAGE = Path(__file__).parent.parent / "docs" / "compatibility.md"
+DOCS = Path(__file__).parent.parent / "docs"
 DEVICES = {"cpu": "CPU", "cuda": "NVIDIA GPU"}
 
 
@@ -48,7 +49,7 @@ DIFFERENCES = (
     Difference(
         "checkpoints",
         "`AutoModel` makes a question encoder with random weights of a context encoder's checkpoint",
-        "the class is the one that `config.json` names",
+        "the class is the one that the weights' names say, or `config.json`",
         "tests/exporter/test_load.py::test_automodel_would_have_loaded_random_weights",
     ),
     Difference(
@@ -165,7 +166,8 @@ DIFFERENCES = (
 def supported() -> list[str]:
     """What is supported, as the rows of a table."""
     rows = {
-        "models": _code(kind.architecture for kind in KINDS.values()),
+        "models": _code(kind.architecture for kind in KINDS.values())
+        + ", and encoders of other classes ([Checkpoints](checkpoints.md))",
         "in `dpr_export.runtime`": _code(name for name in runtime.__all__),
         "weights": f"{_code(WEIGHT_FILES)}, and files of facebookresearch/DPR (`--kind`, `--tokenizer`)",
         "tokenizers": f"{_code(TOKENIZER_FILES)}, whichever there are",
@@ -198,18 +200,47 @@ def _code(names: object) -> str:
     return ", ".join(f"`{name}`" for name in names)  # type: ignore[attr-defined]
 
 
-BLOCKS = {"supported": supported, "differences": differences}
+def layouts() -> list[str]:
+    """The layouts of checkpoints, as the rows of a table."""
+    head = ["| layout | who has it | shown by | the kind is said by |", "| --- | --- | --- | --- |"]
+    return head + [f"| {row.title} | {row.published_by} | {_mark(row)} | {_kind(row)} |" for row in LAYOUTS]
 
 
-def fill_in(page: str) -> str:
-    """Put both tables into the text of the page."""
-    for name, lines in BLOCKS.items():
+def _mark(layout: Layout) -> str:
+    return f"`{layout.mark}`" + (f", model_type {layout.model_type}" if layout.model_type else "")
+
+
+def _kind(layout: Layout) -> str:
+    if layout.kind:
+        return f"it is a {KINDS[layout.kind].title}"
+    return "`--kind`" if layout.folders else "the weights' names, the class that is named, or `--kind`"
+
+
+def families() -> list[str]:
+    """The model types, as the rows of a table."""
+    types: dict[str, list[str]] = {}
+    for model_type, family in FAMILIES.items():
+        types.setdefault(family.title, []).append(model_type)
+    head = ["| model | `model_type` |", "| --- | --- |"]
+    return head + [f"| {title} | {_code(names)} |" for title, names in types.items()]
+
+
+BLOCKS = {
+    "compatibility.md": {"supported": supported, "differences": differences},
+    "checkpoints.md": {"layouts": layouts, "models": families},
+}
+
+
+def fill_in(page: str, text: str) -> str:
+    """Put the tables of a page into its text."""
+    for name, lines in BLOCKS[page].items():
         start, end = f"<!-- {name}: made by tests/supported.py -->\n", f"<!-- end of {name} -->"
-        before, rest = page.split(start)
+        before, rest = text.split(start)
         _, after = rest.split(end)
-        page = before + start + "\n" + "\n".join(lines()) + "\n\n" + end + after
-    return page
+        text = before + start + "\n" + "\n".join(lines()) + "\n\n" + end + after
+    return text
 
 
 if __name__ == "__main__":
-    PAGE.write_text(fill_in(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    for page in BLOCKS:
+        (DOCS / page).write_text(fill_in(page, (DOCS / page).read_text(encoding="utf-8")), encoding="utf-8")

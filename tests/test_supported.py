@@ -1,18 +1,19 @@
-"""docs/compatibility.md has the tables that the code makes, and each difference has a test."""
+"""The pages have the tables that the code makes, and each difference from transformers has a test."""
 
 import ast
 from pathlib import Path
 
 import pytest
 
-from tests.supported import DIFFERENCES, PAGE, Difference, fill_in
+from tests.supported import BLOCKS, DIFFERENCES, DOCS, Difference, fill_in
 
 ROOT = Path(__file__).parent.parent
 
 
-def test_the_page_has_the_tables_of_the_code() -> None:
-    text = PAGE.read_text(encoding="utf-8")
-    assert text == fill_in(text), "run: python -m tests.supported"
+@pytest.mark.parametrize("page", BLOCKS)
+def test_a_page_has_the_tables_of_the_code(page: str) -> None:
+    text = (DOCS / page).read_text(encoding="utf-8")
+    assert text == fill_in(page, text), "run: python -m tests.supported"
 
 
 @pytest.mark.parametrize("difference", DIFFERENCES, ids=lambda difference: difference.test.partition("::")[2])

@@ -31,6 +31,7 @@ _KNOWN = {
     *("r", "lora_alpha", "rank_pattern", "alpha_pattern", "lora_dropout", "bias", "init_lora_weights"),
     *("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "modules_to_save"),
     *("megatron_core", "qalora_group_size"),  # set to a default that is not read without other fields
+    "fan_in_fan_out",  # PEFT clears it for linear layers, the only ones that can be merged here
 }
 _UNCHANGED_BASE = (True, False, None, "gaussian", "eva", "orthogonal")  # values of init_lora_weights
 

@@ -38,7 +38,7 @@ class Checkpoint:
         normalize: whether vectors are divided by their length.
         similarity: how vectors are compared: "inner_product" or "cosine".
         longest: the largest number of tokens of a row; None: as the tokenizer says.
-        projection: the file of weights of a projection that stands apart.
+        projection: the file of weights of a projection that stands apart, and how their names begin.
         adapter: the adapter_config.json and the file of weights of an adapter to be merged.
         heads: the number of attention heads, for a facebookresearch/DPR file; None: the hidden size / 64.
     """
@@ -54,15 +54,16 @@ class Checkpoint:
     normalize: bool = False
     similarity: str = "inner_product"
     longest: int | None = None
-    projection: Path | None = None
+    projection: tuple[Path, str] | None = None
     adapter: tuple[dict[str, Any], Path] | None = None
     heads: int | None = None
 
     @property
     def files(self) -> tuple[Path, ...]:
         """Every file of weights."""
-        more = (self.projection, self.adapter[1] if self.adapter else None)
-        return (*self.weights, *(path for path in more if path is not None))
+        projection = (self.projection[0],) if self.projection else ()
+        adapter = (self.adapter[1],) if self.adapter else ()
+        return *self.weights, *projection, *adapter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +139,9 @@ LAYOUTS = (
     ),
 )
 
+# Tevatron's linear layer after an encoder: the file of weights, that of its settings, and the names by kind.
+_POOLER = ("pooler.pt", "pooler_config.json")
+_POOLER_PREFIXES = {"question": "linear_q.", "context": "linear_p."}
 FACEBOOK = "facebookresearch/DPR"  # the title of files, which have no configuration and no tokenizer
 
 OpenFiles = Callable[[str, str | None], Find]  # from a folder or a name on the hub, and a revision, to its files
@@ -168,14 +172,14 @@ def find_checkpoint(
         if folder is None:
             raise ExportError(f"{name} holds {' and '.join(layout.folders)} encoders: say which with --kind")
         found = find_checkpoint(files_below(find, folder), f"{folder}... of {name}", options, open_files, rows)
-        found = replace(found, name=name, layout=layout.title)
-        return replace(found, tokenizer=_find_tokenizer(find)) if found.tokenizer is None else found
+        found = replace(found, name=name, layout=layout.title, tokenizer=found.tokenizer or _find_tokenizer(find))
+        return _with_pooler(find, found)
     config = content.get(layout.part, {}) if layout.part else content
     if not isinstance(config, dict):
         raise ExportError(f"{layout.part} in {layout.mark} of {name} is {config!r}, and must be an object")
     if layout.class_field != "architectures":
         config = config | {"architectures": [config.get(layout.class_field)]}
-    return Checkpoint(
+    found = Checkpoint(
         name=name,
         layout=layout.title,
         config=config,
@@ -184,6 +188,7 @@ def find_checkpoint(
         kind=options.kind or layout.kind,
         pooling=options.pooling,
     )
+    return found if config.get("model_type") == "dpr" else _with_pooler(find, found)
 
 
 def _find_layout(find: Find, name: str, rows: Sequence[Layout]) -> tuple[Layout, dict[str, Any]]:
@@ -213,7 +218,7 @@ def _around_transformer(find: Find, name: str, options: ExportOptions, open_file
         normalize=modules.normalize,
         similarity=modules.similarity,
         longest=modules.longest,
-        projection=modules.projection,
+        projection=(modules.projection, "linear.") if modules.projection else None,
     )
 
 
@@ -236,6 +241,22 @@ def _with_adapter(
         layout=f"{ADAPTER.title}, base: {found.layout}",
         adapter=(config, weights),
         tokenizer=own or found.tokenizer,
+    )
+
+
+def _with_pooler(find: Find, found: Checkpoint) -> Checkpoint:
+    """Add the linear layer that Tevatron writes beside one or two encoders, as their projection."""
+    path = find(_POOLER[0])
+    if path is None:
+        return found
+    settings, prefix = read_object(find, _POOLER[1], found.name), _POOLER_PREFIXES.get(found.kind or "")
+    if prefix is None:
+        raise ExportError(f"{found.name} has a pooler for each kind ({_POOLER[0]}): say which with --kind")
+    return replace(
+        found,
+        config=found.config | {"projection_dim": settings.get("output_dim")},
+        projection=(path, prefix),
+        normalize=settings.get("normalize") is True,
     )
 
 

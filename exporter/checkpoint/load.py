@@ -101,8 +101,8 @@ def _choose_kind(checkpoint: Checkpoint, by_kind: Mapping[str, Weights]) -> tupl
         raise ExportError(f"{checkpoint.name} holds models of the kinds {', '.join(held)}: say which with --kind")
     if asked is None and not held and len(named) != 1:
         raise ExportError(
-            f"{checkpoint.name} does not say which kind of model it is (architectures is "
-            f"{checkpoint.config.get('architectures')}): give --kind question or --kind context"
+            f"{checkpoint.name} ({checkpoint.layout}, {checkpoint.config.get('model_type')}) does not say which kind "
+            "of encoder it is: give --kind question or --kind context"
         )
     kind = KINDS[asked or next(iter(held), "") or named[0].name]
     return kind, by_kind.get(kind.name) or next(iter(by_kind.values()), {})
@@ -125,12 +125,12 @@ def _merge(checkpoint: Checkpoint, weights: Weights) -> Weights:
         adapter = read_pytorch_weights(path, f"{path.name} of {checkpoint.name}")
         weights = merge_adapter(weights, adapter, config, checkpoint.name)
     if checkpoint.projection:
-        path = checkpoint.projection
+        path, prefix = checkpoint.projection
         linear = read_pytorch_weights(path, f"{path.name} of {checkpoint.name}")
-        if _PROJECTION in weights or linear.keys() - {"linear.weight", "linear.bias"} or "linear.weight" not in linear:
+        weight = linear.get(f"{prefix}weight")
+        if _PROJECTION in weights or weight is None:
             raise ExportError(f"{path} holds {first_names(linear)}, and must hold the one projection of the model")
-        weight = linear["linear.weight"]
-        bias = linear.get("linear.bias", weight.new_zeros(len(weight)))
+        bias = linear.get(f"{prefix}bias", weight.new_zeros(weight.shape[:1]))
         weights = {**weights, _PROJECTION: weight, "encode_proj.bias": bias}
     return weights
 
