@@ -15,8 +15,11 @@ from dpr_export.models.telemetry import no_telemetry
 
 with no_telemetry():
     import transformers
-    from transformers.models.bert.modeling_bert import BertPooler
-    from transformers.models.dpr.modeling_dpr import DPREncoder
+    from transformers.models.bert import modeling_bert
+    from transformers.models.dpr import modeling_dpr
+
+DPREncoder: Any = modeling_dpr.DPREncoder  # Any, since transformers annotates only a part of its code
+BertPooler: Any = modeling_bert.BertPooler
 
 
 class PooledEncoder(DPREncoder):  # type: ignore[misc]

@@ -92,7 +92,8 @@ class Normalization(nn.Module):
     """Divide each vector by its length. fp16 variants compute it in float32."""
 
     def forward(self, vectors: Tensor) -> Tensor:
-        return vectors / torch.linalg.vector_norm(vectors, dim=-1, keepdim=True).clamp(min=1e-12)
+        lengths: Tensor = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+        return vectors / lengths.clamp(min=1e-12)
 
 
 class EncoderGraph(_Layers):

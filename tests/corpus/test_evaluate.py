@@ -127,21 +127,26 @@ def test_exact_match_and_f1_are_those_of_transformers_own_answers(tiny: dict[str
         assert score.top_k == {}
 
 
-def test_top_k_is_counted_over_what_transformers_vectors_find(tiny: dict[str, Path], squad: Path) -> None:
-    from tests.corpus.test_index import reference_vectors
+@pytest.mark.parametrize("similarity", ["inner_product", "cosine"])
+def test_top_k_is_counted_over_what_transformers_vectors_find(
+    tiny: dict[str, Path], squad: Path, tmp_path: Path, similarity: str
+) -> None:
+    from tests.corpus.test_index import compared_by_cosine, reference_vectors
     from tests.corpus.test_questions import reference_has_answer
 
     asked = read_questions(str(squad))
     texts = [(row.text,) if row.title is None else (row.title, row.text) for row in asked.passages]
-    scores = (
-        reference_vectors(tiny, "question", [(q.text,) for q in asked.questions])
-        @ reference_vectors(tiny, "context", texts).T
-    )
+    questions = reference_vectors(tiny, "question", [(q.text,) for q in asked.questions])
+    found, folders = reference_vectors(tiny, "context", texts), tiny
+    if similarity == "cosine":
+        found /= np.linalg.norm(found, axis=1, keepdims=True)
+        folders = {kind: compared_by_cosine(tiny[kind], tmp_path / kind) for kind in ("question", "context")}
+    scores = questions @ found.T
     hits = []
     for question, its in zip(asked.questions, scores, strict=True):
         order = np.argsort(-its, kind="stable")
         hits.append([reference_has_answer(asked.passages[place].text, list(question.answers)) for place in order])
-    models = Models(str(tiny["question"]), str(tiny["context"]))
+    models = Models(str(folders["question"]), str(folders["context"]))
     (score,) = evaluate(str(squad), models, variants=["onnxruntime-fp32"])
     assert score.top_k == {k: np.mean([any(its[:k]) for its in hits]) for k in (1, 5, 20)}
     assert 0 < score.top_k[1] < score.top_k[20]

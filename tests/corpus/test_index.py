@@ -335,3 +335,48 @@ def test_standard_streams_may_be_pipes_or_closed(tiny: dict[str, Path], encoded:
     code, _, said = ran(f"{asked} -o {shlex.quote(str(tmp_path / 'found.json'))} >&-", b"who ?\n")
     assert (code, said) == (0, "")
     assert len(json.loads((tmp_path / "found.json").read_text())) == 1
+
+
+def compared_by_cosine(folder: Path, output: Path) -> Path:
+    """A copy of an exported folder whose manifest says that its vectors are compared by cosine."""
+    shutil.copytree(folder, output)
+    manifest = json.loads((output / "manifest.json").read_text())
+    (output / "manifest.json").write_text(json.dumps({**manifest, "similarity": "cosine"}))
+    return output
+
+
+def test_vectors_that_are_compared_by_cosine_are_found_by_cosine(
+    tiny: dict[str, Path], corpus: Path, encoded: Path, tmp_path: Path
+) -> None:
+    question, context = (compared_by_cosine(tiny[kind], tmp_path / kind) for kind in ("question", "context"))
+    encode_corpus(context, str(corpus), tmp_path / "corpus", shard_size=16, backend="onnxruntime")
+    for number in range(7):  # the shards hold the vectors as the model gives them
+        name = f"{number:06}.npy"
+        assert (tmp_path / "corpus" / name).read_bytes() == (encoded / name).read_bytes()
+    record = build_index(tmp_path / "corpus")
+    assert record.encoder.similarity == "cosine"
+    rows = list(read_corpus(str(corpus)))
+    vectors = np.concatenate([np.load(tmp_path / "corpus" / f"{number:06}.npy") for number in range(7)])
+    with (
+        PassageIndex.open(tmp_path / "corpus" / "index") as index,
+        PassageIndex.open(encoded / "index") as by_inner_product,
+        DPRQuestionEncoder.from_pretrained(question) as encoder,
+        DPRQuestionEncoder.from_pretrained(tiny["question"]) as other,
+    ):
+        found = search(QUESTIONS, encoder, index, top_k=100)
+        for text, result in zip(QUESTIONS, found, strict=True):
+            (vector,) = encoder.encode([text])
+            cosines = vectors @ vector / (np.linalg.norm(vectors, axis=1) * np.linalg.norm(vector))
+            assert result.retrieved is not None
+            scores = {each.id: each.score for each in result.retrieved}
+            assert [scores[row.id] for row in rows] == pytest.approx(cosines.tolist(), abs=1e-5)
+            assert result.retrieved[0].id == rows[int(cosines.argmax())].id
+        refused("has similarity inner_product, and the index of .* has cosine", ValueError, search, ["a"], other, index)
+        refused(
+            "has similarity cosine, and the index of .* has inner_product",
+            ValueError,
+            search,
+            ["a"],
+            encoder,
+            by_inner_product,
+        )

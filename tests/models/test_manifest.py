@@ -107,6 +107,7 @@ def edited(*path: str | int, value: Any) -> str:
         (edited("files", "", value={"bytes": 1, "sha256": ""}), "which is not a path within"),
         (edited("files", "config.json", value={"bytes": -1}), "lacks files.config.json.sha256"),
         (edited("variants", value=[]), "names no variants"),
+        (edited("similarity", value="dot"), "similarity is 'dot', and must be one of: inner_product, cosine"),
         (edited("kind", value="zz"), "kind is 'zz', and must be one of: question, context, reader"),
         (edited("variants", 0, "parity", "atol", value=float("inf")), "Infinity is no number that can be compared"),
         (MANIFEST.to_json().replace('"reference_outputs.npz"', '"gold.npz"'), "does not list reference_outputs.npz"),

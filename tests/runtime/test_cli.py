@@ -119,9 +119,11 @@ def test_what_a_manifest_says_is_shown_as_it_is(tiny: dict[str, Path], tmp_path:
     shutil.copytree(tiny["reader"], tmp_path / "odd")
     manifest = json.loads((tmp_path / "odd" / "manifest.json").read_text())
     manifest["source"]["name"] = "markup [/b] \x1b]0;title\x07"
+    manifest["similarity"] = "cosine"
     (tmp_path / "odd" / "manifest.json").write_text(json.dumps(manifest))
     shown = run("inspect", tmp_path / "odd").stdout
     assert "markup [/b] \ufffd]0;title\ufffd" in shown
+    assert "vectors are compared by cosine" in shown
 
 
 def test_verify_passes_on_what_was_exported_and_fails_on_what_was_changed(

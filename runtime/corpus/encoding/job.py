@@ -24,7 +24,7 @@ MAY_DIFFER = {"engine", "name", "similarity", "on_error", "shards", "passages", 
 
 @dataclass(frozen=True, slots=True)
 class Encoder:
-    """The context encoder: its name, the hashes of its graph and tokenizer, how it ran, and how vectors are compared."""
+    """The context encoder: its name, the hashes of its graph and tokenizer, how it was run; how its vectors compare."""
 
     name: str
     backend: str
