@@ -12,6 +12,7 @@ from tokenizers import Encoding
 
 from dpr_export.models.tokenization.batch_encoding import BatchEncoding, sequences
 from dpr_export.models.tokenization.row_layout import RowLayout
+from dpr_export.models.tokenization.row_templates import NO_EDGES
 from dpr_export.models.tokenization.rows import find_strategy, pad_columns, padded_length, truncated_lengths
 from dpr_export.models.tokenization.truncated_rows import ATTRIBUTES, TruncatedRows
 
@@ -94,9 +95,8 @@ class BertTokenizer(RowLayout):
         lengths = ((len(row[0]), len(row[1]) if len(row) > 1 else None) for row in pieces)
         rows = TruncatedRows(
             template=self.template,
-            cls=(self.cls_token, self.cls_token_id),
-            sep=(self.sep_token, self.sep_token_id),
-            special=add_special_tokens,
+            ends=self._ends,
+            edges=self._edges(seconds is not None) if add_special_tokens else NO_EDGES,
             pieces=pieces,
             lengths=[truncated_lengths(truncate_by, first, second, room) for first, second in lengths],
             side=self.truncation_side,

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from dpr_export.models.tokenization.batch_encoding import BatchEncoding
-from dpr_export.models.tokenization.row_templates import Special, lay_out
+from dpr_export.models.tokenization.row_templates import Edges, lay_out
 from dpr_export.models.tokenization.rows import find_strategy, pad_columns, padded_length
 from dpr_export.models.tokenization.vocabulary import Vocabulary
 from dpr_export.models.torch_interop import is_torch, to_lists
@@ -35,16 +35,16 @@ class RowLayout(Vocabulary):
         self, token_ids_0: Sequence[int], token_ids_1: Sequence[int] | None = None
     ) -> list[int]:
         """Return the row of one or two sequences of ids, with special tokens added."""
-        edges, texts = self._edges(token_ids_1), _texts(token_ids_0, token_ids_1)
-        return lay_out([[number for number, _ in edge] for edge in edges], texts)
+        texts = _texts(token_ids_0, token_ids_1)
+        return lay_out(self._edges(len(texts) > 1)["input_ids"], texts)
 
     def create_token_type_ids_from_sequences(
         self, token_ids_0: Sequence[int], token_ids_1: Sequence[int] | None = None
     ) -> list[int]:
         """Return the token_type_ids of the row that `build_inputs_with_special_tokens` returns."""
-        edges, texts = self._edges(token_ids_1), _texts(token_ids_0, token_ids_1)
+        texts = _texts(token_ids_0, token_ids_1)
         types = [[kind] * len(text) for kind, text in zip(self.template.types, texts, strict=False)]
-        return lay_out([[kind for _, kind in edge] for edge in edges], types)
+        return lay_out(self._edges(len(texts) > 1)["token_type_ids"], types)
 
     def get_special_tokens_mask(
         self,
@@ -62,8 +62,8 @@ class RowLayout(Vocabulary):
             ValueError: a whole row together with a second sequence.
         """
         if not already_has_special_tokens:
-            edges, texts = self._edges(token_ids_1), _texts(token_ids_0, token_ids_1)
-            return lay_out([[1] * len(edge) for edge in edges], [[0] * len(text) for text in texts])
+            texts = _texts(token_ids_0, token_ids_1)
+            return lay_out(self._edges(len(texts) > 1)["special_tokens_mask"], [[0] * len(text) for text in texts])
         if token_ids_1 is not None:
             raise ValueError("token_ids_1 must be None where token_ids_0 is a whole row (already_has_special_tokens)")
         special = set(self.all_special_ids)
@@ -115,9 +115,10 @@ class RowLayout(Vocabulary):
         columns = pad_columns(columns, length, self.pad_token_id, padding_side or self.padding_side)
         return BatchEncoding({name: rows[0] for name, rows in columns.items()} if alone else columns, return_tensors)
 
-    def _edges(self, second: Sequence[int] | None) -> list[list[Special]]:
-        """Return the special tokens before the first sequence, and those after each sequence."""
-        return self.template.edges(second is not None, self.cls_token_id, self.sep_token_id)
+    def _edges(self, pair: bool) -> Edges:
+        """Return the special tokens of a row of one sequence, or of a pair."""
+        (_, cls), (_, sep) = self._ends
+        return self.template.edges(pair, cls, sep)
 
     def _limit(self, max_length: int | None) -> int | None:
         """Return max_length if it is given, else the model's if that is known, else None."""

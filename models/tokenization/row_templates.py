@@ -6,13 +6,16 @@ tokenizer.json says which one holds, so that an exported folder needs no file of
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from tokenizers import Tokenizer, processors
 from tokenizers.models import WordPiece
 
-Special = tuple[int, int]  # the id and the token type of a special token
+# By column, the values of the special tokens before the first text of a row, and of those after each text.
+Edges = Mapping[str, Sequence[list[Any]]]
+CONSTANT = {"attention_mask": 1, "special_tokens_mask": 1, "offset_mapping": (0, 0)}
+NO_EDGES: Edges = {column: [[], [], []] for column in ("input_ids", "token_type_ids", *CONSTANT)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +37,13 @@ class RowTemplate:
         """Return the number of special tokens of a row."""
         return sum(map(len, _split(self.pair if pair else self.single)[0]))
 
-    def edges(self, pair: bool, cls: int, sep: int) -> list[list[Special]]:
-        """Return the special tokens before the first text, and those after each text.
+    def edges(self, pair: bool, cls: int, sep: int) -> Edges:
+        """Return the special tokens of a row of one text or of two; `cls` and `sep` are ids.
 
-        >>> ROBERTA.edges(True, cls=0, sep=2)
-        [[(0, 0)], [(2, 0), (2, 0)], [(2, 0)]]
+        >>> ROBERTA.edges(True, cls=0, sep=2)["input_ids"]
+        [[0], [2, 2], [2]]
         """
-        ids = {"cls": cls, "sep": sep}
-        edges, _ = _split(self.pair if pair else self.single)
-        return [[(ids[name], kind) for name, kind in edge] for edge in edges]
+        return _make_edges(self.pair if pair else self.single, cls, sep)
 
     def write(self, cls: str, sep: str) -> list[list[str]]:
         """Return the rows of one text and of two as pieces of the `tokenizers` library.
@@ -150,3 +151,14 @@ def _split(template: str) -> tuple[list[list[tuple[str, int]]], tuple[int, int]]
         else:
             edges[-1].append((name, int(kind)))
     return edges, (types["A"], types.get("B", types["A"]))
+
+
+@lru_cache(maxsize=64)
+def _make_edges(row: str, cls: int, sep: int) -> Edges:
+    ids = {"cls": cls, "sep": sep}
+    edges, _ = _split(row)
+    return {
+        "input_ids": [[ids[name] for name, _ in edge] for edge in edges],
+        "token_type_ids": [[kind for _, kind in edge] for edge in edges],
+        **{column: [[value] * len(edge) for edge in edges] for column, value in CONSTANT.items()},
+    }

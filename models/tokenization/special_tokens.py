@@ -71,7 +71,7 @@ class SpecialTokens:
 
     def _set_processor(self) -> None:
         """Let the backend make this template's rows, with the special tokens as they are."""
-        cls, sep = (self.cls_token, self.cls_token_id), (self.sep_token, self.sep_token_id)
+        self._ends = cls, sep = (self.cls_token, self.cls_token_id), (self.sep_token, self.sep_token_id)
         before = self.backend_tokenizer.post_processor
         new: processors.PostProcessor = self.template.make_processor(cls, sep)
         if isinstance(before, processors.RobertaProcessing):  # also trims spaces from the offsets of tokens

@@ -12,7 +12,7 @@ from typing import Any
 
 from tokenizers import Encoding, processors
 
-from dpr_export.models.tokenization.row_templates import RowTemplate
+from dpr_export.models.tokenization.row_templates import NO_EDGES, Edges, RowTemplate
 
 # The columns of a row, and the attribute of an Encoding that holds each.
 ATTRIBUTES = {
@@ -23,10 +23,8 @@ ATTRIBUTES = {
     "offset_mapping": "offsets",
 }
 
-# The value of a special token in the columns that depend on neither its id nor its type, and that of a text's token in
-# those that do not depend on the text.
-SPECIAL = {"attention_mask": 1, "special_tokens_mask": 1, "offset_mapping": (0, 0)}
-TEXT = {"attention_mask": (1, 1), "special_tokens_mask": (0, 0)}
+# The value of a text's tokens in the columns that depend on the layout alone; token types depend on the template too.
+CONSTANT = {"attention_mask": (1, 1), "special_tokens_mask": (0, 0)}
 
 
 @dataclass(frozen=True)
@@ -34,11 +32,10 @@ class TruncatedRows:
     """The rows of one call."""
 
     template: RowTemplate
-    cls: tuple[str, int]  # the template's two special tokens, each with its id
-    sep: tuple[str, int]
-    special: bool  # whether the rows have special tokens
+    ends: tuple[tuple[str, int], tuple[str, int]]  # the template's two special tokens, each with its id
     pieces: Sequence[tuple[Encoding, ...]]  # the word pieces of each row's one or two texts, without special tokens
     lengths: Sequence[tuple[int, int]]  # how many tokens of each text are kept
+    edges: Edges  # the template's special tokens, or NO_EDGES for rows without them
     side: str  # the end at which a text is truncated, "right" or "left"
     overflowing: bool = False  # whether the tokens that are cut off make further rows, after their own
     stride: int = 0  # how many tokens a further row repeats of the one before
@@ -47,8 +44,8 @@ class TruncatedRows:
         """Return a column of the rows, one of `ATTRIBUTES`."""
         if self.overflowing:
             return [getattr(row, ATTRIBUTES[name]) for rows in self._encodings for row in rows]
-        values = self.template.types if name == "token_type_ids" else TEXT.get(name)
-        edges = self._edges(name)
+        values = self.template.types if name == "token_type_ids" else CONSTANT.get(name)
+        edges = self.edges[name]
         rows = []
         for pieces, lengths in zip(self.pieces, self.lengths, strict=True):
             row = list(edges[0])
@@ -61,15 +58,6 @@ class TruncatedRows:
                 row += edges[number + 1]
             rows.append(row)
         return rows
-
-    def _edges(self, name: str) -> list[list[Any]]:
-        """Return a column's values for the special tokens before the first text, and for those after each text."""
-        if not self.special:
-            return [[], [], []]
-        edges = self.template.edges(bool(self.pieces) and len(self.pieces[0]) > 1, self.cls[1], self.sep[1])
-        if name in SPECIAL:
-            return [[SPECIAL[name]] * len(edge) for edge in edges]
-        return [[kind if name == "token_type_ids" else number for number, kind in edge] for edge in edges]
 
     @property
     def samples(self) -> list[int]:
@@ -87,7 +75,7 @@ class TruncatedRows:
     def _encodings(self) -> list[list[Encoding]]:
         """For each text or pair its row, and the further rows."""
         # Not the tokenizer's own post-processor: RoBERTa's would trim the offsets of spaces a second time.
-        processor = self.template.make_processor(self.cls, self.sep)
+        processor = self.template.make_processor(*self.ends)
         rows = zip(self.pieces, self.lengths, strict=True)
         return [self._encode(processor, pieces, lengths) for pieces, lengths in rows]
 
@@ -104,7 +92,7 @@ class TruncatedRows:
                 )
             text.truncate(length, stride=self.stride if cut else 0, direction=self.side)
         pair = copies[1] if len(copies) > 1 else None
-        row = processor.process(copies[0], pair, self.special)
+        row = processor.process(copies[0], pair, self.edges is not NO_EDGES)
         return [row, *row.overflowing]
 
 
