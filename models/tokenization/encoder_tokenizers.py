@@ -12,12 +12,13 @@ from tokenizers import Encoding
 
 from dpr_export.models.tokenization.batch_encoding import BatchEncoding, sequences
 from dpr_export.models.tokenization.row_layout import RowLayout
+from dpr_export.models.tokenization.row_templates import NO_EDGES
 from dpr_export.models.tokenization.rows import find_strategy, pad_columns, padded_length, truncated_lengths
 from dpr_export.models.tokenization.truncated_rows import ATTRIBUTES, TruncatedRows
 
 
 class BertTokenizer(RowLayout):
-    """The base of the three DPR tokenizers: BERT's rows of one or two sequences."""
+    """The base of the three DPR tokenizers: BERT's rows of one or two sequences, or RoBERTa's."""
 
     model_input_names: tuple[str, ...] = ("input_ids", "token_type_ids", "attention_mask")
 
@@ -49,7 +50,7 @@ class BertTokenizer(RowLayout):
             text: a string, or a list of them, or of pairs of them; with is_split_into_words a list of words in place
                 of each string.
             text_pair: the second sequences, in the form of `text`. For a single text, an empty one means none.
-            add_special_tokens: put [CLS] and [SEP] around the sequences.
+            add_special_tokens: put [CLS] and [SEP], or RoBERTa's <s> and </s>, around the sequences.
             padding: False, True or "longest", or "max_length".
             truncation: False, True or "longest_first", "only_first", "only_second". None is False, but
                 "longest_first" where max_length is given and padding is False.
@@ -92,12 +93,12 @@ class BertTokenizer(RowLayout):
             raise ValueError(f"stride is {stride}, but must be a whole number from 0")
         pieces = self._pieces(firsts, seconds, is_split_into_words, split_special_tokens)
         lengths = ((len(row[0]), len(row[1]) if len(row) > 1 else None) for row in pieces)
-        cls, sep, pad = self.cls_token_id, self.sep_token_id, self.pad_token_id
         rows = TruncatedRows(
-            backend=self.backend_tokenizer,
+            template=self.template,
+            ends=self._ends,
+            edges=self._edges(seconds is not None) if add_special_tokens else NO_EDGES,
             pieces=pieces,
             lengths=[truncated_lengths(truncate_by, first, second, room) for first, second in lengths],
-            special_ids=(cls, sep, sep) if add_special_tokens else (),
             side=self.truncation_side,
             overflowing=return_overflowing_tokens,
             stride=stride,
@@ -109,14 +110,14 @@ class BertTokenizer(RowLayout):
             if asked or (asked is None and name in self.model_input_names)
         }
         length = padded_length([len(row) for row in columns["input_ids"]], pad_by, limit, pad_to_multiple_of)
-        columns = pad_columns(columns, length, pad, side)
+        columns = pad_columns(columns, length, self.pad_token_id, side)
         if return_length:
             columns["length"] = [len(row) for row in columns["input_ids"]]
         if return_overflowing_tokens:
             columns["overflow_to_sample_mapping"] = rows.samples
         elif not batched and return_tensors is None:
             columns = {name: column if name == "length" else column[0] for name, column in columns.items()}
-        make_encodings = partial(rows.encodings, length, pad, self.pad_token, side)
+        make_encodings = partial(rows.encodings, length, self.pad_token_id, self.pad_token, side)
         return BatchEncoding(columns, return_tensors, make_encodings)
 
     def encode(
@@ -159,8 +160,7 @@ class BertTokenizer(RowLayout):
         self, text: str, pair: str | None = None, add_special_tokens: bool = False, **options: Any
     ) -> list[str]:
         """Return the tokens of a text, or of a text and its pair; the options are those of the call."""
-        tokens: list[str] = self.convert_ids_to_tokens(self.encode(text, pair, add_special_tokens, **options))
-        return tokens
+        return BertTokenizer.__call__(self, text, pair, add_special_tokens, **options).tokens()
 
     def _pieces(
         self, firsts: list[Any], seconds: list[Any] | None = None, words: bool = False, split: bool = False
@@ -188,7 +188,10 @@ class DPRQuestionEncoderTokenizer(BertTokenizer):
 
 
 class DPRContextEncoderTokenizer(BertTokenizer):
-    """The context encoder's tokenizer: `[CLS] title [SEP] text [SEP]`, the text with token type 1."""
+    """The context encoder's tokenizer: `[CLS] title [SEP] text [SEP]`, the text with token type 1.
+
+    RoBERTa's rows are `<s> title </s></s> text </s>`, with token type 0 everywhere.
+    """
 
 
 DPRQuestionEncoderTokenizerFast = DPRQuestionEncoderTokenizer

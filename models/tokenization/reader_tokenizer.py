@@ -10,13 +10,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Encoding
+from tokenizers import Encoding, Tokenizer
 
 from dpr_export.models import spans
 from dpr_export.models.outputs import DPRSpanPrediction
 from dpr_export.models.tokenization.batch_encoding import BatchEncoding, check_texts
 from dpr_export.models.tokenization.encoder_tokenizers import BertTokenizer
+from dpr_export.models.tokenization.row_templates import BERT
 from dpr_export.models.tokenization.rows import find_strategy, truncated_lengths
+from dpr_export.models.tokenization.tokenizer_files import TokenizerOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,11 @@ class DPRReaderTokenizer(BertTokenizer):
     """
 
     model_input_names = ("input_ids", "attention_mask")
+
+    def __init__(self, backend: Tokenizer, options: TokenizerOptions, name_or_path: str = "") -> None:
+        super().__init__(backend, options, name_or_path)
+        if self.template is not BERT:
+            raise ValueError(f"the reader's rows are BERT's, but this tokenizer makes {self.template.name}'s")
 
     def __call__(  # type: ignore[override]  # three strings instead of two, as in transformers
         self,

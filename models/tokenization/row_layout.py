@@ -1,4 +1,4 @@
-"""The layout of BERT's rows, `[CLS] first [SEP]` and `[CLS] first [SEP] second [SEP]`, and their padding, for ids."""
+"""The layout of rows of ids, as their template in row_templates.py says, and their padding."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from dpr_export.models.tokenization.batch_encoding import BatchEncoding
+from dpr_export.models.tokenization.row_templates import Edges, lay_out
 from dpr_export.models.tokenization.rows import find_strategy, pad_columns, padded_length
 from dpr_export.models.tokenization.vocabulary import Vocabulary
 from dpr_export.models.torch_interop import is_torch, to_lists
@@ -18,7 +19,7 @@ class RowLayout(Vocabulary):
 
     def num_special_tokens_to_add(self, pair: bool = False) -> int:
         """Return the number of special tokens in a row of one sequence, or of a pair."""
-        return 3 if pair else 2
+        return self.template.count(pair)
 
     @property
     def max_len_single_sentence(self) -> int:
@@ -34,15 +35,16 @@ class RowLayout(Vocabulary):
         self, token_ids_0: Sequence[int], token_ids_1: Sequence[int] | None = None
     ) -> list[int]:
         """Return the row of one or two sequences of ids, with special tokens added."""
-        row = [self.cls_token_id, *token_ids_0, self.sep_token_id]
-        return row if token_ids_1 is None else [*row, *token_ids_1, self.sep_token_id]
+        texts = _texts(token_ids_0, token_ids_1)
+        return lay_out(self._edges(len(texts) > 1)["input_ids"], texts)
 
     def create_token_type_ids_from_sequences(
         self, token_ids_0: Sequence[int], token_ids_1: Sequence[int] | None = None
     ) -> list[int]:
         """Return the token_type_ids of the row that `build_inputs_with_special_tokens` returns."""
-        first = [0] * (len(token_ids_0) + 2)
-        return first if token_ids_1 is None else first + [1] * (len(token_ids_1) + 1)
+        texts = _texts(token_ids_0, token_ids_1)
+        types = [[kind] * len(text) for kind, text in zip(self.template.types, texts, strict=False)]
+        return lay_out(self._edges(len(texts) > 1)["token_type_ids"], types)
 
     def get_special_tokens_mask(
         self,
@@ -60,8 +62,8 @@ class RowLayout(Vocabulary):
             ValueError: a whole row together with a second sequence.
         """
         if not already_has_special_tokens:
-            first = [1, *[0] * len(token_ids_0), 1]
-            return first if token_ids_1 is None else [*first, *[0] * len(token_ids_1), 1]
+            texts = _texts(token_ids_0, token_ids_1)
+            return lay_out(self._edges(len(texts) > 1)["special_tokens_mask"], [[0] * len(text) for text in texts])
         if token_ids_1 is not None:
             raise ValueError("token_ids_1 must be None where token_ids_0 is a whole row (already_has_special_tokens)")
         special = set(self.all_special_ids)
@@ -113,6 +115,11 @@ class RowLayout(Vocabulary):
         columns = pad_columns(columns, length, self.pad_token_id, padding_side or self.padding_side)
         return BatchEncoding({name: rows[0] for name, rows in columns.items()} if alone else columns, return_tensors)
 
+    def _edges(self, pair: bool) -> Edges:
+        """Return the special tokens of a row of one sequence, or of a pair."""
+        (_, cls), (_, sep) = self._ends
+        return self.template.edges(pair, cls, sep)
+
     def _limit(self, max_length: int | None) -> int | None:
         """Return max_length if it is given, else the model's if that is known, else None."""
         if max_length is None:
@@ -130,6 +137,10 @@ class RowLayout(Vocabulary):
         if limit < edges:
             raise ValueError(f"max_length is {limit}, but the special tokens of a row alone are {edges}")
         return strategy, limit - edges
+
+
+def _texts(first: Sequence[int], second: Sequence[int] | None) -> list[Sequence[int]]:
+    return [first] if second is None else [first, second]
 
 
 def _tensor_type(column: Any) -> str | None:

@@ -1,6 +1,7 @@
 """Special tokens ([CLS], [SEP], [PAD], [UNK], [MASK]) and the tokens that were added to a vocabulary.
 
-Each of the five has a name and an id (`cls_token`, `cls_token_id`), and setting one sets the other.
+Each of the five has a name and an id (`cls_token`, `cls_token_id`), and setting one sets the other. RoBERTa's rows have
+`bos_token` and `eos_token` too; in BERT's both are None.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,7 +9,8 @@ from typing import Any, Generic, TypeVar
 
 from tokenizers import AddedToken, Tokenizer, processors
 
-from dpr_export.models.tokenization.tokenizer_files import SPECIAL_TOKENS, TokenizerOptions
+from dpr_export.models.tokenization.row_templates import find_template
+from dpr_export.models.tokenization.tokenizer_files import TokenizerOptions
 
 MORE = ("additional_special_tokens", "extra_special_tokens")  # the name in transformers 4, and in 5
 NewToken = str | AddedToken
@@ -22,7 +24,7 @@ class _Special(Generic[_Value]):
         self._name = name
 
     def __get__(self, tokenizer: "SpecialTokens", owner: type) -> _Value:
-        value: _Value = tokenizer.__dict__[self._name]
+        value: _Value = tokenizer.__dict__.get(self._name)  # type: ignore[assignment]  # None in BERT's bos_token
         return value
 
     def __set__(self, tokenizer: "SpecialTokens", value: _Value) -> None:
@@ -32,11 +34,9 @@ class _Special(Generic[_Value]):
 class SpecialTokens:
     """The special and added tokens of a tokenizer; `Vocabulary` shows their use."""
 
-    bos_token: str | None = None
-    bos_token_id: int | None = None
-    eos_token: str | None = None
-    eos_token_id: int | None = None
     pad_token_type_id = 0
+    bos_token, bos_token_id = _Special[str | None](), _Special[int | None]()
+    eos_token, eos_token_id = _Special[str | None](), _Special[int | None]()
     unk_token, unk_token_id = _Special[str](), _Special[int]()
     sep_token, sep_token_id = _Special[str](), _Special[int]()
     pad_token, pad_token_id = _Special[str](), _Special[int]()
@@ -45,8 +45,9 @@ class SpecialTokens:
 
     def __init__(self, backend: Tokenizer, options: TokenizerOptions) -> None:
         self.backend_tokenizer = backend
+        self.template, _ = find_template(backend)
         self._additional = list(options.additional_special_tokens)
-        for name in SPECIAL_TOKENS:
+        for name in self.template.special_tokens:
             setattr(self, name, getattr(options, name))
 
     def _set_special(self, attribute: str, value: Any) -> None:
@@ -66,12 +67,16 @@ class SpecialTokens:
             )
         self.__dict__.update({name: token, f"{name}_id": number})
         if name in ("cls_token", "sep_token") and {"cls_token", "sep_token"} <= self.__dict__.keys():
-            cls, sep = self.cls_token, self.sep_token
-            backend.post_processor = processors.TemplateProcessing(
-                single=f"{cls}:0 $A:0 {sep}:0",
-                pair=f"{cls}:0 $A:0 {sep}:0 $B:1 {sep}:1",
-                special_tokens=[(cls, self.cls_token_id), (sep, self.sep_token_id)],
-            )
+            self._set_processor()
+
+    def _set_processor(self) -> None:
+        """Let the backend make this template's rows, with the special tokens as they are."""
+        self._ends = cls, sep = (self.cls_token, self.cls_token_id), (self.sep_token, self.sep_token_id)
+        before = self.backend_tokenizer.post_processor
+        new: processors.PostProcessor = self.template.make_processor(cls, sep)
+        if isinstance(before, processors.RobertaProcessing):  # also trims spaces from the offsets of tokens
+            new = processors.RobertaProcessing(sep, cls, before.trim_offsets, before.add_prefix_space)
+        self.backend_tokenizer.post_processor = new
 
     def add_tokens(self, new_tokens: NewToken | Sequence[NewToken], special_tokens: bool = False) -> int:
         """Add tokens that are never split, with the next free ids.
@@ -98,8 +103,8 @@ class SpecialTokens:
         """Set special tokens, and add those that the vocabulary lacks; the limits of `add_tokens` hold.
 
         Args:
-            special_tokens_dict: a token for any of cls_token, sep_token, pad_token, unk_token and mask_token, and a
-                list of tokens for additional_special_tokens (or extra_special_tokens).
+            special_tokens_dict: a token for any name in `special_tokens_map`, such as cls_token, and a list of tokens
+                for additional_special_tokens (or extra_special_tokens).
             replace_extra_special_tokens: replace the additional special tokens by that list, instead of extending
                 them. Replaced ones stay in the vocabulary as ordinary tokens.
 
@@ -110,9 +115,10 @@ class SpecialTokens:
             ValueError: an unknown name, or a value that is no token.
         """
         tokens: list[NewToken] = []
+        known = (*self.template.special_tokens, *MORE)
         for name, value in special_tokens_dict.items():
-            if name not in (*SPECIAL_TOKENS, *MORE):
-                raise ValueError(f"{name!r} is no special token of BERT's rows: {', '.join((*SPECIAL_TOKENS, *MORE))}")
+            if name not in known:
+                raise ValueError(f"{name!r} is no special token of {self.template.name}'s rows: {', '.join(known)}")
             new = value if name in MORE else [value]
             if not isinstance(new, list | tuple) or not all(isinstance(token, NewToken) for token in new):
                 kind = "a list of strings or AddedTokens" if name in MORE else "a string or an AddedToken"
@@ -120,7 +126,7 @@ class SpecialTokens:
             tokens += new
         added = self.add_tokens(tokens, special_tokens=True)
         for name, value in special_tokens_dict.items():
-            if name in SPECIAL_TOKENS:
+            if name not in MORE:
                 setattr(self, name, str(getattr(value, "content", value)))
             else:
                 before = [] if replace_extra_special_tokens else self._additional
@@ -130,12 +136,12 @@ class SpecialTokens:
 
     @property
     def special_tokens_map(self) -> dict[str, str]:
-        """The five special tokens by name, such as {"cls_token": "[CLS]"}."""
-        return {name: getattr(self, name) for name in SPECIAL_TOKENS}
+        """The special tokens of a row by name, such as {"cls_token": "[CLS]"}; five of BERT's, seven of RoBERTa's."""
+        return {name: getattr(self, name) for name in self.template.special_tokens}
 
     @property
     def additional_special_tokens(self) -> list[str]:
-        """The special tokens beside the five; transformers 5 calls them `extra_special_tokens`."""
+        """The special tokens beside `special_tokens_map`; transformers 5 calls them `extra_special_tokens`."""
         return list(self._additional)
 
     @additional_special_tokens.setter
@@ -156,7 +162,7 @@ class SpecialTokens:
 
     @property
     def all_special_tokens(self) -> list[str]:
-        """The five and the additional special tokens, each once."""
+        """The tokens of `special_tokens_map` and the additional special tokens, each once."""
         return list(dict.fromkeys([*self.special_tokens_map.values(), *self._additional]))
 
     @property

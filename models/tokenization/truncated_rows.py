@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Encoding, processors
+
+from dpr_export.models.tokenization.row_templates import NO_EDGES, Edges, RowTemplate
 
 # The columns of a row, and the attribute of an Encoding that holds each.
 ATTRIBUTES = {
@@ -21,23 +23,19 @@ ATTRIBUTES = {
     "offset_mapping": "offsets",
 }
 
-# The columns that depend on the layout alone: the values of tokens of the first and the second sequence, and those of
-# the special tokens.
-LAYOUT = {
-    "token_type_ids": ((0, 1), (0, 0, 1)),
-    "attention_mask": ((1, 1), (1, 1, 1)),
-    "special_tokens_mask": ((0, 0), (1, 1, 1)),
-}
+# The value of a text's tokens in the columns that depend on the layout alone; token types depend on the template too.
+CONSTANT = {"attention_mask": (1, 1), "special_tokens_mask": (0, 0)}
 
 
 @dataclass(frozen=True)
 class TruncatedRows:
     """The rows of one call."""
 
-    backend: Tokenizer  # lays out a row's Encoding
+    template: RowTemplate
+    ends: tuple[tuple[str, int], tuple[str, int]]  # the template's two special tokens, each with its id
     pieces: Sequence[tuple[Encoding, ...]]  # the word pieces of each row's one or two texts, without special tokens
     lengths: Sequence[tuple[int, int]]  # how many tokens of each text are kept
-    special_ids: Sequence[int]  # the ids of the special tokens in their order; empty for rows without them
+    edges: Edges  # the template's special tokens, or NO_EDGES for rows without them
     side: str  # the end at which a text is truncated, "right" or "left"
     overflowing: bool = False  # whether the tokens that are cut off make further rows, after their own
     stride: int = 0  # how many tokens a further row repeats of the one before
@@ -46,8 +44,8 @@ class TruncatedRows:
         """Return a column of the rows, one of `ATTRIBUTES`."""
         if self.overflowing:
             return [getattr(row, ATTRIBUTES[name]) for rows in self._encodings for row in rows]
-        values, special = LAYOUT.get(name, ((), self.special_ids if name == "input_ids" else [(0, 0)] * 3))
-        edges: list[list[Any]] = [[value] for value in special] if self.special_ids else [[], [], []]
+        values = self.template.types if name == "token_type_ids" else CONSTANT.get(name)
+        edges = self.edges[name]
         rows = []
         for pieces, lengths in zip(self.pieces, self.lengths, strict=True):
             row = list(edges[0])
@@ -76,10 +74,15 @@ class TruncatedRows:
     @cached_property
     def _encodings(self) -> list[list[Encoding]]:
         """For each text or pair its row, and the further rows."""
-        return [self._encode(pieces, lengths) for pieces, lengths in zip(self.pieces, self.lengths, strict=True)]
+        # Not the tokenizer's own post-processor: RoBERTa's would trim the offsets of spaces a second time.
+        processor = self.template.make_processor(*self.ends)
+        rows = zip(self.pieces, self.lengths, strict=True)
+        return [self._encode(processor, pieces, lengths) for pieces, lengths in rows]
 
-    def _encode(self, pieces: tuple[Encoding, ...], lengths: tuple[int, int]) -> list[Encoding]:
-        copies = [_copy(text, number) for number, text in enumerate(pieces)]
+    def _encode(
+        self, processor: processors.PostProcessor, pieces: tuple[Encoding, ...], lengths: tuple[int, int]
+    ) -> list[Encoding]:
+        copies = [_copy(text, kind) for text, kind in zip(pieces, self.template.types, strict=False)]
         for text, length in zip(copies, lengths, strict=False):
             cut = self.overflowing and length < len(text)
             if cut and length <= self.stride:
@@ -89,17 +92,17 @@ class TruncatedRows:
                 )
             text.truncate(length, stride=self.stride if cut else 0, direction=self.side)
         pair = copies[1] if len(copies) > 1 else None
-        row = self.backend.post_process(copies[0], pair, add_special_tokens=bool(self.special_ids))
+        row = processor.process(copies[0], pair, self.edges is not NO_EDGES)
         return [row, *row.overflowing]
 
 
-def _copy(text: Encoding, number: int) -> Encoding:
+def _copy(text: Encoding, token_type: int) -> Encoding:
     """Copy the first or second text of a row, so that it can be truncated and laid out.
 
-    The token types are set here, because `post_process` sets those of the row alone and not those of its overflowing
+    The token types are set here, because the processor sets those of the row alone and not those of its overflowing
     parts. The sequence ranges are cleared, because it numbers a row's texts only where they have none.
     """
-    state = json.loads(text.__getstate__()) | {"type_ids": [number] * len(text), "sequence_ranges": {}}
+    state = json.loads(text.__getstate__()) | {"type_ids": [token_type] * len(text), "sequence_ranges": {}}
     copy = Encoding()
     copy.__setstate__(json.dumps(state).encode())
     return copy

@@ -31,6 +31,7 @@ class Vocabulary(SpecialTokens):
         padding_side, truncation_side: "right" or "left".
         clean_up_tokenization_spaces: the default of `decode`.
         cls_token, sep_token, pad_token, unk_token, mask_token: the special tokens, each with an id (`cls_token_id`).
+        bos_token, eos_token: two more of RoBERTa's rows; None in BERT's.
 
     >>> import pathlib, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -104,7 +105,7 @@ class Vocabulary(SpecialTokens):
         return save(folder, self.backend_tokenizer, options, type(self).__name__)
 
     def save_vocabulary(self, save_directory: str | Path, filename_prefix: str | None = None) -> tuple[str, ...]:
-        """Write vocab.txt, one token a line, into a folder that exists, and return its path.
+        """Write the vocabulary into a folder that exists, vocab.txt with one token a line of BERT's; return the paths.
 
         `filename_prefix` is joined to the file's name by a hyphen. Raises an OSError if there is no such folder.
         """
@@ -160,7 +161,7 @@ class Vocabulary(SpecialTokens):
         return [self.backend_tokenizer.id_to_token(number) for number in ids if number not in skipped]
 
     def convert_tokens_to_string(self, tokens: Sequence[str]) -> str:
-        """Join tokens to a text: "##" attaches a token to the one before it."""
+        """Join tokens to a text: BERT's "##" attaches a token to the one before it."""
         decoder = self.backend_tokenizer.decoder
         return " ".join(tokens) if decoder is None else str(decoder.decode(list(tokens)))
 

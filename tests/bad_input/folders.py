@@ -56,7 +56,7 @@ FOLDERS = [
     Broken("a graph that is none", bytes_with(GRAPH, lambda _: b"not a graph", recorded=True), "cannot load"),
     Broken("a lost tokenizer", lost("tokenizer.json"), "tokenizer.json is missing"),
     Broken("a tokenizer that is no JSON", bytes_with("tokenizer.json", lambda b: b[:-9], recorded=True), "tokenizer.json"),
-    Broken("a tokenizer of another model", json_with("tokenizer.json", model={"type": "BPE", "vocab": {}, "merges": []}), "BPE model, but DPR's tokenizers are WordPiece"),
+    Broken("a tokenizer of another model", json_with("tokenizer.json", model={"type": "BPE", "vocab": {}, "merges": []}), r"has no '\[UNK\]', which unknown words become"),
     Broken("a tokenizer's options that are a list", bytes_with("tokenizer_config.json", lambda _: b"[]", recorded=True), "holds a list, but must hold an object"),
     Broken("a tokenizer's side", json_with("tokenizer_config.json", padding_side="up"), "padding_side is 'up'"),
     Broken("a tokenizer's options nested too deeply", bytes_with("tokenizer_config.json", lambda _: b"[" * 100_000, recorded=True), "tokenizer_config.json is not JSON"),

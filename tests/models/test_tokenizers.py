@@ -446,9 +446,9 @@ def test_a_file_that_cannot_be_understood_is_named(file: str, content: str, mess
         DPRQuestionEncoderTokenizer.from_pretrained(tmp_path)
 
 
-def test_a_tokenizer_that_is_no_wordpiece_is_refused(tmp_path: Path) -> None:
-    tokenizers.Tokenizer(tokenizers.models.BPE()).save(str(tmp_path / "tokenizer.json"))
-    with pytest.raises(ValueError, match="holds a BPE model, but DPR's tokenizers are WordPiece"):
+def test_a_tokenizer_with_another_model_is_refused(tmp_path: Path) -> None:
+    tokenizers.Tokenizer(tokenizers.models.WordLevel()).save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(ValueError, match="holds a WordLevel model, but DPR's tokenizers are WordPiece, BPE, Unigram"):
         DPRQuestionEncoderTokenizer.from_pretrained(tmp_path)
 
 
