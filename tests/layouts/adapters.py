@@ -9,7 +9,7 @@ import torch
 
 from tests.layouts import vocabularies
 from tests.layouts.original import Original, by_transformers, cls_of, pooler_of, randomize
-from tests.layouts.transformers_classes import build, save
+from tests.layouts.transformers_classes import build, edit, save
 
 ATTENTION = ["query", "value"]
 
@@ -35,6 +35,8 @@ def adapter(
         adapted = quietly(peft.get_peft_model, model, peft.LoraConfig(**lora))
         _randomize_trained(adapted)
         adapted.save_pretrained(output, safe_serialization=safe)
+        if config.get("fan_in_fan_out"):  # peft has written false, since these layers are Linear, and ignores it there
+            edit(output, "adapter_config.json", fan_in_fan_out=True)
         if tokenizer_in_adapter:
             tokenizer.save_pretrained(output)
         is_dpr = name.startswith("DPR")

@@ -25,6 +25,7 @@ from tests.layouts.transformers_classes import (
     dpr_with,
     dpr_without_tokenizer,
     only,
+    pickled,
     plain,
     rag,
     sharded,
@@ -63,9 +64,11 @@ LAYOUTS: dict[str, Callable[[Path], Original]] = {
     "dpr, tokenizer elsewhere": dpr_without_tokenizer,
     "dpr, shards": sharded,
     "dpr, shards of pickles": sharded_bin,
+    "dpr, pickle with positions": pickled(dpr),
     "rag, RagTokenForGeneration": rag("RagTokenForGeneration"),
     "rag, RagSequenceForGeneration": rag("RagSequenceForGeneration"),
     "rag, RagModel": rag("RagModel"),
+    "rag, pickle with positions": pickled(rag("RagSequenceForGeneration")),
     # classes without a DPR encoder
     "bert, cls": plain("BertModel", "bert"),
     "bert, cls, context": plain("BertModel", "bert", kind="context"),
@@ -73,6 +76,7 @@ LAYOUTS: dict[str, Callable[[Path], Original]] = {
     "bert, mean": plain("BertModel", "bert", "mean"),
     "bert, BertForMaskedLM": plain("BertForMaskedLM", "bert"),
     "bert, BertForPreTraining": plain("BertForPreTraining", "bert", "pooler"),
+    "bert, BertForMaskedLM, pickle with positions": pickled(plain("BertForMaskedLM", "bert")),
     "distilbert, cls": plain("DistilBertModel", "bert"),
     "distilbert, mean, context": plain("DistilBertModel", "bert", "mean", "context"),
     "distilbert, DistilBertForMaskedLM": plain("DistilBertForMaskedLM", "bert"),
@@ -88,6 +92,9 @@ LAYOUTS: dict[str, Callable[[Path], Original]] = {
         plain("XLMRobertaModel", "xlm_roberta"),
         tokenizer_class="XLMRobertaTokenizer",
         model_max_length=LENGTH,
+    ),
+    "xlm-roberta, XLMRobertaForMaskedLM, pickle with positions": pickled(
+        plain("XLMRobertaForMaskedLM", "xlm_roberta", "mean")
     ),
     "camembert, cls": plain("CamembertModel", "camembert"),
     "camembert, pooler": plain("CamembertModel", "camembert", "pooler"),

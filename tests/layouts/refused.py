@@ -8,13 +8,14 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 
 from tests.layouts import vocabularies
 from tests.layouts.adapters import adapter, quietly
 from tests.layouts.original import Original, by_transformers, cls_of
 from tests.layouts.other_libraries import facebook_roberta, save_facebook
 from tests.layouts.sentence_transformers_folders import as_version_2, as_version_5, dense, folder_of, layer_norm
-from tests.layouts.transformers_classes import build, dpr, edit, plain, rag, save
+from tests.layouts.transformers_classes import SAFE, build, dpr, edit, plain, rag, save
 
 Make = Callable[[Path], Original]
 
@@ -100,6 +101,16 @@ def japanese(named: str) -> Make:
     return make
 
 
+def ance(folder: Path) -> Original:
+    """pyserini's AnceEncoder: a RoBERTa, whose [CLS] goes through a Linear and a LayerNorm of its own."""
+    original = plain("RobertaForMaskedLM", "roberta")(folder)
+    heads = torch.nn.ModuleDict({"embeddingHead": torch.nn.Linear(32, 16), "norm": torch.nn.LayerNorm(16)})
+    weights = {name: weight for name, weight in load_file(folder / SAFE).items() if name.startswith("roberta.")}
+    save_file({**weights, **heads.state_dict()}, folder / SAFE, metadata={"format": "pt"})
+    edit(folder, architectures=["AnceEncoder"])
+    return original
+
+
 def other_adapter(folder: Path) -> Original:
     """An adapter of peft's that is no LoRA."""
     import peft
@@ -125,6 +136,10 @@ REFUSED: dict[str, Refused] = {
         with_option(plain("BertForMaskedLM", "bert"), pooling="pooler"), "pooler"
     ),
     "distilbert has no pooler": Refused(with_option(plain("DistilBertModel", "bert"), pooling="pooler"), "pooler"),
+    "ance, AnceEncoder": Refused(ance, "embeddingHead|AnceEncoder"),
+    "ance, RobertaModel named": Refused(
+        with_field(ance, "config.json", architectures=["RobertaModel"]), "embeddingHead"
+    ),
     "electra": Refused(plain("ElectraModel", "bert", embedding_size=32), "(?i)electra"),
     "sentence-transformers, Dense with Tanh": Refused(
         folder_of("cls", dense(activation="Tanh")), "Tanh"

@@ -1,7 +1,6 @@
 """Checkpoints that transformers' classes wrote: DPR's, BERT's, DistilBERT's and RoBERTa's, RAG, and shards."""
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,9 +43,9 @@ def save(model: Any, tokenizer: Any, folder: Path, **options: Any) -> None:
         tokenizer.save_pretrained(folder)
 
 
-def edit(folder: Path, **fields: Any) -> None:
-    """Change fields of config.json; None removes one."""
-    path = folder / CONFIG
+def edit(folder: Path, file: str = CONFIG, **fields: Any) -> None:
+    """Change fields of config.json, or of another file; None removes one."""
+    path = folder / file
     config = json.loads(path.read_text(encoding="utf-8")) | fields
     kept = {name: value for name, value in config.items() if value is not None}
     path.write_text(json.dumps(kept, indent=2), encoding="utf-8")
@@ -163,6 +162,21 @@ def only(write: Callable[[Path], None], made: Callable[[Path], Original], **conf
     return make
 
 
+def pickled(made: Callable[[Path], Original]) -> Callable[[Path], Original]:
+    """The same, as transformers 3 and 4 wrote it: a pickle, with the buffer of positions that BERT had then."""
+
+    def make(folder: Path) -> Original:
+        original = made(folder)
+        weights = load_file(folder / SAFE)
+        word = next(name for name in weights if name.endswith("embeddings.word_embeddings.weight"))
+        weights[word.replace("word_embeddings.weight", "position_ids")] = torch.arange(LENGTH + 2)[None]
+        (folder / SAFE).unlink()
+        torch.save(weights, folder / BIN, _use_new_zipfile_serialization=False)
+        return original
+
+    return make
+
+
 def sharded(folder: Path) -> Original:
     original = dpr(folder)
     model = transformers.DPRQuestionEncoder.from_pretrained(folder)
@@ -216,7 +230,3 @@ def _tevatron_vector(folder: Path, model: Any, pooler: dict[str, Any] | None, ki
         return torch.nn.functional.normalize(vector, dim=-1) if pooler["normalize"] else vector
 
     return compute
-
-
-def copy_to(folder: Path, output: Path) -> Path:
-    return Path(shutil.copytree(folder, output))
