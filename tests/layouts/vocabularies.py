@@ -1,6 +1,7 @@
 """Tiny tokenizers, trained on `CORPUS`: WordPiece, byte-level BPE and SentencePiece, as transformers writes them."""
 
 import io
+import unicodedata
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -74,7 +75,10 @@ def _trained(tokenizer: Any, special: list[str], size: int) -> dict[str, bytes]:
 
 @cache
 def _wordpiece(lower: bool) -> dict[str, bytes]:
-    return _trained(BertWordPieceTokenizer(lowercase=lower), WORDPIECE, 700)
+    # The trainer numbers parts of words in a random order unless they are there before, and breaks ties by number.
+    text = "".join(CORPUS)
+    parts = sorted({f"##{letter}" for letter in text + unicodedata.normalize("NFD", text.lower())} - {"## "})
+    return _trained(BertWordPieceTokenizer(lowercase=lower), WORDPIECE + parts, 900)
 
 
 @cache
