@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from dpr_export.exporter.checkpoint.layouts import Checkpoint
 from dpr_export.exporter.checkpoint.source import resolve_checkpoint
+from dpr_export.exporter.checkpoint.tokenizer import read_tokenizer
 from dpr_export.exporter.errors import ExportError
 from dpr_export.exporter.options import DEFAULT_OPSET, DEFAULT_OPTIONS, ExportOptions
 from dpr_export.models.artifact.atomic_writing import atomic_folder
@@ -30,7 +31,6 @@ from dpr_export.models.config import DPRConfig
 from dpr_export.models.kinds import EMBEDS, IDS
 from dpr_export.models.optional_outputs import OptionalOutputs
 from dpr_export.models.progress import Step, silent
-from dpr_export.models.tokenization.by_kind import TOKENIZER_CLASSES
 
 if TYPE_CHECKING:
     from dpr_export.exporter.checkpoint.load import LoadedCheckpoint
@@ -146,10 +146,7 @@ def _hash_weights(checkpoint: Checkpoint) -> str:
 def _write_tokenizer(loaded: "LoadedCheckpoint", checkpoint: Checkpoint, folder: Path) -> None:
     if checkpoint.tokenizer is None:
         raise ExportError(f"{checkpoint.name} has no tokenizer: give the folder of one (--tokenizer DIR)")
-    try:
-        tokenizer = TOKENIZER_CLASSES[loaded.kind.name].from_pretrained(checkpoint.tokenizer)
-    except (OSError, ValueError) as error:
-        raise ExportError(f"the tokenizer of {checkpoint.name} cannot be read: {error}") from None
+    tokenizer = read_tokenizer(loaded.kind, checkpoint.tokenizer)
     if len(tokenizer) > loaded.config.vocab_size:
         raise ExportError(
             f"the tokenizer of {checkpoint.name} has {len(tokenizer)} entries, but the model has embeddings for only "

@@ -17,10 +17,10 @@ from tokenizers.models import WordPiece
 
 from dpr_export.exporter.checkpoint.families import BERT, ROBERTA, Family, as_bert_config, as_bert_weights
 from dpr_export.exporter.checkpoint.layouts import Checkpoint
+from dpr_export.exporter.checkpoint.tokenizer import read_tokenizer
 from dpr_export.exporter.errors import ExportError, cause_of
 from dpr_export.models.config import DPRConfig
 from dpr_export.models.kinds import KINDS, Kind
-from dpr_export.models.tokenization.by_kind import TOKENIZER_CLASSES
 from dpr_export.models.tokenization.encoder_tokenizers import BertTokenizer
 
 HEAD_SIZE = 64
@@ -81,10 +81,7 @@ def read_facebook_file(checkpoint: Checkpoint) -> tuple[Kind, DPRConfig, Weights
     assert checkpoint.kind is not None  # both were asked for
     assert checkpoint.tokenizer is not None
     kind = KINDS[checkpoint.kind]
-    try:
-        tokenizer = TOKENIZER_CLASSES[kind.name].from_pretrained(checkpoint.tokenizer)
-    except (OSError, ValueError) as error:
-        raise ExportError(f"tokenizer {checkpoint.tokenizer} cannot be read: {error}") from None
+    tokenizer = read_tokenizer(kind, checkpoint.tokenizer)
     state = _unpickle(checkpoint.name, checkpoint.weights[0])
     _check_case(checkpoint, state, tokenizer)
     family = _find_family(checkpoint, state, tokenizer)

@@ -12,14 +12,13 @@ from typing import Any
 from dpr_export.exporter.checkpoint.adapter import ADAPTER_CONFIG, find_base
 from dpr_export.exporter.checkpoint.files import Find, files_below, read_object
 from dpr_export.exporter.checkpoint.sentence_transformers import MODULES_FILE, read_modules
+from dpr_export.exporter.checkpoint.tokenizer import VOCABULARY_FILES
 from dpr_export.exporter.errors import ExportError
 from dpr_export.exporter.options import ExportOptions
 from dpr_export.models.config import CONFIG_FILE
 from dpr_export.models.tokenization.tokenizer_files import TOKENIZER_FILES
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin", "tf_model.h5")  # the first that exists is read
-# The files of tokenizers that are converted at export, where there is neither tokenizer.json nor vocab.txt.
-CONVERTED = ("sentencepiece.bpe.model", "spiece.model", "vocab.json", "merges.txt")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -302,7 +301,7 @@ def _find_tokenizer(find: Find) -> Path | None:
     """Return the folder with a tokenizer's files, all of which are on this machine then; None if there are none."""
     found = {file: find(file) for file in TOKENIZER_FILES}
     if not (found["tokenizer.json"] or found["vocab.txt"]):
-        found = {file: find(file) for file in CONVERTED}
+        found = {file: find(file) for file in VOCABULARY_FILES}
         if not any(found.values()):
             return None
     return next(path.parent for path in found.values() if path is not None)
