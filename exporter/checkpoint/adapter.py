@@ -76,10 +76,10 @@ def merge_adapter(
             factors.setdefault(found[1], {})[found[2]] = weight.float()
         else:
             whole[key.removeprefix(_PREFIX).replace(".base_layer.", ".")] = weight
-    if alone := [module for module, both in factors.items() if both.keys() != {"A", "B"}]:
-        raise ExportError(f"{name} lacks lora_A or lora_B of {first_names(alone)}")
+    if apart := [module for module, both in factors.items() if not _are_factors(both)]:
+        raise ExportError(f"{name} lacks lora_A or lora_B of {first_names(apart)}, or has them in other shapes")
     changes = {
-        f"{module}.weight": _scale(config, module, both["A"], name) * (both["B"] @ both["A"])
+        f"{module}.weight": _alpha(config, module, name) / len(both["A"]) * (both["B"] @ both["A"])
         for module, both in factors.items()
     }
     merged = dict(base)
@@ -102,14 +102,21 @@ def _fitting(
     return found
 
 
-def _scale(config: Mapping[str, Any], module: str, a: "torch.Tensor", name: str) -> float:
-    """Return alpha / r of a module; A has r rows."""
+def _are_factors(both: Mapping[str, "torch.Tensor"]) -> bool:
+    """Whether there are A (r, in) and B (out, r)."""
+    if both.keys() != {"A", "B"} or not both["A"].ndim == both["B"].ndim == 2:
+        return False
+    return both["A"].shape[0] == both["B"].shape[1] > 0
+
+
+def _alpha(config: Mapping[str, Any], module: str, name: str) -> float:
+    """Return alpha of a module."""
     alpha, patterns = config.get("lora_alpha", 8), config.get("alpha_pattern") or {}
     if isinstance(patterns, Mapping):
         alpha = next((value for key, value in patterns.items() if _ends_with(module, key)), alpha)
-    if type(alpha) not in (int, float) or a.ndim != 2:
-        raise ExportError(f"{name} has lora_alpha {alpha!r} and lora_A of shape {list(a.shape)} for {module}")
-    return float(alpha) / a.shape[0]
+    if type(alpha) not in (int, float):
+        raise ExportError(f"{name} has lora_alpha {alpha!r}, which must be a number")
+    return float(alpha)
 
 
 def _ends_with(module: str, pattern: str) -> bool:

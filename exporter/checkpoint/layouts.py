@@ -37,7 +37,7 @@ class Checkpoint:
         normalize: whether vectors are divided by their length.
         similarity: how vectors are compared: "inner_product" or "cosine".
         longest: the largest number of tokens of a row; None: as the tokenizer says.
-        projection: the file of weights of a projection that stands apart, and how their names begin.
+        projections: the files of weights of linear layers after the pooling, and how their names begin there.
         adapter: the adapter_config.json and the file of weights of an adapter to be merged.
         heads: the number of attention heads, for a facebookresearch/DPR file; None: the hidden size / 64.
     """
@@ -53,16 +53,15 @@ class Checkpoint:
     normalize: bool = False
     similarity: str = "inner_product"
     longest: int | None = None
-    projection: tuple[Path, str] | None = None
+    projections: tuple[tuple[Path, str], ...] = ()
     adapter: tuple[dict[str, Any], Path] | None = None
     heads: int | None = None
 
     @property
     def files(self) -> tuple[Path, ...]:
         """Every file of weights."""
-        projection = (self.projection[0],) if self.projection else ()
         adapter = (self.adapter[1],) if self.adapter else ()
-        return *self.weights, *projection, *adapter
+        return *self.weights, *(path for path, _ in self.projections), *adapter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +175,8 @@ def find_checkpoint(
     config = content.get(layout.part, {}) if layout.part else content
     if not isinstance(config, dict):
         raise ExportError(f"{layout.part} in {layout.mark} of {name} is {config!r}, and must be an object")
+    if layout.kind and options.kind not in (None, layout.kind):
+        raise ExportError(f"kind is {options.kind!r}, but {name} ({layout.title}) holds a {layout.kind} encoder")
     if layout.class_field != "architectures":
         config = config | {"architectures": [config.get(layout.class_field)]}
     found = Checkpoint(
@@ -208,7 +209,7 @@ def _around_transformer(find: Find, name: str, options: ExportOptions, open_file
         raise ExportError(f"pooling is {options.pooling!r}, but {MODULES_FILE} of {name} says {modules.pooling!r}")
     rows = [row for row in LAYOUTS if row is not SENTENCE_TRANSFORMERS]
     inner = find_checkpoint(files_below(find, modules.folder), name, options, open_files, rows)
-    config = inner.config | ({"projection_dim": modules.projection_dim} if modules.projection else {})
+    config = inner.config | ({"projection_dim": modules.projection_dim} if modules.projections else {})
     return replace(
         inner,
         layout=SENTENCE_TRANSFORMERS.title,
@@ -217,7 +218,7 @@ def _around_transformer(find: Find, name: str, options: ExportOptions, open_file
         normalize=modules.normalize,
         similarity=modules.similarity,
         longest=modules.longest,
-        projection=(modules.projection, "linear.") if modules.projection else None,
+        projections=tuple((path, "linear.") for path in modules.projections),
     )
 
 
@@ -254,7 +255,7 @@ def _with_pooler(find: Find, found: Checkpoint) -> Checkpoint:
     return replace(
         found,
         config=found.config | {"projection_dim": settings.get("output_dim")},
-        projection=(path, prefix),
+        projections=((path, prefix),),
         normalize=settings.get("normalize") is True,
     )
 

@@ -124,13 +124,17 @@ def _merge(checkpoint: Checkpoint, weights: Weights) -> Weights:
         config, path = checkpoint.adapter
         adapter = read_pytorch_weights(path, f"{path.name} of {checkpoint.name}")
         weights = merge_adapter(weights, adapter, config, checkpoint.name)
-    if checkpoint.projection:
-        path, prefix = checkpoint.projection
+    for path, prefix in checkpoint.projections:
         linear = read_pytorch_weights(path, f"{path.name} of {checkpoint.name}")
-        weight = linear.get(f"{prefix}weight")
-        if _PROJECTION in weights or weight is None:
-            raise ExportError(f"{path} holds {first_names(linear)}, and must hold the one projection of the model")
-        bias = linear.get(f"{prefix}bias", weight.new_zeros(weight.shape[:1]))
+        if f"{prefix}weight" not in linear:
+            raise ExportError(f"{path.name} of {checkpoint.name} lacks {prefix}weight")
+        weight = linear[f"{prefix}weight"].float()
+        bias = linear.get(f"{prefix}bias", weight.new_zeros(weight.shape[:1])).float()
+        if _PROJECTION in weights:  # one linear layer after another is one
+            before, shift = weights[_PROJECTION].float(), weights["encode_proj.bias"].float()
+            if weight.shape[1:] != before.shape[:1]:
+                raise ExportError(f"{prefix}weight in {path.name} of {checkpoint.name} has shape {list(weight.shape)}")
+            weight, bias = weight @ before, weight @ shift + bias
         weights = {**weights, _PROJECTION: weight, "encode_proj.bias": bias}
     return weights
 

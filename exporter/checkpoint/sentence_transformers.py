@@ -5,7 +5,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +36,8 @@ class Modules:
     normalize: bool
     similarity: str  # "inner_product" or "cosine"
     longest: int | None  # the largest number of tokens of a row
-    projection: Path | None = None  # the file of weights of its Dense module
-    projection_dim: int = 0
+    projections: tuple[Path, ...]  # the files of weights of its Dense modules, in their order
+    projection_dim: int  # the width of the last one; 0 if there is none
 
 
 def read_modules(find: Find, name: str) -> Modules:
@@ -57,35 +57,41 @@ def read_modules(find: Find, name: str) -> Modules:
     if similarity not in _SIMILARITIES:
         raise ExportError(f"similarity_fn_name of {name} is {similarity!r}, and must be cosine or dot")
     normalize = "Normalize" in folders
-    modules = Modules(
-        folder=folders["Transformer"],
-        pooling=_pooling(read_object(find, f"{folders['Pooling']}config.json", name), name),
+    (folder,), (pooling,) = folders["Transformer"], folders["Pooling"]
+    dense = [_read_dense(find, path, name) for path in folders.get("Dense", ())]
+    return Modules(
+        folder=folder,
+        pooling=_pooling(read_object(find, f"{pooling}config.json", name), name),
         normalize=normalize,
         similarity="inner_product" if normalize else _SIMILARITIES[similarity],
-        longest=_longest(find, folders["Transformer"], name),
+        longest=_longest(find, folder, name),
+        projections=tuple(path for path, _ in dense),
+        projection_dim=dense[-1][1] if dense else 0,
     )
-    return _with_projection(modules, find, folders["Dense"], name) if "Dense" in folders else modules
 
 
-def _module_folders(find: Find, name: str) -> dict[str, str]:
-    """Return the folder of each module by its type, with a slash at the end."""
+def _module_folders(find: Find, name: str) -> dict[str, list[str]]:
+    """Return the folders of the modules by their type, each with a slash at its end."""
     path = find(MODULES_FILE)
     modules = read_content(path) if path else None
     if not isinstance(modules, list) or not all(isinstance(module, Mapping) for module in modules):
         raise ExportError(f"{MODULES_FILE} of {name} is no list of modules")
-    folders = {}
+    folders: dict[str, list[str]] = {}
+    order = []
     for module in modules:
-        kind = str(module.get("type")).rpartition(".")[2]
+        kind, folder = str(module.get("type")).rpartition(".")[2], str(module.get("path", ""))
         if kind == "Dropout":  # which is for training
             continue
-        if kind not in _ORDER or kind in folders:
-            raise ExportError(f"{name} has a module {module.get('type')}: only one each of {', '.join(_ORDER)} is read")
-        folder = str(module.get("path", ""))
+        if kind not in _ORDER:
+            raise ExportError(f"{name} has a module {module.get('type')}: only {', '.join(_ORDER)} are read")
         if folder and not _FOLDER.fullmatch(folder):
             raise ExportError(f"{MODULES_FILE} of {name} names the folder {folder!r}, which is none of its own")
-        folders[kind] = folder and f"{folder}/"
-    if list(folders) != [kind for kind in _ORDER if kind in folders] or not {"Transformer", "Pooling"} <= set(folders):
-        raise ExportError(f"{name} has the modules {', '.join(folders)}: their order must be {', '.join(_ORDER)}")
+        folders.setdefault(kind, []).append(folder and f"{folder}/")
+        order.append(_ORDER.index(kind))
+    single = [len(folders.get(kind, ())) for kind in ("Transformer", "Pooling", "Normalize")]
+    if order != sorted(order) or single[:2] != [1, 1] or single[2] > 1:
+        found = ", ".join(_ORDER[number] for number in order)
+        raise ExportError(f"{name} has the modules {found}: only {', '.join(_ORDER)} are read, in this order")
     return folders
 
 
@@ -110,16 +116,16 @@ def _longest(find: Find, folder: str, name: str) -> int | None:
     return longest
 
 
-def _with_projection(modules: Modules, find: Find, folder: str, name: str) -> Modules:
+def _read_dense(find: Find, folder: str, name: str) -> tuple[Path, int]:
+    """Return the file of weights of a Dense module, and its width."""
     settings = read_object(find, f"{folder}config.json", name)
-    activation, width = settings.get("activation_function"), settings.get("out_features")
+    activation, width = settings.get("activation_function", "Tanh"), settings.get("out_features")
     if activation != _IDENTITY or settings.get("use_residual"):
-        raise ExportError(
-            f"{name} has a Dense module with the activation {activation}: only Identity, a linear projection, is read"
-        )
+        what = "use_residual" if activation == _IDENTITY else f"the activation {activation}"
+        raise ExportError(f"{name} has a Dense module with {what}: only Identity, a linear projection, is read")
     if type(width) is not int or width < 1:
         raise ExportError(f"out_features of the Dense module of {name} is {width!r}, and must be a whole number from 1")
     weights = find_first(find, (folder + file for file in _WEIGHT_FILES))
     if weights is None:
         raise ExportError(f"{name} has no weights of its Dense module: {folder}{_WEIGHT_FILES[0]}")
-    return replace(modules, projection=weights, projection_dim=width)
+    return weights, width
