@@ -53,7 +53,7 @@ def export(
             "-o",
             "--output",
             help="The folder to write.",
-            show_default="./NAME-onnx, or ./NAME-KIND-onnx for a .cp file",
+            show_default="./NAME-onnx, or ./NAME-KIND-onnx with --kind",
         ),
     ] = None,
     precision: Annotated[

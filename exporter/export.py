@@ -44,7 +44,7 @@ _TRACERS = ("torch", "transformers", "tokenizers")
 def default_output(source: str, kind: str | None = None) -> Path:
     """The folder that an export writes if none is named.
 
-    A facebookresearch/DPR file may hold two models, so its folder's name has the kind.
+    A checkpoint of which the kind is given may be exported as another too, so the folder's name has the kind.
 
     >>> default_output("facebook/dpr-reader-single-nq-base").as_posix()
     'dpr-reader-single-nq-base-onnx'
@@ -65,9 +65,9 @@ def export(
     it, and no checkpoint is needed.
 
     Args:
-        source: a checkpoint's folder; `demo/question`, `demo/context` or `demo/reader`; a name on the hub; a file that
-            facebookresearch/DPR wrote (`dpr_biencoder.39`, `hf_bert_base.cp`); or an exported folder.
-        output: the folder to write; None: `./NAME-onnx`, or `./NAME-KIND-onnx` for a file.
+        source: a checkpoint's folder, or its name on the hub; `demo/question`, `demo/context` or `demo/reader`; a file
+            that facebookresearch/DPR wrote (`dpr_biencoder.39`, `hf_bert_base.cp`); or an exported folder.
+        output: the folder to write; None: `./NAME-onnx`, or `./NAME-KIND-onnx` if `options.kind` is given.
         options: see `ExportOptions`.
         step: called with the name of each step; returns a context manager that the step runs in.
 

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from dpr_export.exporter.demo import PASSAGES_FILE, QUESTION
 from scripts.draw_rooms import PICTURE, draw
 from tests.hub.server import TOKEN, running
+from tests.layouts.rebuild import LAYOUTS
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -38,6 +39,11 @@ OPTIMUM = [code for code in PYTHON if "optimum" in code]  # runs in an environme
 COMMANDS = list(dict.fromkeys(line[2:] for block in CONSOLE for line in block.splitlines() if line.startswith("$ ")))
 CORPUS = [command for block in CONSOLE if "dpr-runtime index" in block for command in COMMANDS if command in block]
 ELSEWHERE = ("build", "pack")
+# What stands on the hub under the names of checkpoints of other layouts.
+ON_THE_HUB = {
+    "sentence-transformers/facebook-dpr-question_encoder-multiset-base": "sentence-transformers, cls",
+    "somebody/french-question-encoder": "camembert, pooler",
+}
 # Without what make tells the makes that it starts, since this may run under `make test`.
 OUTSIDE_MAKE = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
 OFFLINE = {**OUTSIDE_MAKE, "HF_HUB_OFFLINE": "1", "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
@@ -60,7 +66,7 @@ def home(demo: dict[str, Path]) -> Path:
 
 
 def test_the_commands_are_the_ones_that_are_run_here() -> None:
-    assert len(COMMANDS) == 26
+    assert len(COMMANDS) == 28
     assert {command.split()[0] for command in COMMANDS} == {"make", "pip", "dpr-export", "dpr-runtime"}
 
 
@@ -93,7 +99,7 @@ def test_an_export_command_runs(tmp_path: Path, command: str) -> None:
 
 
 @pytest.mark.ci
-@pytest.mark.parametrize("command", [c for c in COMMANDS if "--kind" in c])
+@pytest.mark.parametrize("command", [c for c in COMMANDS if ".cp --kind" in c])
 def test_a_command_for_a_file_of_facebookresearch_dpr_runs(checkpoint, tmp_path: Path, command: str) -> None:
     folder = checkpoint("question", "bert-base-uncased", hidden_size=128, num_attention_heads=2)
     weights = load_file(folder / "model.safetensors")
@@ -101,6 +107,21 @@ def test_a_command_for_a_file_of_facebookresearch_dpr_runs(checkpoint, tmp_path:
     torch.save({"model_dict": there}, tmp_path / "dpr_biencoder.cp")
     run(command, tmp_path)
     assert (tmp_path / "dpr_biencoder-question-onnx" / "manifest.json").is_file()
+
+
+@pytest.mark.ci
+@pytest.mark.parametrize("command", [c for c in COMMANDS if "/" in c and "--kind" in c])
+def test_a_command_for_another_layout_runs(tmp_path: Path, command: str) -> None:
+    name = command.split()[1]
+    original = LAYOUTS[ON_THE_HUB[name]](tmp_path / "checkpoint")
+    with running() as hub, pytest.MonkeyPatch.context() as patch:
+        hub.add(name, original.source)
+        for variable, value in {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": hub.endpoint, "NO_PROXY": "127.0.0.1"}.items():
+            patch.setitem(OFFLINE, variable, value)
+        (tmp_path / "here").mkdir()
+        run(command, tmp_path / "here")
+    (made,) = (tmp_path / "here").iterdir()
+    assert (made / "manifest.json").is_file()
 
 
 @pytest.mark.ci
@@ -145,7 +166,7 @@ def builds_an_engine(folder: Path) -> None:
     assert shown[2].endswith(block[2].removeprefix("in ..."))
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if "facebook/" in c])
+@pytest.mark.parametrize("command", [c for c in COMMANDS if " facebook/" in c])
 def test_a_command_that_needs_the_hub_runs_up_to_its_clear_error(tmp_path: Path, command: str) -> None:
     error = run(command, tmp_path, code=1).stderr
     assert error.startswith("dpr-export: facebook/dpr-reader-single-nq-base is not in the cache and the hub cannot be")

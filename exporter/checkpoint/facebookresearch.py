@@ -83,8 +83,9 @@ def read_facebook_file(checkpoint: Checkpoint) -> tuple[Kind, DPRConfig, Weights
     kind = KINDS[checkpoint.kind]
     tokenizer = read_tokenizer(kind, checkpoint.tokenizer)
     state = _unpickle(checkpoint.name, checkpoint.weights[0])
-    _check_case(checkpoint, state, tokenizer)
     family = _find_family(checkpoint, state, tokenizer)
+    if family is BERT:  # others do not lower-case, whatever the file says
+        _check_case(checkpoint, state, tokenizer)
     weights = _rename(checkpoint.name, kind, state["model_dict"])
     values = _infer_config(checkpoint.name, kind, weights, checkpoint.heads)
     values |= {"pad_token_id": tokenizer.pad_token_id, "architectures": [kind.architecture], **_DEFAULTS[family.title]}
