@@ -51,9 +51,8 @@ def default_output(source: str, kind: str | None = None) -> Path:
     >>> default_output("trained/dpr_biencoder.cp", "question").as_posix()
     'dpr_biencoder-question-onnx'
     """
-    if kind is not None:
-        return Path(f"{Path(source).name.removesuffix('.cp')}-{kind}-onnx")
-    return Path(f"{Path(source).resolve().name if Path(source).is_dir() else Path(source).name}-onnx")
+    name = Path(source).resolve().name if Path(source).is_dir() else Path(source).name.removesuffix(".cp")
+    return Path(f"{name}-{kind}-onnx" if kind else f"{name}-onnx")
 
 
 def export(
@@ -115,7 +114,7 @@ def _export_checkpoint(source: str, output: str | Path | None, options: ExportOp
             from dpr_export.exporter.checkpoint.load import load
 
             loaded = load(checkpoint)
-        with step(f"{loaded.layout}: {loaded.kind.title}"):
+        with step(f"write the tokenizer of a {loaded.kind.title} ({loaded.layout})"):
             _write_tokenizer(loaded, checkpoint, unfinished)
             disabled = [
                 name for name in ("output_hidden_states", "output_attentions") if getattr(options, name) is False

@@ -107,7 +107,6 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "models",
         "models.artifact",
         "models.config",
-        "models.tokenization",
         "runtime.engines",
         "runtime.cli",
         "quantization",

@@ -4,7 +4,7 @@ Source: Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021. O
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from dpr_export.exporter.checkpoint.weight_names import first_names, name_weights
@@ -72,6 +72,8 @@ def merge_adapter(
     factors: dict[str, dict[str, torch.Tensor]] = {}
     whole: dict[str, torch.Tensor] = {}  # biases and layers that were trained as they are
     for key, weight in adapter.items():
+        if not weight.is_floating_point():
+            raise ExportError(f"{key} in {name} is of type {weight.dtype}, and must be floating point")
         if found := _PART.fullmatch(key.removeprefix(_PREFIX)):
             factors.setdefault(found[1], {})[found[2]] = weight.float()
         else:
@@ -79,15 +81,23 @@ def merge_adapter(
     if apart := [module for module, both in factors.items() if not _are_factors(both)]:
         raise ExportError(f"{name} lacks lora_A or lora_B of {first_names(apart)}, or has them in other shapes")
     changes = {
-        f"{module}.weight": _alpha(config, module, name) / len(both["A"]) * (both["B"] @ both["A"])
+        f"{module}.weight": _scale(config, module, len(both["A"]), name) * (both["B"] @ both["A"])
         for module, both in factors.items()
     }
-    merged = dict(base)
-    for key, weight in _fitting(whole, base, name).items():
-        merged[key] = weight
-    for key, change in _fitting(changes, base, name).items():
+    replaced, changed = _fitting(whole, base, name), _fitting(changes, base, name)
+    if lost := sorted(_expected(config, base, changed) - replaced.keys() - changed.keys()):
+        raise ExportError(f"{name} lacks {first_names(lost)}, which it should have by {ADAPTER_CONFIG}")
+    merged = {**base, **replaced}
+    for key, change in changed.items():
         merged[key] = merged[key].float() + change
     return merged
+
+
+def _are_factors(both: Mapping[str, "torch.Tensor"]) -> bool:
+    """Whether there are A (r, in) and B (out, r)."""
+    if both.keys() != {"A", "B"} or not both["A"].ndim == both["B"].ndim == 2:
+        return False
+    return both["A"].shape[0] == both["B"].shape[1] > 0
 
 
 def _fitting(
@@ -102,21 +112,39 @@ def _fitting(
     return found
 
 
-def _are_factors(both: Mapping[str, "torch.Tensor"]) -> bool:
-    """Whether there are A (r, in) and B (out, r)."""
-    if both.keys() != {"A", "B"} or not both["A"].ndim == both["B"].ndim == 2:
-        return False
-    return both["A"].shape[0] == both["B"].shape[1] > 0
+def _expected(config: Mapping[str, Any], base: Iterable[str], changed: Iterable[str]) -> set[str]:
+    """Return the weights of the base that the configuration says are in the adapter, as far as it names them."""
+    layers = [key for key in base if key.partition(".")[0] in ("embeddings", "encoder", "transformer")]
+    targets, saved = config.get("target_modules"), config.get("modules_to_save") or ()
+    expected = {key for key in base if any(f".{module}." in f".{key}" for module in saved)}
+    if isinstance(targets, list) and not (config.get("layers_to_transform") or config.get("exclude_modules")):
+        expected |= {key for key in layers if key.startswith(("encoder", "transformer")) and _is_target(key, targets)}
+    if config.get("bias") == "all":
+        expected |= {key for key in layers if key.endswith(".bias")}
+    if config.get("bias") == "lora_only":
+        expected |= {key.removesuffix("weight") + "bias" for key in changed}
+    return expected
 
 
-def _alpha(config: Mapping[str, Any], module: str, name: str) -> float:
-    """Return alpha of a module."""
-    alpha, patterns = config.get("lora_alpha", 8), config.get("alpha_pattern") or {}
-    if isinstance(patterns, Mapping):
-        alpha = next((value for key, value in patterns.items() if _ends_with(module, key)), alpha)
-    if type(alpha) not in (int, float):
-        raise ExportError(f"{name} has lora_alpha {alpha!r}, which must be a number")
-    return float(alpha)
+def _is_target(key: str, targets: Iterable[Any]) -> bool:
+    """Whether a weight is the matrix of a module that one of `targets` names, whole or by its end after a dot."""
+    return any(f".{key}".endswith(f".{target}.weight") for target in targets)
+
+
+def _scale(config: Mapping[str, Any], module: str, rows: int, name: str) -> float:
+    """Return alpha / r of a module, whose A has so many rows."""
+    values = []
+    for field, patterns, default in (("lora_alpha", "alpha_pattern", 8), ("r", "rank_pattern", 8)):
+        own = config.get(patterns) or {}
+        found = [value for key, value in own.items() if _ends_with(module, key)] if isinstance(own, Mapping) else []
+        value = found[0] if found else config.get(field, default)
+        if type(value) not in (int, float):
+            raise ExportError(f"{field} of {name} is {value!r}, and must be a number")
+        values.append(value)
+    alpha, rank = values
+    if rank != rows:
+        raise ExportError(f"r of {name} is {rank}, but lora_A of {module} has {rows} rows")
+    return float(alpha) / rows
 
 
 def _ends_with(module: str, pattern: str) -> bool:

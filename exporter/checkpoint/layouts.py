@@ -11,7 +11,7 @@ from typing import Any
 
 from dpr_export.exporter.checkpoint.adapter import ADAPTER_CONFIG, find_base
 from dpr_export.exporter.checkpoint.files import Find, files_below, read_object
-from dpr_export.exporter.checkpoint.sentence_transformers import MODULES_FILE, read_modules
+from dpr_export.exporter.checkpoint.sentence_transformers import MODULES_FILE, Linear, read_modules
 from dpr_export.exporter.checkpoint.tokenizer import VOCABULARY_FILES
 from dpr_export.exporter.errors import ExportError
 from dpr_export.exporter.options import ExportOptions
@@ -37,8 +37,8 @@ class Checkpoint:
         normalize: whether vectors are divided by their length.
         similarity: how vectors are compared: "inner_product" or "cosine".
         longest: the largest number of tokens of a row; None: as the tokenizer says.
-        projections: the files of weights of linear layers after the pooling, and how their names begin there.
-        adapter: the adapter_config.json and the file of weights of an adapter to be merged.
+        projections: the linear layers after the pooling that stand in files of their own, in their order.
+        adapter: the adapter_config.json and the files of weights of an adapter to be merged.
         heads: the number of attention heads, for a facebookresearch/DPR file; None: the hidden size / 64.
     """
 
@@ -53,15 +53,15 @@ class Checkpoint:
     normalize: bool = False
     similarity: str = "inner_product"
     longest: int | None = None
-    projections: tuple[tuple[Path, str], ...] = ()
-    adapter: tuple[dict[str, Any], Path] | None = None
+    projections: tuple[Linear, ...] = ()
+    adapter: tuple[dict[str, Any], tuple[Path, ...]] | None = None
     heads: int | None = None
 
     @property
     def files(self) -> tuple[Path, ...]:
         """Every file of weights."""
-        adapter = (self.adapter[1],) if self.adapter else ()
-        return *self.weights, *(path for path, _ in self.projections), *adapter
+        adapter = self.adapter[1] if self.adapter else ()
+        return *self.weights, *(layer.file for layer in self.projections), *adapter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +162,7 @@ def find_checkpoint(
     """
     layout, content = _find_layout(find, name, rows)
     if layout is SENTENCE_TRANSFORMERS:
-        return _around_transformer(find, name, options, open_files)
+        return _around_transformer(find, name, options, open_files, rows)
     if layout is ADAPTER:
         return _with_adapter(find, name, options, open_files, content)
     if layout.folders:
@@ -203,11 +203,13 @@ def _find_layout(find: Find, name: str, rows: Sequence[Layout]) -> tuple[Layout,
     raise ExportError(f"{name} is not a checkpoint: it has none of {marks}")
 
 
-def _around_transformer(find: Find, name: str, options: ExportOptions, open_files: OpenFiles) -> Checkpoint:
+def _around_transformer(
+    find: Find, name: str, options: ExportOptions, open_files: OpenFiles, rows: Sequence[Layout]
+) -> Checkpoint:
     modules = read_modules(find, name)
     if options.pooling not in (None, modules.pooling):
         raise ExportError(f"pooling is {options.pooling!r}, but {MODULES_FILE} of {name} says {modules.pooling!r}")
-    rows = [row for row in LAYOUTS if row is not SENTENCE_TRANSFORMERS]
+    rows = [row for row in rows if row is not SENTENCE_TRANSFORMERS]
     inner = find_checkpoint(files_below(find, modules.folder), name, options, open_files, rows)
     config = inner.config | ({"projection_dim": modules.projection_dim} if modules.projections else {})
     return replace(
@@ -218,7 +220,7 @@ def _around_transformer(find: Find, name: str, options: ExportOptions, open_file
         normalize=modules.normalize,
         similarity=modules.similarity,
         longest=modules.longest,
-        projections=tuple((path, "linear.") for path in modules.projections),
+        projections=modules.projections,
     )
 
 
@@ -226,14 +228,13 @@ def _with_adapter(
     find: Find, name: str, options: ExportOptions, open_files: OpenFiles, config: dict[str, Any]
 ) -> Checkpoint:
     base, revision = find_base(config, name), config.get("revision")
-    (weights,) = _find_weights(find, ADAPTER.weights, name)
+    weights = _find_weights(find, ADAPTER.weights, name)
+    rows = [row for row in LAYOUTS if row is not ADAPTER]
     try:
         files = open_files(base, revision if isinstance(revision, str) else None)
-        found = find_checkpoint(files, base, options, open_files)
+        found = find_checkpoint(files, base, options, open_files, rows)
     except ExportError as error:
         raise ExportError(f"{name} is an adapter of {base}: {error}") from None
-    if found.adapter:
-        raise ExportError(f"{name} is an adapter of {base}, which is an adapter too")
     own = _find_tokenizer(find) if options.tokenizer is None else None
     return replace(
         found,
@@ -246,16 +247,17 @@ def _with_adapter(
 
 def _with_pooler(find: Find, found: Checkpoint) -> Checkpoint:
     """Add the linear layer that Tevatron writes beside one or two encoders, as their projection."""
-    path = find(_POOLER[0])
-    if path is None:
+    if find(_POOLER[1]) is None:
         return found
-    settings, prefix = read_object(find, _POOLER[1], found.name), _POOLER_PREFIXES.get(found.kind or "")
-    if prefix is None:
-        raise ExportError(f"{found.name} has a pooler for each kind ({_POOLER[0]}): say which with --kind")
+    settings, path = read_object(find, _POOLER[1], found.name), find(_POOLER[0])
+    prefix = _POOLER_PREFIXES.get(found.kind or "")
+    if path is None or prefix is None:
+        why = f"lacks {_POOLER[0]}" if path is None else f"has a pooler for each kind in {_POOLER[0]}: give --kind"
+        raise ExportError(f"{found.name} {why}")
     return replace(
         found,
         config=found.config | {"projection_dim": settings.get("output_dim")},
-        projections=((path, prefix),),
+        projections=(Linear(path, prefix),),
         normalize=settings.get("normalize") is True,
     )
 
@@ -269,7 +271,7 @@ def _find_weights(find: Find, names: Sequence[str], name: str) -> tuple[Path, ..
         if find(index) is None:
             continue
         parts = read_object(find, index, name).get("weight_map")
-        if not isinstance(parts, dict) or not all(_is_plain(part) for part in parts.values()):
+        if not isinstance(parts, dict) or not parts or not all(_is_plain(part) for part in parts.values()):
             raise ExportError(f"weight_map in {index} of {name} must name files beside it")
         paths = {part: find(part) for part in sorted(set(parts.values()))}
         if lost := [part for part, path in paths.items() if path is None]:

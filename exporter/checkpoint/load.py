@@ -17,6 +17,7 @@ from dpr_export.exporter.checkpoint.families import Family, as_bert_config, as_b
 from dpr_export.exporter.checkpoint.layouts import FACEBOOK, Checkpoint
 from dpr_export.exporter.checkpoint.model import build_model
 from dpr_export.exporter.checkpoint.pytorch import read_pytorch_weights
+from dpr_export.exporter.checkpoint.sentence_transformers import Linear
 from dpr_export.exporter.checkpoint.tensorflow import is_tensorflow, read_tensorflow_weights
 from dpr_export.exporter.checkpoint.weight_names import as_dpr_name, first_names, name_weights
 from dpr_export.exporter.errors import ExportError, cause_of
@@ -121,22 +122,28 @@ def _names_class(config: Mapping[str, Any]) -> bool:
 def _merge(checkpoint: Checkpoint, weights: Weights) -> Weights:
     """Return the weights of the model with those of an adapter and of a projection that stands apart."""
     if checkpoint.adapter:
-        config, path = checkpoint.adapter
-        adapter = read_pytorch_weights(path, f"{path.name} of {checkpoint.name}")
-        weights = merge_adapter(weights, adapter, config, checkpoint.name)
-    for path, prefix in checkpoint.projections:
-        linear = read_pytorch_weights(path, f"{path.name} of {checkpoint.name}")
-        if f"{prefix}weight" not in linear:
-            raise ExportError(f"{path.name} of {checkpoint.name} lacks {prefix}weight")
-        weight = linear[f"{prefix}weight"].float()
-        bias = linear.get(f"{prefix}bias", weight.new_zeros(weight.shape[:1])).float()
+        config, paths = checkpoint.adapter
+        weights = merge_adapter(weights, _read(paths, checkpoint.name), config, checkpoint.name)
+    for layer in checkpoint.projections:
+        weight, bias = _read_linear(layer, checkpoint.name)
         if _PROJECTION in weights:  # one linear layer after another is one
             before, shift = weights[_PROJECTION].float(), weights["encode_proj.bias"].float()
             if weight.shape[1:] != before.shape[:1]:
-                raise ExportError(f"{prefix}weight in {path.name} of {checkpoint.name} has shape {list(weight.shape)}")
-            weight, bias = weight @ before, weight @ shift + bias
+                raise ExportError(f"{layer.prefix}weight in {layer.file} has shape {list(weight.shape)}")
+            weight, bias = weight.float() @ before, weight.float() @ shift + bias.float()
         weights = {**weights, _PROJECTION: weight, "encode_proj.bias": bias}
     return weights
+
+
+def _read_linear(layer: Linear, name: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the weight and the bias of a linear layer, which are zeros if it has none."""
+    label = f"{layer.file.name} of {name}"
+    read = read_pytorch_weights(layer.file, label)
+    needed = [f"{layer.prefix}{part}" for part in (("weight", "bias") if layer.has_bias else ("weight",))]
+    if lost := [key for key in needed if key not in read]:
+        raise ExportError(f"{label} lacks {lost[0]}")
+    weight, *bias = (read[key] for key in needed)
+    return weight, bias[0] if bias else weight.new_zeros(weight.shape[:1])
 
 
 def _pooling(checkpoint: Checkpoint, weights: Weights, is_dpr: bool, family: Family) -> dict[str, Any]:

@@ -27,6 +27,15 @@ _IDENTITY = "torch.nn.modules.linear.Identity"
 _SIMILARITIES = {None: "inner_product", "dot": "inner_product", "cosine": "cosine"}
 
 
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """A linear layer in a file of its own."""
+
+    file: Path
+    prefix: str  # of the names of its weight and bias
+    has_bias: bool = True
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Modules:
     """What a model computes around its transformer."""
@@ -36,7 +45,7 @@ class Modules:
     normalize: bool
     similarity: str  # "inner_product" or "cosine"
     longest: int | None  # the largest number of tokens of a row
-    projections: tuple[Path, ...]  # the files of weights of its Dense modules, in their order
+    projections: tuple[Linear, ...]  # its Dense modules, in their order
     projection_dim: int  # the width of the last one; 0 if there is none
 
 
@@ -65,7 +74,7 @@ def read_modules(find: Find, name: str) -> Modules:
         normalize=normalize,
         similarity="inner_product" if normalize else _SIMILARITIES[similarity],
         longest=_longest(find, folder, name),
-        projections=tuple(path for path, _ in dense),
+        projections=tuple(layer for layer, _ in dense),
         projection_dim=dense[-1][1] if dense else 0,
     )
 
@@ -116,8 +125,8 @@ def _longest(find: Find, folder: str, name: str) -> int | None:
     return longest
 
 
-def _read_dense(find: Find, folder: str, name: str) -> tuple[Path, int]:
-    """Return the file of weights of a Dense module, and its width."""
+def _read_dense(find: Find, folder: str, name: str) -> tuple[Linear, int]:
+    """Return a Dense module, and its width."""
     settings = read_object(find, f"{folder}config.json", name)
     activation, width = settings.get("activation_function", "Tanh"), settings.get("out_features")
     if activation != _IDENTITY or settings.get("use_residual"):
@@ -128,4 +137,4 @@ def _read_dense(find: Find, folder: str, name: str) -> tuple[Path, int]:
     weights = find_first(find, (folder + file for file in _WEIGHT_FILES))
     if weights is None:
         raise ExportError(f"{name} has no weights of its Dense module: {folder}{_WEIGHT_FILES[0]}")
-    return weights, width
+    return Linear(weights, "linear.", settings.get("bias", True) is not False), width

@@ -115,7 +115,7 @@ def test_a_name_that_is_nowhere_is_answered_before_torch_is_imported(tmp_path: P
         (("demo/retriever",), 1, "there is no demo/retriever, only demo/question, demo/context, demo/reader"),
         (("./nowhere",), 1, "there is no folder ./nowhere, and it is not a name on the hub"),
         (("a/b/c",), 1, "there is no folder a/b/c, and it is not a name on the hub"),
-        (("empty",), 1, "no config.json in empty"),
+        (("empty",), 1, "empty is not a checkpoint: it has none of modules.json"),
         (("file.bin",), 1, "file.bin is a file: give the folder of a checkpoint"),
         (("facebook/dpr-reader-single-nq-base",), 1, "is not in the cache and the hub cannot be reached"),
         (("checkpoint", "--revision", "v1"), 1, "revision is 'v1', but checkpoint is not on the hub"),
@@ -137,7 +137,7 @@ def test_a_checkpoint_without_weights_or_tokenizer_is_refused(checkpoint, tmp_pa
     assert "no-weights has no weights: none of model.safetensors, pytorch_model.bin" in error_of(
         "no-weights", cwd=tmp_path
     )
-    assert "the tokenizer of no-vocabulary cannot be read" in error_of("no-vocabulary", cwd=tmp_path)
+    assert "no-vocabulary has no tokenizer: give the folder of one" in error_of("no-vocabulary", cwd=tmp_path)
 
 
 def test_a_vocabulary_larger_than_the_models_is_refused(checkpoint, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ The formulas are written out here in float64; one test compares with sentence-tr
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,9 @@ from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 from safetensors.torch import load_file, save_file
 
-from dpr_export.exporter import ExportError, export
+from dpr_export.exporter import ExportError, ExportOptions, export
 from dpr_export.exporter.checkpoint.load import LoadedCheckpoint, load
 from dpr_export.exporter.checkpoint.model import build_model
-from dpr_export.exporter.checkpoint.source import Checkpoint
 from dpr_export.exporter.tracing import trace as tracing
 from dpr_export.exporter.tracing.modules import graph_module
 from dpr_export.exporter.tracing.weights import check_weights
@@ -37,6 +37,7 @@ from dpr_export.runtime.checks.pack import pack
 from dpr_export.runtime.checks.parity import SHAPES, make_grid
 from dpr_export.runtime.checks.verify import verify
 from dpr_export.runtime.engines.session import Feeds
+from tests.checkpoints import checkpoint_in
 from tests.exported import TINY, Exported, quick_gate, write_checkpoint
 
 SMALL = {**TINY, "num_hidden_layers": 1, "hidden_size": 16, "intermediate_size": 24}
@@ -53,15 +54,41 @@ def small_model(seed: int = 0, kind: str = "question", **config: Any) -> LoadedC
     return LoadedCheckpoint(KINDS[kind], configuration, model)
 
 
-def pooled_checkpoint(folder: Path, **config: Any) -> Path:
-    """A checkpoint on the disk; with "pooler", its pooler's weights are in the file too."""
-    write_checkpoint(folder, "question", **config)
-    if config.get("pooling") == "pooler":
-        width, weights = TINY["hidden_size"], load_file(folder / "model.safetensors")
-        weights["question_encoder.pooler.dense.weight"] = torch.randn(width, width) * 0.2
-        weights["question_encoder.pooler.dense.bias"] = torch.randn(width) * 0.2
-        save_file(weights, folder / "model.safetensors", {"format": "pt"})
+def pooled_checkpoint(folder: Path, pooling: str, normalize: bool = False, projection_dim: int = 0) -> Path:
+    """A checkpoint of sentence-transformers on the disk, or with "pooler" of transformers' BertModel."""
+    write_checkpoint(folder, "question")
+    weights = {
+        name.removeprefix("question_encoder.bert_model."): weight
+        for name, weight in load_file(folder / "model.safetensors").items()
+    }
+    width = TINY["hidden_size"]
+    if pooling == "pooler":
+        weights |= {"pooler.dense.weight": torch.randn(width, width) * 0.2, "pooler.dense.bias": torch.randn(width)}
+    else:
+        modules = ["Transformer", "Pooling", *["Dense"] * (projection_dim > 0), *["Normalize"] * normalize]
+        paths = ["", *(f"{number}_{name}" for number, name in enumerate(modules) if number)]
+        write_json(
+            folder / "modules.json", [{"type": f"x.{n}", "path": p} for n, p in zip(modules, paths, strict=True)]
+        )
+        write_json(folder / "1_Pooling" / "config.json", {"pooling_mode": pooling})
+    if projection_dim:
+        linear = {"out_features": projection_dim, "activation_function": "torch.nn.modules.linear.Identity"}
+        write_json(folder / "2_Dense" / "config.json", linear)
+        values = {"linear.weight": torch.randn(projection_dim, width), "linear.bias": torch.randn(projection_dim)}
+        save_file(values, folder / "2_Dense" / "model.safetensors")
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    write_json(folder / "config.json", {**config, "model_type": "bert", "architectures": ["BertModel"]})
     return folder
+
+
+def write_json(path: Path, content: object) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(content))
+
+
+def pooled_options(pooling: str) -> ExportOptions:
+    return ExportOptions(kind="question", pooling=pooling)
 
 
 def hidden_states(loaded: LoadedCheckpoint, feeds: Feeds) -> NDArray[np.float64]:
@@ -172,13 +199,14 @@ def test_another_pooling_is_refused(values: dict[str, Any], message: str) -> Non
 def test_a_reader_has_no_pooling(tmp_path: Path, config: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"pooling is '\w+' and normalize \w+, which no reader has"):
         build_model(READER, DPRConfig(**SMALL, **config))
-    with pytest.raises(ExportError, match=r"model\.safetensors of r cannot be loaded: pooling is"):
-        load(Checkpoint(write_checkpoint(tmp_path, "reader", **config), "r"))
+    checkpoint = checkpoint_in(write_checkpoint(tmp_path, "reader"), "r")
+    with pytest.raises(ExportError, match=r"pooling is 'mean', but r is a DPR model|r cannot be loaded: pooling is"):
+        load(replace(checkpoint, **config))
 
 
 def test_weights_of_the_pooler_are_read_and_looked_for_in_the_graph(tmp_path: Path) -> None:
     folder = pooled_checkpoint(tmp_path / "checkpoint", pooling="pooler")
-    loaded, graph = load(Checkpoint(folder, "pooled")), tmp_path / "model.onnx"
+    loaded, graph = load(checkpoint_in(folder, options=pooled_options("pooler"))), tmp_path / "model.onnx"
     tracing.trace(loaded, graph, 18)
     assert check_weights(loaded.model, graph) == {}
     with torch.no_grad():
@@ -187,9 +215,11 @@ def test_weights_of_the_pooler_are_read_and_looked_for_in_the_graph(tmp_path: Pa
         ExportError, match=r"the weight question_encoder\.pooler\.dense\.weight is missing from the gra"
     ):
         check_weights(loaded.model, graph)
-    write_checkpoint(folder, "question", pooling="pooler")
+    weights = load_file(folder / "model.safetensors")
+    bare = {name: weight for name, weight in weights.items() if "pooler" not in name}
+    save_file(bare, folder / "model.safetensors", {"format": "pt"})
     with pytest.raises(ExportError, match=r"lacks 2 weights .*: question_encoder\.pooler\.dense\.bias, question_enc"):
-        load(Checkpoint(folder, "pooled"))
+        load(checkpoint_in(folder, options=pooled_options("pooler")))
 
 
 @pytest.fixture(scope="module")
@@ -262,7 +292,7 @@ def test_a_pooled_encoder_is_exported_given_variants_packed_and_run(
     precisions: tuple[str, ...],
 ) -> None:
     source, output = pooled_checkpoint(tmp_path / "checkpoint", **config), tmp_path / "out"
-    manifest = export(str(source), output)
+    manifest = export(str(source), output, pooled_options(config["pooling"]))
     assert {(v.backend, v.file, v.verified) for v in manifest.variants} >= {
         ("onnxruntime", MODEL_FILE, True),
         ("openvino", MODEL_FILE, True),
@@ -270,7 +300,7 @@ def test_a_pooled_encoder_is_exported_given_variants_packed_and_run(
     assert json.loads((output / "config.json").read_text()).items() >= config.items()
     texts = ["who wrote hamlet ?", "paris", "the capital of france " * 40]
     tokenizer = transformers.DPRQuestionEncoderTokenizer.from_pretrained(source)
-    loaded = load(Checkpoint(source, "checkpoint"))
+    loaded = load(checkpoint_in(source, options=pooled_options(config["pooling"])))
     expected = np.concatenate([expected_vectors(loaded, tokenizer(text, return_tensors="np")) for text in texts])
     assert read_vectors(output, texts) == pytest.approx(expected, abs=1e-4)
 
