@@ -66,7 +66,8 @@ _REPLACED: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
         for name in (
             *("omegaconf.base.ContainerMetadata", "omegaconf.base.Metadata", "omegaconf.nodes.AnyNode"),
             *("omegaconf.dictconfig.DictConfig", "omegaconf.listconfig.ListConfig"),
-            *("builtins.dict", "builtins.list", "builtins.int", "typing.Any"),
+            *("builtins.dict", "builtins.list", "builtins.int", "builtins.float", "builtins.str", "builtins.bool"),
+            "typing.Any",
         )
     ),
 ]

@@ -247,9 +247,10 @@ def _with_adapter(
 
 def _with_pooler(find: Find, found: Checkpoint) -> Checkpoint:
     """Add the linear layer that Tevatron writes beside one or two encoders, as their projection."""
-    if find(_POOLER[1]) is None:
+    path = find(_POOLER[0])
+    if path is None and find(_POOLER[1]) is None:
         return found
-    settings, path = read_object(find, _POOLER[1], found.name), find(_POOLER[0])
+    settings = read_object(find, _POOLER[1], found.name)
     prefix = _POOLER_PREFIXES.get(found.kind or "")
     if path is None or prefix is None:
         why = f"lacks {_POOLER[0]}" if path is None else f"has a pooler for each kind in {_POOLER[0]}: give --kind"

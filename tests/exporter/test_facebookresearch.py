@@ -157,16 +157,19 @@ class Omegaconf:
             setattr(sys.modules[module], name, made)
             self.classes[name] = made
 
-    def config(self) -> object:
-        """A configuration with a parent, a list and a default dictionary in it."""
+    def config(self, encoder: str = "hf_bert") -> object:
+        """A configuration of a type of encoder, with a parent, a list and a default dictionary in it."""
         from collections import defaultdict
 
         make = self.classes
         meta = make["ContainerMetadata"](ref_type=Any, object_type=dict, resolver_cache=defaultdict(dict, {"a": {}}))
         node = make["AnyNode"](_val=0.1, _metadata=make["Metadata"](ref_type=Any, object_type=int))
+        named = make["AnyNode"](_val=encoder, _metadata=make["Metadata"](ref_type=Any, object_type=str))
         several = make["ListConfig"](_content=[node], _metadata=make["Metadata"](object_type=list))
         parent = make["DictConfig"](_content={"several": several}, _metadata=meta, _parent=None)
-        return make["DictConfig"](_content={"dropout": node}, _metadata=meta, _parent=parent)
+        return make["DictConfig"](
+            _content={"dropout": node, "encoder_model_type": named}, _metadata=meta, _parent=parent
+        )
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -178,6 +181,18 @@ def test_an_encoders_configuration_of_omegaconf_does_not_need_it(checkpoint, tmp
     assert b"omegaconf.dictconfig" in path.read_bytes()
     assert "omegaconf.dictconfig" not in sys.modules
     assert same(read(path, "reader", folder), folder)
+
+
+@pytest.mark.parametrize("written", ["flat", "omegaconf"])
+def test_an_encoder_of_another_type_is_refused_by_name(checkpoint, tmp_path: Path, written: str) -> None:
+    folder = checkpoint("question")
+    weights = as_in_facebookresearch("question", folder)
+    for encoder, said in (("fairseq_roberta", "fairseq_roberta, and only hf_bert"), ("hf_roberta", "but tokenizer")):
+        with pytest.MonkeyPatch.context() as patch:
+            newer = {"encoder": Omegaconf(patch).config(encoder)}
+            path = save(tmp_path / "file", weights, {"encoder_model_type": encoder} if written == "flat" else newer)
+        with pytest.raises(ExportError, match=f"file holds an encoder of the type {encoder}.*{said}|{said}"):
+            read(path, "question", folder)
 
 
 class Payload:

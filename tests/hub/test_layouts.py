@@ -23,6 +23,7 @@ MARKS = [row.mark for row in ROWS]
 WORD_PIECES = ["tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json", "added_tokens.json"]
 SLOW = ["vocab.json", "merges.txt", "sentencepiece.bpe.model", "spiece.model"]
 WEIGHTS = "model.safetensors"
+POOLER = ["pooler.pt", "pooler_config.json"]
 INDEX = f"{WEIGHTS}.index.json"
 SENTENCE_SETTINGS = [
     f"sentence_{name}_config.json" for name in ("bert", "roberta", "distilbert", "camembert", "xlm-roberta")
@@ -37,22 +38,22 @@ def below(folder: str, files: list[str]) -> list[str]:
 ASKED = {
     "dpr, as it should be": [*MARKS[:4], WEIGHTS, *WORD_PIECES],
     "rag, RagTokenForGeneration": [*MARKS[:4], WEIGHTS, *below("question_encoder_tokenizer", WORD_PIECES)],
-    "bert, cls": [*MARKS[:5], WEIGHTS, *WORD_PIECES, "pooler.pt"],
-    "xlm-roberta, sentencepiece.bpe.model": [*MARKS[:5], WEIGHTS, *WORD_PIECES, *SLOW, "pooler.pt"],
+    "bert, cls": [*MARKS[:5], WEIGHTS, *WORD_PIECES, *POOLER],
+    "xlm-roberta, sentencepiece.bpe.model": [*MARKS[:5], WEIGHTS, *WORD_PIECES, *SLOW, *POOLER],
     "sentence-transformers, 2": [
-        *(MARKS[0], *MARKS[1:5], "config_sentence_transformers.json", "1_Pooling/config.json", "pooler.pt"),
+        *(MARKS[0], *MARKS[1:5], "config_sentence_transformers.json", "1_Pooling/config.json", *POOLER),
         *(*SENTENCE_SETTINGS, "2_Dense/config.json", "2_Dense/model.safetensors", "2_Dense/pytorch_model.bin"),
         *(WEIGHTS, INDEX, "pytorch_model.bin", *WORD_PIECES),
     ],
     "haystack, from BERT": [
         *MARKS,
-        *below("query_encoder", [*MARKS[:5], "language_model.bin", *WORD_PIECES, "pooler.pt"]),
-        "pooler.pt",
+        *below("query_encoder", [*MARKS[:5], "language_model.bin", *WORD_PIECES, *POOLER]),
+        *POOLER,
     ],
     "tevatron, pooler": [
         *MARKS,
-        *below("query_model", [*MARKS[:5], WEIGHTS, *WORD_PIECES, *SLOW, "pooler.pt"]),
-        *(*WORD_PIECES, "pooler.pt", "pooler_config.json"),
+        *below("query_model", [*MARKS[:5], WEIGHTS, *WORD_PIECES, *SLOW, *POOLER]),
+        *(*WORD_PIECES, *POOLER),
     ],
 }
 

@@ -65,7 +65,7 @@ def facebook_roberta(kind: str = "question", projection: int = 0) -> Callable[[P
         tokenizer = vocabularies.roberta()
         tokenizer.save_pretrained(folder / "tokenizer")
         weights: dict[str, torch.Tensor] = {}
-        models = {name: build("RobertaModel", tokenizer, seed) for seed, name in enumerate(THERE)}
+        models = {name: build("RobertaModel", tokenizer, seed, layer_norm_eps=1e-5) for seed, name in enumerate(THERE)}
         heads = {name: torch.nn.Linear(32, projection) for name in THERE} if projection else {}
         for name, model in models.items():
             weights |= {THERE[name] + key: weight for key, weight in model.state_dict().items()}
