@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dpr_export.exporter.checkpoint.layouts import Checkpoint
+from dpr_export.exporter.checkpoint.find_checkpoint import Checkpoint
 from dpr_export.exporter.checkpoint.source import resolve_checkpoint
 from dpr_export.exporter.checkpoint.tokenizer import read_tokenizer
 from dpr_export.exporter.errors import ExportError

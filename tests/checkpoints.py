@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from dpr_export.exporter.checkpoint.files import Find, files_of
-from dpr_export.exporter.checkpoint.layouts import Checkpoint, find_checkpoint
+from dpr_export.exporter.checkpoint.find_checkpoint import Checkpoint, find_checkpoint
 from dpr_export.exporter.options import DEFAULT_OPTIONS, ExportOptions
 
 

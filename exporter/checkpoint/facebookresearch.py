@@ -16,7 +16,7 @@ import torch
 from tokenizers.models import WordPiece
 
 from dpr_export.exporter.checkpoint.families import BERT, ROBERTA, Family, as_bert_config, as_bert_weights
-from dpr_export.exporter.checkpoint.layouts import Checkpoint
+from dpr_export.exporter.checkpoint.find_checkpoint import Checkpoint
 from dpr_export.exporter.checkpoint.tokenizer import read_tokenizer
 from dpr_export.exporter.errors import ExportError, cause_of
 from dpr_export.models.config import DPRConfig

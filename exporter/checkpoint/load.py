@@ -14,7 +14,8 @@ import torch
 from dpr_export.exporter.checkpoint.adapter import merge_adapter
 from dpr_export.exporter.checkpoint.facebookresearch import read_facebook_file
 from dpr_export.exporter.checkpoint.families import Family, as_bert_config, as_bert_weights, find_family
-from dpr_export.exporter.checkpoint.layouts import FACEBOOK, Checkpoint
+from dpr_export.exporter.checkpoint.find_checkpoint import Checkpoint
+from dpr_export.exporter.checkpoint.layouts import FACEBOOK
 from dpr_export.exporter.checkpoint.model import build_model
 from dpr_export.exporter.checkpoint.pytorch import read_pytorch_weights
 from dpr_export.exporter.checkpoint.sentence_transformers import Linear

@@ -10,7 +10,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from dpr_export.exporter.checkpoint.files import Find, files_of
-from dpr_export.exporter.checkpoint.layouts import FACEBOOK, Checkpoint, find_checkpoint, find_tokenizer
+from dpr_export.exporter.checkpoint.find_checkpoint import Checkpoint, find_checkpoint, find_tokenizer
+from dpr_export.exporter.checkpoint.layouts import FACEBOOK
 from dpr_export.exporter.errors import ExportError
 from dpr_export.exporter.options import DEFAULT_OPTIONS, ExportOptions
 from dpr_export.models.artifact.hub import HubOptions, NotInCacheError, Repository, find_repository

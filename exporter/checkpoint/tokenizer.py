@@ -19,7 +19,8 @@ from dpr_export.models.telemetry import no_telemetry
 from dpr_export.models.tokenization.by_kind import TOKENIZER_CLASSES
 from dpr_export.models.tokenization.encoder_tokenizers import BertTokenizer
 from dpr_export.models.tokenization.tokenizer_classes import find_class
-from dpr_export.models.tokenization.tokenizer_files import TOKENIZER_FILES, read_config
+from dpr_export.models.tokenization.tokenizer_files import TOKENIZER_FILES
+from dpr_export.models.tokenization.tokenizer_options import read_config
 
 _BYTE_LEVEL = ("vocab.json", "merges.txt")
 _SENTENCEPIECE = ("sentencepiece.bpe.model", "spiece.model")  # two names of one file

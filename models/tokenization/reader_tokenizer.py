@@ -18,7 +18,7 @@ from dpr_export.models.tokenization.batch_encoding import BatchEncoding, check_t
 from dpr_export.models.tokenization.encoder_tokenizers import BertTokenizer
 from dpr_export.models.tokenization.row_templates import BERT
 from dpr_export.models.tokenization.rows import find_strategy, truncated_lengths
-from dpr_export.models.tokenization.tokenizer_files import TokenizerOptions
+from dpr_export.models.tokenization.tokenizer_options import TokenizerOptions
 
 
 @dataclass(frozen=True, slots=True)

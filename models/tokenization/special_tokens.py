@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 from tokenizers import AddedToken, Tokenizer, processors
 
 from dpr_export.models.tokenization.row_templates import find_template
-from dpr_export.models.tokenization.tokenizer_files import TokenizerOptions
+from dpr_export.models.tokenization.tokenizer_options import TokenizerOptions
 
 MORE = ("additional_special_tokens", "extra_special_tokens")  # the name in transformers 4, and in 5
 NewToken = str | AddedToken

@@ -11,7 +11,8 @@ from tokenizers import Tokenizer
 from dpr_export.models.artifact.hub import HubOptions
 from dpr_export.models.artifact.resolve import resolve_files
 from dpr_export.models.tokenization.special_tokens import SpecialTokens
-from dpr_export.models.tokenization.tokenizer_files import TOKENIZER_FILES, TokenizerOptions, load, save
+from dpr_export.models.tokenization.tokenizer_files import TOKENIZER_FILES, load, save
+from dpr_export.models.tokenization.tokenizer_options import TokenizerOptions
 from dpr_export.models.torch_interop import to_lists
 
 FEW = 16  # rows: up to here a loop is faster than the threads of the library's decode_batch
