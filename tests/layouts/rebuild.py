@@ -37,17 +37,11 @@ from tests.layouts.vocabularies import LENGTH
 # The rows of every test run; the others are CI's. An export takes seconds.
 QUICK = (
     "dpr, BertModel named and model_type bert",
-    "dpr, module.",
-    "dpr, shards",
     "rag, RagTokenForGeneration",
-    "bert, pooler",
     "distilbert, DistilBertForMaskedLM",
     "roberta, mean",
     "xlm-roberta, sentencepiece.bpe.model",
-    "camembert, cls",
     "sentence-transformers, two Dense, normalized",
-    "sentence-transformers, 1",
-    "haystack, from BERT",
     "peft, patterns",
     "facebookresearch, hf_roberta, projection",
 )
