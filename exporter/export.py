@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from dpr_export.exporter.checkpoint.find_checkpoint import Checkpoint
 from dpr_export.exporter.checkpoint.source import resolve_checkpoint
-from dpr_export.exporter.checkpoint.tokenizer import read_tokenizer
+from dpr_export.exporter.checkpoint.tokenizer import gives_token_types, read_tokenizer
 from dpr_export.exporter.errors import ExportError
 from dpr_export.exporter.options import DEFAULT_OPSET, DEFAULT_OPTIONS, ExportOptions
 from dpr_export.models.artifact.atomic_writing import atomic_folder
@@ -28,7 +28,7 @@ from dpr_export.models.artifact.manifest import (
 from dpr_export.models.artifact.reference_outputs import Example, write_reference_outputs
 from dpr_export.models.artifact.variants import EMBEDS_FILE, MODEL_FILE, VariantSpec
 from dpr_export.models.config import DPRConfig
-from dpr_export.models.kinds import EMBEDS, IDS
+from dpr_export.models.kinds import CONTEXT, EMBEDS, IDS
 from dpr_export.models.optional_outputs import OptionalOutputs
 from dpr_export.models.progress import Step, silent
 
@@ -151,9 +151,29 @@ def _write_tokenizer(loaded: "LoadedCheckpoint", checkpoint: Checkpoint, folder:
             f"the tokenizer of {checkpoint.name} has {len(tokenizer)} entries, but the model has embeddings for only "
             f"{loaded.config.vocab_size} (vocab_size)"
         )
-    if checkpoint.longest is not None:
-        tokenizer.model_max_length = min(checkpoint.longest, tokenizer.model_max_length)
     positions = loaded.config.max_position_embeddings
+    if checkpoint.longest is not None:
+        tokenizer.model_max_length = min(checkpoint.longest, positions)
+    if loaded.padding_moves_positions:
+        tokenizer.padding_side = "right"
+        if (padding := loaded.config.pad_token_id) != tokenizer.pad_token_id:
+            raise ExportError(
+                f"pad_token_id in config.json of {checkpoint.name} is {padding}, after which positions start, but its "
+                f"tokenizer pads with {tokenizer.pad_token_id}"
+            )
+    if loaded.kind is CONTEXT:
+        (table,) = (weight for name, weight in loaded.model.named_parameters() if "token_type_embeddings" in name)
+        types = max(tokenizer.create_token_type_ids_from_sequences([0], [0]))
+        if types >= len(table) and loaded.padding_moves_positions:
+            raise ExportError(
+                f"the tokenizer of {checkpoint.name} gives a text after its title the token type {types}, but the "
+                f"model has only {len(table)} (type_vocab_size)"
+            )
+        if types and bool((table != table[0]).any()) and not gives_token_types(checkpoint.tokenizer):
+            raise ExportError(
+                f"the tokenizer of {checkpoint.name} gives no token types (tokenizer_class or model_input_names in "
+                "tokenizer_config.json), but the model has several"
+            )
     if (longest := min(positions, tokenizer.model_max_length)) < SHORTEST_ROW:
         raise ExportError(
             f"a row of {checkpoint.name} may have {longest} tokens (max_position_embeddings is {positions}, "

@@ -30,9 +30,10 @@ _KNOWN = {
     ),
     *("r", "lora_alpha", "rank_pattern", "alpha_pattern", "lora_dropout", "bias", "init_lora_weights"),
     *("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "modules_to_save"),
-    *("megatron_core", "qalora_group_size"),  # set to a default that is not read without other fields
+    *("eva_config", "megatron_core", "qalora_group_size"),  # set to a default that is not read without other fields
     "fan_in_fan_out",  # PEFT clears it for linear layers, the only ones that can be merged here
 }
+_REPEATED = re.compile(r"\)[*+{]")
 _UNCHANGED_BASE = (True, False, None, "gaussian", "eva", "orthogonal")  # values of init_lora_weights
 
 
@@ -80,6 +81,7 @@ def merge_adapter(
             whole[key.removeprefix(_PREFIX).replace(".base_layer.", ".")] = weight
     if apart := [module for module, both in factors.items() if not _are_factors(both)]:
         raise ExportError(f"{name} lacks lora_A or lora_B of {first_names(apart)}, or has them in other shapes")
+    _fitting({f"{module}.weight": _shape_of(both) for module, both in factors.items()}, base, name)
     changes = {
         f"{module}.weight": _scale(config, module, len(both["A"]), name) * (both["B"] @ both["A"])
         for module, both in factors.items()
@@ -100,6 +102,11 @@ def _are_factors(both: Mapping[str, "torch.Tensor"]) -> bool:
     return both["A"].shape[0] == both["B"].shape[1] > 0
 
 
+def _shape_of(both: Mapping[str, "torch.Tensor"]) -> "torch.Tensor":
+    """Return a tensor without values, of the shape of B A: small factors may have a huge product."""
+    return both["B"][:, :1].to("meta").expand(-1, both["A"].shape[1])
+
+
 def _fitting(
     weights: Mapping[str, "torch.Tensor"], base: Mapping[str, "torch.Tensor"], name: str
 ) -> dict[str, "torch.Tensor"]:
@@ -115,7 +122,8 @@ def _fitting(
 def _expected(config: Mapping[str, Any], base: Iterable[str], changed: Iterable[str]) -> set[str]:
     """Return the weights of the base that the configuration says are in the adapter, as far as it names them."""
     layers = [key for key in base if key.partition(".")[0] in ("embeddings", "encoder", "transformer")]
-    targets, saved = config.get("target_modules"), config.get("modules_to_save") or ()
+    targets, saved = config.get("target_modules"), config.get("modules_to_save")
+    saved = saved if isinstance(saved, list) else []
     expected = {key for key in base if any(f".{module}." in f".{key}" for module in saved)}
     if isinstance(targets, list) and not (config.get("layers_to_transform") or config.get("exclude_modules")):
         expected |= {key for key in layers if key.startswith(("encoder", "transformer")) and _is_target(key, targets)}
@@ -136,6 +144,8 @@ def _scale(config: Mapping[str, Any], module: str, rows: int, name: str) -> floa
     values = []
     for field, patterns, default in (("lora_alpha", "alpha_pattern", 8), ("r", "rank_pattern", 8)):
         own = config.get(patterns) or {}
+        if refused := [key for key in own if _REPEATED.search(key)]:
+            raise ExportError(f"{patterns} of {name} has {refused[0]!r}: a repeated group could take for ever to match")
         found = [value for key, value in own.items() if _ends_with(module, key)] if isinstance(own, Mapping) else []
         value = found[0] if found else config.get(field, default)
         if type(value) not in (int, float):

@@ -17,6 +17,7 @@ from tokenizers.models import WordPiece
 
 from dpr_export.exporter.checkpoint.families import BERT, ROBERTA, Family, as_bert_config, as_bert_weights
 from dpr_export.exporter.checkpoint.find_checkpoint import Checkpoint
+from dpr_export.exporter.checkpoint.pytorch import is_plain
 from dpr_export.exporter.checkpoint.tokenizer import read_tokenizer
 from dpr_export.exporter.errors import ExportError, cause_of
 from dpr_export.models.config import DPRConfig
@@ -112,17 +113,9 @@ def _unpickle(name: str, path: Path) -> dict[str, Any]:
     if not isinstance(model, Mapping):
         raise ExportError(f"{name} has no model_dict, so it is not a facebookresearch/DPR checkpoint")
     for key, weight in model.items():
-        if not (isinstance(key, str) and isinstance(weight, torch.Tensor) and _is_plain(weight)):
+        if not (isinstance(key, str) and isinstance(weight, torch.Tensor) and is_plain(weight)):
             raise ExportError(f"{name} is damaged: {key!r} in its model_dict is not a weight")
     return dict(state)
-
-
-def _is_plain(weight: torch.Tensor) -> bool:
-    """Whether a tensor is dense and real, with every value in the file: a view could repeat a few endlessly."""
-    dense = weight.layout is torch.strided and weight.device.type == "cpu" and not weight.is_nested
-    if not dense or weight.is_complex() or weight.is_quantized:
-        return False
-    return weight.numel() * weight.element_size() <= weight.untyped_storage().nbytes()
 
 
 def _check_case(checkpoint: Checkpoint, state: Mapping[str, Any], tokenizer: BertTokenizer) -> None:

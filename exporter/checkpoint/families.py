@@ -75,19 +75,38 @@ FAMILIES = {
     "camembert": ROBERTA,
 }
 
+# By the beginning of the names of transformers' classes.
+_CLASSES = {
+    "Bert": BERT,
+    "DistilBert": DISTILBERT,
+    **dict.fromkeys(("Roberta", "XLMRoberta", "Camembert"), ROBERTA),
+}
 
-def find_family(config: Mapping[str, Any], name: str) -> Family:
-    """Return the family of the model that a config.json describes; `name` is the checkpoint's.
+
+def find_family(config: Mapping[str, Any], is_dpr: bool, name: str) -> Family:
+    """Return the family of the model that a config.json describes.
+
+    Args:
+        config: its content.
+        is_dpr: whether the model is known to be a DPR class, which may lack a model type.
+        name: the checkpoint's, for errors.
 
     Raises:
-        ExportError: its model type is not in the table, or it names code of its own.
+        ExportError: its model type is not in the table or not that of its class, or it names code of its own.
     """
     if code := config.get("auto_map"):
         raise ExportError(f"{name} has code of its own ({CONFIG_FILE} has auto_map {code}), and only weights are read")
-    model_type = config.get("model_type", "dpr")
+    model_type = config.get("model_type", "dpr" if is_dpr else None)
     if not isinstance(model_type, str) or model_type not in FAMILIES:
-        raise ExportError(f"model_type of {name} is {model_type!r}, and must be one of {', '.join(FAMILIES)}")
-    return FAMILIES[model_type]
+        raise ExportError(
+            f"model_type in {CONFIG_FILE} of {name} is {model_type!r}, and must be one of {', '.join(FAMILIES)}"
+        )
+    family, classes = FAMILIES[model_type], config.get("architectures")
+    for named in classes if isinstance(classes, list) else []:
+        of_class = next((of for start, of in _CLASSES.items() if str(named).startswith(start)), family)
+        if of_class is not family:
+            raise ExportError(f"model_type of {name} is {model_type!r}, but its class is {named}")
+    return family
 
 
 def as_bert_config(family: Family, config: Mapping[str, Any]) -> dict[str, Any]:

@@ -90,7 +90,8 @@ def find_checkpoint(
     if layout.folders:
         folder = layout.folders.get(options.kind or "")
         if folder is None:
-            raise ExportError(f"{name} holds {' and '.join(layout.folders)} encoders: say which with --kind")
+            asked = f"kind is {options.kind!r}, but " if options.kind else ""
+            raise ExportError(f"{asked}{name} holds {' and '.join(layout.folders)} encoders: say which with --kind")
         found = find_checkpoint(files_below(find, folder), f"{folder}... of {name}", options, open_files, rows)
         found = replace(found, name=name, layout=layout.title, tokenizer=found.tokenizer or _find_tokenizer(find))
         return _with_pooler(find, found)
@@ -136,7 +137,7 @@ def _around_transformer(
     config = inner.config | ({"projection_dim": modules.projection_dim} if modules.projections else {})
     return replace(
         inner,
-        layout=SENTENCE_TRANSFORMERS.title,
+        layout=SENTENCE_TRANSFORMERS.title + (", prompts left out" if modules.prompts else ""),
         config=config,
         pooling=modules.pooling,
         normalize=modules.normalize,
@@ -151,7 +152,9 @@ def _with_adapter(
 ) -> Checkpoint:
     base, revision = find_base(config, name), config.get("revision")
     weights = _find_weights(find, ADAPTER.weights, name)
-    rows = [row for row in LAYOUTS if row is not ADAPTER]
+    # With --pooling the base is the transformer alone, whatever modules stand around it.
+    around = (ADAPTER, SENTENCE_TRANSFORMERS) if options.pooling else (ADAPTER,)
+    rows = [row for row in LAYOUTS if row not in around]
     try:
         files = open_files(base, revision if isinstance(revision, str) else None)
         found = find_checkpoint(files, base, options, open_files, rows)

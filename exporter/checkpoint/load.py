@@ -41,6 +41,7 @@ class LoadedCheckpoint:
     model: torch.nn.Module
     layout: str = ""  # what the checkpoint was recognized as, for people
     similarity: str = "inner_product"  # how its vectors are compared, as in the manifest
+    padding_moves_positions: bool = False  # whether the original counts positions by its padding, as RoBERTa does
 
 
 def load(checkpoint: Checkpoint) -> LoadedCheckpoint:
@@ -54,7 +55,6 @@ def load(checkpoint: Checkpoint) -> LoadedCheckpoint:
         kind, config, weights = read_facebook_file(checkpoint)
         return LoadedCheckpoint(kind, config, _fill(kind, config, weights, checkpoint.name), checkpoint.layout)
     name = f"{checkpoint.weights[0].name} of {checkpoint.name}"
-    family = find_family(checkpoint.config, checkpoint.name)
     named = name_weights(_read(checkpoint.weights, checkpoint.name))
     if named.foreign:
         raise ExportError(
@@ -62,6 +62,7 @@ def load(checkpoint: Checkpoint) -> LoadedCheckpoint:
         )
     kind, weights = _choose_kind(checkpoint, named.by_kind)
     is_dpr = any(named.by_kind) or _names_class(checkpoint.config)
+    family = find_family(checkpoint.config, is_dpr, checkpoint.name)
     weights = _merge(checkpoint, weights)
     values = as_bert_config(family, checkpoint.config) | {"architectures": [kind.architecture]}
     values |= _pooling(checkpoint, weights, is_dpr, family)
@@ -78,6 +79,7 @@ def load(checkpoint: Checkpoint) -> LoadedCheckpoint:
         _fill(kind, config, weights, name),
         f"{checkpoint.layout}, {what}",
         checkpoint.similarity,
+        family.positions_after_padding,
     )
 
 
@@ -128,9 +130,9 @@ def _merge(checkpoint: Checkpoint, weights: Weights) -> Weights:
     for layer in checkpoint.projections:
         weight, bias = _read_linear(layer, checkpoint.name)
         if _PROJECTION in weights:  # one linear layer after another is one
-            before, shift = weights[_PROJECTION].float(), weights["encode_proj.bias"].float()
-            if weight.shape[1:] != before.shape[:1]:
-                raise ExportError(f"{layer.prefix}weight in {layer.file} has shape {list(weight.shape)}")
+            before, shift = weights[_PROJECTION].float(), weights.get("encode_proj.bias", weight.new_zeros(0)).float()
+            if weight.shape[1:] != before.shape[:1] or shift.shape != before.shape[:1]:
+                raise ExportError(f"{layer.prefix}weight in {layer.file} does not fit {_PROJECTION} before it")
             weight, bias = weight.float() @ before, weight.float() @ shift + bias.float()
         weights = {**weights, _PROJECTION: weight, "encode_proj.bias": bias}
     return weights
@@ -144,6 +146,9 @@ def _read_linear(layer: Linear, name: str) -> tuple[torch.Tensor, torch.Tensor]:
     if lost := [key for key in needed if key not in read]:
         raise ExportError(f"{label} lacks {lost[0]}")
     weight, *bias = (read[key] for key in needed)
+    if weight.ndim != 2 or (bias and bias[0].shape != weight.shape[:1]):
+        shapes = " and ".join(str(list(read[key].shape)) for key in needed)
+        raise ExportError(f"{' and '.join(needed)} in {label} have shapes {shapes}, which make no linear layer")
     return weight, bias[0] if bias else weight.new_zeros(weight.shape[:1])
 
 
@@ -179,8 +184,8 @@ def _fill(kind: Kind, config: DPRConfig, weights: Weights, name: str) -> torch.n
     weights = {as_dpr_name(kind, key): weight for key, weight in weights.items()}
     try:
         model = build_model(kind, config)
-    except (KeyError, ValueError) as error:  # an unknown activation, or heads that do not divide the hidden size
-        raise ExportError(f"{name} cannot be loaded: {cause_of(error)}") from None
+    except Exception as error:  # transformers raises whatever a value leads it to, such as an unknown activation
+        raise ExportError(f"{name} cannot be loaded: {type(error).__name__}: {cause_of(error)}") from None
     expected = model.state_dict()
     if missing := sorted(expected.keys() - weights.keys()):
         raise ExportError(f"{name} lacks {len(missing)} weights of a {kind.architecture}: {first_names(missing)}")

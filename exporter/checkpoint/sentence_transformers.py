@@ -14,10 +14,21 @@ from dpr_export.exporter.errors import ExportError
 
 MODULES_FILE = "modules.json"
 _SETTINGS_FILE = "config_sentence_transformers.json"
+_SETTINGS = {"__version__", "model_type", "prompts", "default_prompt_name", "similarity_fn_name"}  # that may be set
 # Files of the transformer's own settings, by the model type that they were once named after.
 _TRANSFORMER_FILES = tuple(
     f"sentence_{name}_config.json" for name in ("bert", "roberta", "distilbert", "camembert", "xlm-roberta")
 )
+# The settings of the transformer, with the values that change nothing; None: any. Others must be off.
+_TRANSFORMER_SETTINGS: dict[str, Any] = {
+    "max_seq_length": None,
+    "do_lower_case": None,
+    "unpad_inputs": None,
+    "transformer_task": "feature-extraction",
+    "modality_config": {"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
+    "module_output_name": "token_embeddings",
+}
+_VECTORS = (None, "sentence_embedding")  # what modules read and write
 _WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 # The settings of Pooling that a graph computes, by their names since version 5.3 and before.
 _POOLINGS = {"cls": "cls", "mean": "mean", "pooling_mode_cls_token": "cls", "pooling_mode_mean_tokens": "mean"}
@@ -45,6 +56,7 @@ class Modules:
     normalize: bool
     similarity: str  # "inner_product" or "cosine"
     longest: int | None  # the largest number of tokens of a row
+    prompts: tuple[str, ...]  # what users put before texts, which no exported model does
     projections: tuple[Linear, ...]  # its Dense modules, in their order
     projection_dim: int  # the width of the last one; 0 if there is none
 
@@ -57,13 +69,15 @@ def read_modules(find: Find, name: str) -> Modules:
     """
     folders = _module_folders(find, name)
     settings = read_object(find, _SETTINGS_FILE, name) if find(_SETTINGS_FILE) else {}
-    if prompt := settings.get("default_prompt_name"):
+    _refuse_set(settings, dict.fromkeys(_SETTINGS), _SETTINGS_FILE, name)
+    prompts, default = settings.get("prompts") or {}, settings.get("default_prompt_name")
+    if not isinstance(prompts, Mapping) or (default is not None and prompts.get(str(default)) != ""):
         raise ExportError(
-            f"{name} puts a prompt before each text (default_prompt_name is {prompt!r} in {_SETTINGS_FILE}), which an "
+            f"{name} puts a prompt before each text (default_prompt_name is {default!r} in {_SETTINGS_FILE}), which an "
             "exported model does not"
         )
     similarity = settings.get("similarity_fn_name")
-    if similarity not in _SIMILARITIES:
+    if not isinstance(similarity, str | None) or similarity not in _SIMILARITIES:
         raise ExportError(f"similarity_fn_name of {name} is {similarity!r}, and must be cosine or dot")
     normalize = "Normalize" in folders
     (folder,), (pooling,) = folders["Transformer"], folders["Pooling"]
@@ -74,6 +88,7 @@ def read_modules(find: Find, name: str) -> Modules:
         normalize=normalize,
         similarity="inner_product" if normalize else _SIMILARITIES[similarity],
         longest=_longest(find, folder, name),
+        prompts=tuple(str(prompt) for prompt in prompts.values() if prompt),
         projections=tuple(layer for layer, _ in dense),
         projection_dim=dense[-1][1] if dense else 0,
     )
@@ -88,7 +103,10 @@ def _module_folders(find: Find, name: str) -> dict[str, list[str]]:
     folders: dict[str, list[str]] = {}
     order = []
     for module in modules:
-        kind, folder = str(module.get("type")).rpartition(".")[2], str(module.get("path", ""))
+        package, kind = str(module.get("type")).partition(".")[0], str(module.get("type")).rpartition(".")[2]
+        folder = str(module.get("path", "")).rstrip("/")
+        if package != "sentence_transformers":
+            raise ExportError(f"{name} has a module of other code, {module.get('type')}, which is not run")
         if kind == "Dropout":  # which is for training
             continue
         if kind not in _ORDER:
@@ -96,6 +114,10 @@ def _module_folders(find: Find, name: str) -> dict[str, list[str]]:
         if folder and not _FOLDER.fullmatch(folder):
             raise ExportError(f"{MODULES_FILE} of {name} names the folder {folder!r}, which is none of its own")
         folders.setdefault(kind, []).append(folder and f"{folder}/")
+        if kind in ("Dense", "Normalize") and find(f"{folder}/config.json"):
+            ways = read_object(find, f"{folder}/config.json", name)
+            if any(ways.get(way) not in _VECTORS for way in ("module_input_name", "module_output_name")):
+                raise ExportError(f"{name} has a module {kind} that reads or writes something else than the vector")
         order.append(_ORDER.index(kind))
     single = [len(folders.get(kind, ())) for kind in ("Transformer", "Pooling", "Normalize")]
     if order != sorted(order) or single[:2] != [1, 1] or single[2] > 1:
@@ -108,8 +130,8 @@ def _pooling(settings: Mapping[str, Any], name: str) -> str:
     found = settings.get("pooling_mode")
     if found is None:
         found = [key for key, value in settings.items() if key.startswith("pooling_mode_") and value] or "mean"
-    modes = [found] if isinstance(found, str) else list(found)
-    if len(modes) != 1 or modes[0] not in _POOLINGS:
+    modes = found if isinstance(found, list) else [found]
+    if len(modes) != 1 or not isinstance(modes[0], str) or modes[0] not in _POOLINGS:
         raise ExportError(f"{name} has the pooling {', '.join(map(str, modes))}: only cls and mean can be exported")
     return _POOLINGS[modes[0]]
 
@@ -117,12 +139,20 @@ def _pooling(settings: Mapping[str, Any], name: str) -> str:
 def _longest(find: Find, folder: str, name: str) -> int | None:
     file = next((file for file in _TRANSFORMER_FILES if find(folder + file)), None)
     settings = read_object(find, folder + file, name) if file else {}
+    _refuse_set(settings, _TRANSFORMER_SETTINGS, str(file), name)
     if settings.get("do_lower_case"):
         raise ExportError(f"{name} lower-cases each text before its tokenizer does (do_lower_case): clear that setting")
     longest = settings.get("max_seq_length")
     if longest is not None and (type(longest) is not int or longest < 1):
         raise ExportError(f"max_seq_length of {name} is {longest!r}, and must be a whole number from 1")
     return longest
+
+
+def _refuse_set(settings: Mapping[str, Any], accepted: Mapping[str, Any], file: str, name: str) -> None:
+    """Refuse settings that are not known to change nothing."""
+    for key, value in settings.items():
+        if value and (key not in accepted or accepted[key] not in (None, value)):
+            raise ExportError(f"{name} has {key} set in {file}, which an exported model does not do")
 
 
 def _read_dense(find: Find, folder: str, name: str) -> tuple[Linear, int]:

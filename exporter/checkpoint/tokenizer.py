@@ -45,11 +45,22 @@ def read_tokenizer(kind: Kind, folder: Path) -> BertTokenizer:
     return tokenizer
 
 
+def gives_token_types(folder: Path) -> bool:
+    """Whether transformers' tokenizer for a folder makes token_type_ids, as its files say."""
+    config = read_config(folder)
+    names = config.get("model_input_names")
+    if isinstance(names, list):
+        return "token_type_ids" in names
+    return not str(config.get("tokenizer_class")).startswith("DistilBert")
+
+
 @contextmanager
 def _convert(folder: Path) -> Iterator[Path]:
     """Yield a folder that the runtime's tokenizers can read: the given one, or a temporary one."""
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     files = _BYTE_LEVEL if names.issuperset(_BYTE_LEVEL) else tuple(names.intersection(_SENTENCEPIECE))[:1]
+    if files and "vocab.txt" in names and "tokenizer.json" not in names:
+        raise ValueError(f"it holds vocab.txt and {files[0]}, of which only one can be the vocabulary")
     if names & {"tokenizer.json", "vocab.txt"} or not files:
         yield folder
         return

@@ -14,7 +14,7 @@ _HEADS = {kind.encoder.partition(".")[0]: kind.name for kind in KINDS.values()}
 # What else may stand before a name: wrappers for training (DDP, Lightning), and the models that BERT is a part of.
 _BEFORE = {
     *_HEADS,
-    *("module", "base_model", "model", "auto_model", "rag", "encoder"),
+    *("module", "_orig_mod", "base_model", "model", "auto_model", "rag", "encoder"),
     *("bert_model", "bert", "roberta", "distilbert"),
 }
 # What every name of a DPR model ends with.
@@ -24,7 +24,8 @@ _NAME = re.compile(
 _RENAMED = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}  # of 2018, from TensorFlow
 # Weights that no encoder reads: the heads of pretraining, RAG's generator, and numbers that are not weights.
 _UNREAD = re.compile(
-    r"(^|\.)(cls\.|lm_head\.|vocab_(transform|layer_norm|projector)\.|generator\.|embeddings\.position_ids$)"
+    r"(^|\.)(cls\.(predictions|seq_relationship)\.|lm_head\.|vocab_(transform|layer_norm|projector)\.)"
+    r"|^(rag\.)?generator\.|(^|\.)embeddings\.(position|token_type)_ids$"
 )
 
 
@@ -64,6 +65,13 @@ def name_weights(weights: Mapping[str, _Value]) -> NamedWeights[_Value]:
         if name in group:
             named.foreign.append(key)
         group[name] = value
+    kinds = [kind for kind in named.by_kind if kind]
+    if (
+        "" in named.by_kind
+        and len(kinds) == 1
+        and all(name.startswith("encode_proj.") for name in named.by_kind[kinds[0]])
+    ):
+        named.by_kind[""] |= named.by_kind.pop(kinds[0])  # as haystack writes an encoder that was made of BERT
     if len(named.by_kind) > 1:
         named.foreign.extend(named.by_kind.pop("", {}))
     return named

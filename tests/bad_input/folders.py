@@ -81,7 +81,7 @@ CHECKPOINTS = [
     Broken("a weight of another shape", weights_with(lambda t: t.update({"question_encoder.bert_model.encoder.layer.1.output.dense.bias": torch.zeros(7)})), r"bias in model\.safetensors of .* has shape \[7\], but the configuration requires \[32\]", ()),
     Broken("weights that are not finite", weights_with(lambda t: t["question_encoder.bert_model.encoder.layer.1.output.dense.bias"].fill_(torch.nan)), "is not finite in PyTorch: the checkpoint's weights are damaged", ()),
     Broken("a pickle that would run a command", weights_as_pickle, r"pytorch_model\.bin of .* cannot be loaded", ()),
-    Broken("another type of model", json_with("config.json", model_type="gpt2"), "model_type of it is 'gpt2', and must be one of dpr, bert", ()),
+    Broken("another type of model", json_with("config.json", model_type="gpt2"), "model_type in config.json of it is 'gpt2', and must be one of dpr, bert", ()),
     Broken("code of its own", json_with("config.json", auto_map={"AutoModel": "it.Model"}), "it has code of its own", ()),
     Broken("relative positions", json_with("config.json", position_embedding_type="relative_key"), "position_embedding_type is 'relative_key': only 'absolute'", ()),
     Broken("a decoder", json_with("config.json", is_decoder=True), "is_decoder and add_cross_attention must be false", ()),

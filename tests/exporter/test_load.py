@@ -155,8 +155,8 @@ def test_a_weight_of_another_shape_is_refused(checkpoint) -> None:
     [
         ({"position_embedding_type": "relative_key"}, "position_embedding_type is 'relative_key'"),
         ({"is_decoder": True}, "is_decoder"),
-        ({"model_type": "gpt2"}, "model_type of x is 'gpt2', and must be one of dpr, bert, distilbert"),
-        ({"model_type": ["bert"]}, r"model_type of x is \['bert'\]"),
+        ({"model_type": "gpt2"}, "model_type in config.json of x is 'gpt2', and must be one of dpr, bert, distilbert"),
+        ({"model_type": ["bert"]}, r"model_type in config.json of x is \['bert'\]"),
         ({"auto_map": {"AutoModel": "mine.Model"}}, "x has code of its own"),
         ({"hidden_act": "no_such"}, "cannot be loaded"),
         ({"num_hidden_layers": 0}, "num_hidden_layers in config.json is 0, and must be a whole number from 1"),

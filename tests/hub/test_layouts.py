@@ -43,6 +43,7 @@ ASKED = {
     "sentence-transformers, 2": [
         *(MARKS[0], *MARKS[1:5], "config_sentence_transformers.json", "1_Pooling/config.json", *POOLER),
         *(*SENTENCE_SETTINGS, "2_Dense/config.json", "2_Dense/model.safetensors", "2_Dense/pytorch_model.bin"),
+        "3_Normalize/config.json",
         *(WEIGHTS, INDEX, "pytorch_model.bin", *WORD_PIECES),
     ],
     "haystack, from BERT": [
