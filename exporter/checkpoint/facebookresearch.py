@@ -74,8 +74,8 @@ _REPLACED: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
 ]
 
 
-def read_facebook_file(checkpoint: Checkpoint) -> tuple[Kind, DPRConfig, Weights]:
-    """Read the kind, the configuration, and the weights by BERT's names.
+def read_facebook_file(checkpoint: Checkpoint) -> tuple[Kind, Family, DPRConfig, Weights]:
+    """Read the kind, the family, the configuration, and the weights by BERT's names.
 
     Raises:
         ExportError: the file cannot be read, would run code, has no such model, or needs another tokenizer.
@@ -92,7 +92,7 @@ def read_facebook_file(checkpoint: Checkpoint) -> tuple[Kind, DPRConfig, Weights
     values = _infer_config(checkpoint.name, kind, weights, checkpoint.heads)
     values |= {"pad_token_id": tokenizer.pad_token_id, "architectures": [kind.architecture], **_DEFAULTS[family.title]}
     values = as_bert_config(family, values)
-    return kind, DPRConfig.from_dict(values), as_bert_weights(family, values, weights)
+    return kind, family, DPRConfig.from_dict(values), as_bert_weights(family, values, weights)
 
 
 def _unpickle(name: str, path: Path) -> dict[str, Any]:

@@ -52,8 +52,10 @@ def load(checkpoint: Checkpoint) -> LoadedCheckpoint:
     """
     _refuse_pointers(checkpoint.files)
     if checkpoint.layout == FACEBOOK:
-        kind, config, weights = read_facebook_file(checkpoint)
-        return LoadedCheckpoint(kind, config, _fill(kind, config, weights, checkpoint.name), checkpoint.layout)
+        kind, family, config, weights = read_facebook_file(checkpoint)
+        model = _fill(kind, config, weights, checkpoint.name)
+        what = f"{checkpoint.layout}, {family.title}"
+        return LoadedCheckpoint(kind, config, model, what, padding_moves_positions=family.positions_after_padding)
     name = f"{checkpoint.weights[0].name} of {checkpoint.name}"
     named = name_weights(_read(checkpoint.weights, checkpoint.name))
     if named.foreign:
