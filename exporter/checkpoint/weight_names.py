@@ -45,7 +45,8 @@ class NamedWeights(Generic[_Value]):
 def name_weights(weights: Mapping[str, _Value]) -> NamedWeights[_Value]:
     """Sort the weights of a file by kind and name.
 
-    >>> name_weights({"module.ctx_encoder.bert_model.embeddings.LayerNorm.gamma": 1, "cls.predictions.bias": 2, "other": 3})
+    >>> name = "module.ctx_encoder.bert_model.embeddings.LayerNorm.gamma"
+    >>> name_weights({name: 1, "cls.predictions.bias": 2, "other": 3})
     NamedWeights(by_kind={'context': {'embeddings.LayerNorm.weight': 1}}, foreign=['other'])
     """
     named: NamedWeights[_Value] = NamedWeights()
