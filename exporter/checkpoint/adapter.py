@@ -144,9 +144,11 @@ def _scale(config: Mapping[str, Any], module: str, rows: int, name: str) -> floa
     values = []
     for field, patterns, default in (("lora_alpha", "alpha_pattern", 8), ("r", "rank_pattern", 8)):
         own = config.get(patterns) or {}
+        if not isinstance(own, Mapping):
+            raise ExportError(f"{patterns} of {name} is {own!r}, and must be an object")
         if refused := [key for key in own if _REPEATED.search(key)]:
             raise ExportError(f"{patterns} of {name} has {refused[0]!r}: a repeated group could take for ever to match")
-        found = [value for key, value in own.items() if _ends_with(module, key)] if isinstance(own, Mapping) else []
+        found = [value for key, value in own.items() if _ends_with(module, key)]
         value = found[0] if found else config.get(field, default)
         if type(value) not in (int, float):
             raise ExportError(f"{field} of {name} is {value!r}, and must be a number")

@@ -155,10 +155,11 @@ def _rename(name: str, kind: Kind, model: Mapping[str, torch.Tensor]) -> Weights
     if kind.name not in held:
         content = ", ".join(held) or f"no DPR model: its weights are {', '.join(list(model)[:3]) or 'none'}"
         raise ExportError(f"kind is {kind.name!r}, but {name} holds {content}")
+    others = tuple(prefix for other, prefix in _PREFIXES.items() if other != kind.name)
     weights = {}
     for key, weight in model.items():
         bare = key.removeprefix(_PREFIXES[kind.name])
-        is_others = bare == key and not (kind.name == "reader" and key.startswith("qa_"))
+        is_others = bare == key and key.startswith(others)
         is_projection = kind.name == "reader" and bare.startswith("encode_proj.")  # which readers do not use
         if not (is_others or is_projection or _UNREAD.match(bare)):
             weights[bare] = weight

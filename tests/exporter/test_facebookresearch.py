@@ -295,6 +295,7 @@ def test_a_kind_that_the_file_does_not_hold_is_refused_by_what_it_holds(
         ),
         ({"qa_classifier.weight": None}, r"lacks 1 weights of a DPRReader: span_predictor\.qa_classifier\.weight"),
         ({"qa_rank.bias": torch.ones(1)}, r"has 1 weights that a DPRReader has not: span_predictor\.qa_rank\.bias"),
+        ({"extra.weight": torch.ones(1)}, r"has 1 weights that a DPRReader has not: .*extra\.weight"),
         ({"encoder.embeddings.x": torch.ones(1)}, r"has 1 weights that a DPRReader has not: .*embeddings\.x"),
         (
             {"qa_outputs.weight": torch.ones(3, 32)},

@@ -59,6 +59,7 @@ def other_module(folder: Path) -> None:
         ("dpr, as it should be", changed(CONFIG, layer_norm_eps=None), "cannot be loaded: "),
         ("dpr, as it should be", changed(CONFIG, hidden_act=[1]), "cannot be loaded: "),
         (PEFT, changed(ADAPTER, alpha_pattern={"([a-z.]+)+x": 3}), "take for ever"),
+        (PEFT, changed(ADAPTER, alpha_pattern=5), "alpha_pattern of .* is 5, and must be an object"),
     ],
 )
 def test_what_would_be_wrong_is_refused_in_one_line(
